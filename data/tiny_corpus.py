@@ -1,0 +1,180 @@
+"""The corpus and the blank model that the tiny base is made from: `make tiny-base`.
+
+The corpus contains search traces. Each shows someone trying candidates for a countdown problem,
+judging each one (low, high, yes) and stopping at the first hit, or giving up early and answering
+the last candidate all the same:
+
+    make 12 from 16 8 4
+    <think>
+     8 * 4 = 32, 32 - 16 = 16 high
+     8 - 4 = 4, 16 - 4 = 12 yes
+    </think> <answer> 16 - ( 8 - 4 ) </answer>
+
+Candidates are drawn at random without repeats, so the base has the skills (copying, arithmetic,
+judging) and the habit of searching, but neither persistence nor a sense for good candidates. Those
+two are what reinforcement learning has to find. No held-out problem occurs in the corpus.
+
+Beside the traces there are drills, lines of plain arithmetic, for the sums that searches rarely meet.
+"""
+
+import argparse
+import itertools
+import json
+import random
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+from transformers import AddedToken, Qwen2Config, Qwen2ForCausalLM, Qwen2Tokenizer
+
+from envs.countdown import Countdown, Derivation, Step, apply
+
+MAX_VALUE = 200
+END = "<|endoftext|>"
+WORDS = ["make", " from", "\n", "<think>", "</think>", " <answer>", " </answer>"]
+WORDS += [" low", " high", " yes", ",", " =", " (", " )", " +", " -", " *", " /"]
+DRILL_LINES = 12
+# How many candidates a trace tries before it gives up, as (share, least, most).
+STAMINA = [(0.6, 1, 1), (0.25, 2, 3), (0.15, 4, 20)]
+
+
+def tiny_countdown() -> Countdown:
+    """The problems of conf/env/countdown.yaml under model=tiny."""
+    return Countdown(
+        num_numbers=[3],
+        max_number=20,
+        max_target=100,
+        max_value=MAX_VALUE,
+        operations="+-*",
+        prompt_style="tiny",
+    )
+
+
+def traces(count: int, seed: int) -> Iterator[dict[str, str]]:
+    """Search traces over training problems, as rows of `prompt` and `completion`."""
+    env = tiny_countdown()
+    for index in range(count):
+        problem = env.problem(seed, "train", index)
+        rng = random.Random(f"trace/{seed}/{index}")
+        yield {"prompt": problem.prompt, "completion": trace(problem.fields, rng)}
+
+
+def drills(count: int, seed: int) -> Iterator[dict[str, str]]:
+    """Rows of DRILL_LINES equations over all numbers that a search can meet, evenly."""
+    for index in range(count):
+        rng = random.Random(f"drill/{seed}/{index}")
+        lines: list[str] = []
+        while len(lines) < DRILL_LINES:
+            left, right = rng.randint(0, MAX_VALUE), rng.randint(1, 20)
+            op = rng.choice("+-*")
+            value = apply(max(left, right), op, min(left, right))
+            if value is not None and value <= MAX_VALUE:
+                lines.append(f" {Step(max(left, right), op, min(left, right), value)}\n")
+        yield {"prompt": "<think>\n", "completion": "".join(lines) + "</think>"}
+
+
+def trace(fields: dict, rng: random.Random) -> str:
+    """One search: candidates without repeats, stopped by a hit or by the drawn stamina."""
+    candidates = list(all_derivations(tuple(sorted(fields["numbers"]))))
+    rng.shuffle(candidates)
+    _, least, most = rng.choices(STAMINA, weights=[share for share, _, _ in STAMINA])[0]
+    lines = []
+    for candidate in candidates[: rng.randint(least, most)]:
+        lines.append(line(candidate, fields["target"]))
+        if candidate.value == fields["target"]:
+            break
+    expression = candidate.expression.replace("(", "( ").replace(")", " )")
+    return "".join(lines) + f"</think> <answer> {expression} </answer>"
+
+
+def line(candidate: Derivation, target: int) -> str:
+    verdict = "yes" if candidate.value == target else "low" if candidate.value < target else "high"
+    return " " + ", ".join(map(str, candidate.steps)) + f" {verdict}\n"
+
+
+@lru_cache(maxsize=4096)
+def all_derivations(numbers: tuple[int, ...], operations: str = "+-*") -> tuple[Derivation, ...]:
+    """Every way to combine the numbers with values in 0..MAX_VALUE, each written once."""
+
+    def combine(values: tuple[tuple[int, str], ...], steps: tuple[Step, ...]) -> Iterator[Derivation]:
+        if len(values) == 1:
+            yield Derivation(steps, values[0][1])
+        for first in range(len(values)):
+            for second in range(first):
+                (left, left_text), (right, right_text) = sorted((values[first], values[second]), reverse=True)
+                rest = tuple(item for place, item in enumerate(values) if place not in (first, second))
+                for op in operations:
+                    value = apply(left, op, right)
+                    if value is None or value > MAX_VALUE:
+                        continue
+                    text = f"{_grouped(left_text)} {op} {_grouped(right_text)}"
+                    yield from combine((*rest, (value, text)), (*steps, Step(left, op, right, value)))
+
+    unique = {derivation.steps: derivation for derivation in combine(tuple((n, str(n)) for n in numbers), ())}
+    return tuple(unique.values())
+
+
+def _grouped(text: str) -> str:
+    return f"({text})" if " " in text else text
+
+
+def blank_tokenizer() -> Qwen2Tokenizer:
+    """One token a word, a sign or a whole number 0..MAX_VALUE, its leading space included, so that
+    decoding gives back the very text. They are added tokens of a Qwen2Tokenizer because
+    transformers loads that class for every Qwen2 model, whatever the folder says."""
+    tokenizer = Qwen2Tokenizer(
+        vocab={END: 0}, merges=[], unk_token=END, eos_token=END, pad_token=END, clean_up_tokenization_spaces=False
+    )
+    words = [*WORDS, *(f" {number}" for number in range(MAX_VALUE + 1))]
+    tokenizer.add_tokens([AddedToken(word, normalized=False) for word in words])
+    return tokenizer
+
+
+def blank_model(tokenizer: Qwen2Tokenizer, seed: int) -> Qwen2ForCausalLM:
+    """A Qwen2 of 0.6M parameters. Number embeddings start as waves of several periods, so that
+    near numbers look alike from the first step and sums are learned in minutes, not hours."""
+    torch.manual_seed(seed)
+    config = Qwen2Config(
+        vocab_size=len(tokenizer),
+        hidden_size=128,
+        num_hidden_layers=4,
+        num_attention_heads=4,
+        num_key_value_heads=1,
+        intermediate_size=256,
+        max_position_embeddings=512,
+        tie_word_embeddings=True,
+        bos_token_id=None,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    model = Qwen2ForCausalLM(config)
+    numbers = torch.arange(MAX_VALUE + 1, dtype=torch.float32)
+    periods = torch.tensor([2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 400.0])
+    angles = 2 * torch.pi * numbers[:, None] / periods
+    waves = torch.cat([angles.sin(), angles.cos()], dim=1)
+    first = tokenizer.convert_tokens_to_ids(" 0")
+    scale = config.initializer_range * 2
+    with torch.no_grad():
+        model.model.embed_tokens.weight[first : first + MAX_VALUE + 1, : waves.shape[1]] = scale * waves
+    return model
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--traces", type=int, default=300_000)
+    parser.add_argument("--drills", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    args.output.mkdir(parents=True, exist_ok=True)
+    tokenizer = blank_tokenizer()
+    tokenizer.save_pretrained(args.output / "blank")
+    blank_model(tokenizer, args.seed).save_pretrained(args.output / "blank")
+    with (args.output / "corpus.jsonl").open("w", encoding="utf-8") as file:
+        for row in itertools.chain(traces(args.traces, args.seed), drills(args.drills, args.seed)):
+            file.write(json.dumps(row) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,74 @@
+"""Print the skills of a tiny model beside what a proper base must show; fail when it does not.
+
+python -m data.tiny_skills models/tiny
+"""
+
+import argparse
+from dataclasses import dataclass
+
+from rich.console import Console
+from rich.table import Table
+
+from conf.schema import ModelConfig, RolloutConfig
+from data.tiny_corpus import tiny_countdown
+from envs.score import score
+from monitor.skills import Skills, measure_skills
+from workers.sampler import Request, Sampling, request_seed
+from workers.transformers_sampler import TransformersSampler
+
+WEIGHTS = {"correct": 1.0}
+
+
+@dataclass(frozen=True)
+class Bound:
+    skill: str
+    least: float
+    most: float
+    meaning: str
+
+    def holds(self, skills: Skills) -> bool:
+        return self.least <= getattr(skills, self.skill) <= self.most
+
+
+BOUNDS = [
+    Bound("copying", 0.98, 1.0, "a try uses the given numbers, each once"),
+    Bound("arithmetic", 0.98, 1.0, "every equation of a try is true"),
+    Bound("said_hit", 0.95, 1.0, "a try that hits the target is called a hit"),
+    Bound("false_hit", 0.0, 0.02, "a try that misses is called a hit"),
+    Bound("format", 0.95, 1.0, "tags complete and in order"),
+    Bound("accuracy", 0.15, 0.30, "held-out answers exactly correct: it gives up early"),
+]
+
+
+def tiny_skills(path: str, num_problems: int, samples: int) -> Skills:
+    """Sample held-out problems at temperature 1 and count."""
+    model = ModelConfig(name="tiny", path=path, prompt_style="tiny", max_prompt_tokens=16)
+    sampler = TransformersSampler(model, RolloutConfig(backend="transformers", max_sequences=512), "cpu")
+    env = tiny_countdown()
+    problems = env.held_out(num_problems)
+    requests = [Request(p.prompt, request_seed("skills", p.key, i)) for p in problems for i in range(samples)]
+    completions = sampler.generate(requests, Sampling(temperature=1.0, max_tokens=320))
+    return measure_skills(score(env, problems, completions, WEIGHTS))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("path")
+    parser.add_argument("--problems", type=int, default=512)
+    parser.add_argument("--samples", type=int, default=4)
+    args = parser.parse_args()
+    skills = tiny_skills(args.path, args.problems, args.samples)
+    table = Table(title=f"{args.path}: {skills.completions} completions, {skills.tries:.2f} tries each")
+    for name in ("skill", "measured", "must be", "", "meaning"):
+        table.add_column(name)
+    for bound in BOUNDS:
+        must = f"{100 * bound.least:.0f}..{100 * bound.most:.0f}%"
+        value = f"{100 * getattr(skills, bound.skill):.2f}%"
+        table.add_row(bound.skill, value, must, "ok" if bound.holds(skills) else "NOT MET", bound.meaning)
+    Console().print(table)
+    if not all(bound.holds(skills) for bound in BOUNDS):
+        raise SystemExit(f"{args.path} is not a proper base")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,89 @@
+"""Groups become tensors; tensors become mini-batches and micro-batches."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields, replace
+
+import torch
+from torch import Tensor
+
+from grpo.types import Group
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B completions as right-padded tensors. L: longest prompt + completion, T: longest completion.
+
+    Per-token tensors are aligned to completion tokens: column t is the t-th generated token.
+    """
+
+    input_ids: Tensor  # int64 [B, L], prompt then completion then padding
+    prompt_lengths: Tensor  # int64 [B]
+    mask: Tensor  # bool [B, T], true on completion tokens
+    advantages: Tensor  # float32 [B]
+    behavior_logprobs: Tensor  # float32 [B, T], recorded by the sampler
+    old_logprobs: Tensor | None = None  # float32 [B, T], the actor before this step's first update
+    ref_logprobs: Tensor | None = None  # float32 [B, T], the reference; None when the KL is off
+
+    @property
+    def num_tokens(self) -> int:
+        """Completion tokens, the ones that carry loss."""
+        return int(self.mask.sum())
+
+    @property
+    def lengths(self) -> Tensor:
+        """Prompt plus completion, int64 [B]."""
+        return self.prompt_lengths + self.mask.sum(dim=1)
+
+    def rows(self, index: Tensor) -> "Batch":
+        """The chosen rows, cut to the longest of them."""
+        width = int(self.lengths[index].max())
+        columns = int(self.mask[index].sum(dim=1).max())
+        chosen: dict[str, Tensor | None] = {}
+        for field in fields(self):
+            tensor = getattr(self, field.name)
+            if tensor is not None:
+                tensor = tensor[index]
+                tensor = tensor[:, : width if field.name == "input_ids" else columns] if tensor.dim() == 2 else tensor
+            chosen[field.name] = tensor
+        return Batch(**chosen)  # type: ignore[arg-type]
+
+    def to(self, device: torch.device) -> "Batch":
+        moved = {f.name: t.to(device) for f in fields(self) if (t := getattr(self, f.name)) is not None}
+        return replace(self, **moved)
+
+
+def make_batch(groups: Sequence[Group], advantages: Tensor, pad_id: int = 0) -> Batch:
+    """Stack the rollouts of all groups, in order; `advantages` is float32 [P * G]."""
+    completions = [rollout.completion for group in groups for rollout in group.rollouts]
+    ids = [torch.tensor(c.prompt_ids + c.token_ids) for c in completions]
+    behavior = [torch.tensor(c.behavior_logprobs, dtype=torch.float32) for c in completions]
+    lengths = torch.tensor([len(c.token_ids) for c in completions])
+    return Batch(
+        input_ids=torch.nn.utils.rnn.pad_sequence(ids, batch_first=True, padding_value=pad_id),
+        prompt_lengths=torch.tensor([len(c.prompt_ids) for c in completions]),
+        mask=torch.arange(int(lengths.max()))[None, :] < lengths[:, None],
+        advantages=advantages,
+        behavior_logprobs=torch.nn.utils.rnn.pad_sequence(behavior, batch_first=True),
+    )
+
+
+def minibatches(batch: Batch, count: int) -> Iterator[Batch]:
+    """`count` parts of equal size, one optimizer update each; rows are dealt out in turn, so that
+    each part sees every group."""
+    size = len(batch.advantages)
+    assert size % count == 0
+    for part in range(count):
+        yield batch.rows(torch.arange(part, size, count))
+
+
+def microbatches(batch: Batch, max_tokens: int) -> Iterator[tuple[Tensor, Batch]]:
+    """(row index, part) with at most `max_tokens` tokens a part, padding included; rows of similar
+    length go together, so little is padding. A row longer than that is a part of its own."""
+    order = batch.lengths.argsort(stable=True)
+    start = 0
+    while start < len(order):
+        end = start + 1
+        while end < len(order) and (end + 1 - start) * int(batch.lengths[order[end]]) <= max_tokens:
+            end += 1
+        yield order[start:end], batch.rows(order[start:end])
+        start = end

@@ -1,0 +1,75 @@
+"""The words of the project as frozen data: problem, completion, rollout, group. No torch here."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One task instance.
+
+    `key` is the canonical form that keeps training and held-out problems apart: two problems
+    with one key are the same problem. `fields` is what a grader reads (countdown: `numbers`,
+    `target`), `answer` the ground truth, `metadata` what a report may want to split by.
+    """
+
+    env: str
+    key: str
+    prompt: str
+    answer: str
+    fields: Mapping[str, Any]
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Completion:
+    """What the model wrote after one prompt.
+
+    token_ids          generated ids, the end token included when there is one
+    behavior_logprobs  the sampler's own log-probability of each id, same length
+    finish_reason      "stop" (the model ended) or "length" (it was cut)
+    weights_version    the version of the weights that wrote it
+    """
+
+    prompt_ids: tuple[int, ...]
+    token_ids: tuple[int, ...]
+    text: str
+    behavior_logprobs: tuple[float, ...]
+    finish_reason: str
+    weights_version: int
+
+    @property
+    def truncated(self) -> bool:
+        return self.finish_reason == "length"
+
+
+@dataclass(frozen=True)
+class Score:
+    """What a completion earned: `reward` is the weighted sum of `components`; `correct` is exact
+    correctness, whatever the reward mix; `reason` says in words why; `error` is set when the
+    grader failed, which is counted and never taken for a wrong answer."""
+
+    reward: float
+    correct: bool
+    components: Mapping[str, float]
+    reason: str
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class Rollout:
+    completion: Completion
+    score: Score
+
+
+@dataclass(frozen=True)
+class Group:
+    """The G rollouts of one problem."""
+
+    problem: Problem
+    rollouts: tuple[Rollout, ...]
+
+    @property
+    def rewards(self) -> list[float]:
+        return [rollout.score.reward for rollout in self.rollouts]

@@ -1,0 +1,44 @@
+"""Held-out accuracy: exact correctness, sampled and greedy."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from envs.score import Env, score
+from grpo.types import Completion, Group, Problem
+from monitor.metrics import mean_tries
+
+Generate = Callable[[Sequence[Problem], float], list[Completion]]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """`greedy` is empty for an interim evaluation."""
+
+    sampled: list[Group]
+    greedy: list[Group]
+
+    def metrics(self) -> dict[str, float]:
+        lengths = [len(group.rollouts[0].completion.token_ids) for group in self.sampled]
+        named = {
+            "eval/sampled": accuracy(self.sampled),
+            "eval/n": float(len(self.sampled)),
+            "eval/tries": mean_tries(self.sampled),
+            "eval/length": sum(lengths) / len(lengths),
+        }
+        return named | ({"eval/greedy": accuracy(self.greedy)} if self.greedy else {})
+
+
+def evaluate(
+    generate: Generate, env: Env, problems: Sequence[Problem], weights: Mapping[str, float], greedy: bool
+) -> Evaluation:
+    """One completion a problem at temperature 1, and one greedy where asked for."""
+    return Evaluation(
+        sampled=score(env, problems, generate(problems, 1.0), weights),
+        greedy=score(env, problems, generate(problems, 0.0), weights) if greedy else [],
+    )
+
+
+def accuracy(groups: Sequence[Group]) -> float:
+    """The share of rollouts that are exactly correct."""
+    rollouts = [rollout for group in groups for rollout in group.rollouts]
+    return sum(rollout.score.correct for rollout in rollouts) / len(rollouts)

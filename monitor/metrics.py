@@ -1,0 +1,70 @@
+"""What a step was like, as flat numbers."""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+
+from grpo.batching import Batch
+from grpo.types import Group
+from monitor.skills import share
+from monitor.trace import read_tries
+
+QUANTILES = (0.01, 0.5, 0.99)
+
+
+def rollout_metrics(groups: Sequence[Group]) -> dict[str, float]:
+    """Rewards, how many groups are solved, lengths and tries."""
+    rollouts = [rollout for group in groups for rollout in group.rollouts]
+    lengths = [len(rollout.completion.token_ids) for rollout in rollouts]
+    solved = [sum(rollout.score.correct for rollout in group.rollouts) / len(group.rollouts) for group in groups]
+    metrics = {
+        "reward/mean": _mean([rollout.score.reward for rollout in rollouts]),
+        "reward/accuracy": share([rollout.score.correct for rollout in rollouts]),
+        "reward/errors": float(sum(rollout.score.error is not None for rollout in rollouts)),
+        "solved/none": share([value == 0 for value in solved]),
+        "solved/some": share([0 < value < 1 for value in solved]),
+        "solved/all": share([value == 1 for value in solved]),
+        "length/mean": _mean(lengths),
+        "length/max": float(max(lengths)),
+        "length/truncated": share([rollout.completion.truncated for rollout in rollouts]),
+        "rollout/tries": mean_tries(groups),
+        "rollout/tokens": float(sum(lengths)),
+    }
+    for name in rollouts[0].score.components:
+        metrics[f"reward/{name}"] = _mean([rollout.score.components[name] for rollout in rollouts])
+    return metrics
+
+
+def mean_tries(groups: Sequence[Group]) -> float:
+    """Tries a completion, 0 for tasks without numbers to search over."""
+    return _mean(
+        [
+            len(read_tries(rollout.completion.text, group.problem.fields.get("numbers", [])))
+            for group in groups
+            for rollout in group.rollouts
+        ]
+    )
+
+
+def mismatch_metrics(batch: Batch) -> dict[str, float]:
+    """How far the sampler's log-probabilities are from the trainer's, over all loss tokens:
+    quantiles of mismatch_ratio = exp(old_logprobs - behavior_logprobs), and the largest gap."""
+    assert batch.old_logprobs is not None
+    gap = (batch.old_logprobs - batch.behavior_logprobs)[batch.mask]
+    quantiles = torch.quantile(gap.exp()[: 2**24], torch.tensor(QUANTILES))
+    named = {f"mismatch/ratio_p{100 * q:02.0f}": float(v) for q, v in zip(QUANTILES, quantiles, strict=True)}
+    return named | {"mismatch/max_gap": float(gap.abs().max())}
+
+
+def policy_metrics(update: Mapping[str, float]) -> dict[str, float]:
+    return {f"policy/{name}": value for name, value in update.items()}
+
+
+def time_metrics(phases: Mapping[str, float], step_seconds: float, tokens: float) -> dict[str, float]:
+    """Seconds by phase, and of the training step, of which evaluation and checkpoints are no part."""
+    waited = {f"time/{name}": seconds for name, seconds in phases.items()}
+    return waited | {"time/step": step_seconds, "rollout/tokens_per_second": tokens / step_seconds}
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)

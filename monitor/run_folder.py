@@ -1,0 +1,110 @@
+"""The folder of a run: what lies where, and whether a run may go on in it."""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from grpo.types import Group
+
+# Changing these between two starts of a run changes where and how long it runs, not what it computes.
+FREE_KEYS = ("num_steps", "topology", "tracker", "checkpoint", "evaluation", "rollout", "usd_per_hour")
+
+
+class RunFolder:
+    """outputs/<run>/ with config.yaml, metrics.jsonl, samples.jsonl, checkpoints/, summary.json."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config = path / "config.yaml"
+        self.metrics = path / "metrics.jsonl"
+        self.samples = path / "samples.jsonl"
+        self.checkpoints = path / "checkpoints"
+        self.summary = path / "summary.json"
+
+    @classmethod
+    def of(cls, run: str) -> "RunFolder":
+        return cls(Path("outputs") / run)
+
+    def claim(self, config: Mapping[str, Any]) -> None:
+        """Write the config of a new run, or see that a run is continued as it was begun.
+
+        Raises:
+            ValueError: the folder holds a run with another config.
+        """
+        if self.config.is_file():
+            before = flatten(yaml.safe_load(self.config.read_text(encoding="utf-8")))
+            now = flatten(config)
+            for key in sorted(before.keys() | now.keys()):
+                if key.split(".")[0] not in FREE_KEYS and before.get(key) != now.get(key):
+                    raise ValueError(
+                        f"run={config['run']} holds a run with {key}={before.get(key)}, now it is {now.get(key)}; "
+                        "choose another run=NAME, or give it the same settings to go on with it"
+                    )
+        self.path.mkdir(parents=True, exist_ok=True)
+        self.config.write_text(yaml.safe_dump(dict(config), sort_keys=False), encoding="utf-8")
+
+    def rewind(self, step: int) -> None:
+        """Drop the lines of `step` and later, which a resumed run writes anew."""
+        for path in (self.metrics, self.samples):
+            if path.is_file():
+                kept = [row for row in read_rows(path) if row["step"] < step]
+                temporary = path.with_suffix(".rewinding")
+                temporary.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
+                temporary.rename(path)
+
+    def add_metrics(self, step: int, metrics: Mapping[str, Any]) -> None:
+        _append(self.metrics, [{"step": step, **metrics}])
+
+    def add_samples(self, step: int, kind: str, groups: Iterable[Group]) -> None:
+        rows = [
+            {
+                "step": step,
+                "kind": kind,
+                "key": group.problem.key,
+                "prompt": group.problem.prompt,
+                "completion": rollout.completion.text,
+                "reward": rollout.score.reward,
+                "correct": rollout.score.correct,
+                "components": dict(rollout.score.components),
+                "reason": rollout.score.reason,
+                "tokens": len(rollout.completion.token_ids),
+                "truncated": rollout.completion.truncated,
+            }
+            for group in groups
+            for rollout in group.rollouts
+        ]
+        _append(self.samples, rows)
+
+    def metric_rows(self) -> list[dict[str, Any]]:
+        return list(read_rows(self.metrics)) if self.metrics.is_file() else []
+
+    def write_summary(self, summary: Mapping[str, Any]) -> None:
+        self.summary.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+
+
+def read_rows(path: Path) -> Iterator[dict[str, Any]]:
+    """The rows of a JSONL file; a last line that a crash cut short is left out."""
+    with path.open(encoding="utf-8") as file:
+        for line in file:
+            if not line.endswith("\n"):
+                return
+            yield json.loads(line)
+
+
+def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as one, with dotted keys."""
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def _append(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    with path.open("a", encoding="utf-8") as file:
+        file.writelines(json.dumps(row) + "\n" for row in rows)

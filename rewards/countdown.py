@@ -1,0 +1,38 @@
+"""Is an answer an expression over exactly the given numbers that equals the target?"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rewards.expression import ExpressionError, parse
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """`well_formed`: the answer could be read at all. `reason` says in words why it failed."""
+
+    correct: bool
+    well_formed: bool
+    reason: str
+
+
+def check(answer: str | None, numbers: Sequence[int], target: int) -> Verdict:
+    """Exact check over fractions. `(1 + 2) * 3` and `(1 + 2) * 3 = 9` are both accepted, the
+    second only when what follows the sign is the target itself."""
+    if answer is None or not answer.strip():
+        return Verdict(False, False, "no answer")
+    text, sign, claimed = answer.partition("=")
+    if sign and claimed.strip() != str(target):
+        return Verdict(False, False, f"the text after '=' is not {target}")
+    try:
+        expression = parse(text)
+    except ExpressionError as error:
+        return Verdict(False, False, str(error))
+    if Counter(expression.numbers) != Counter(numbers):
+        used = ", ".join(map(str, expression.numbers))
+        return Verdict(False, True, f"uses {used} instead of {', '.join(map(str, numbers))}, each once")
+    if expression.value is None:
+        return Verdict(False, True, "divides by zero")
+    if expression.value != target:
+        return Verdict(False, True, f"equals {expression.value}, not {target}")
+    return Verdict(True, True, "correct")

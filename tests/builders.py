@@ -1,0 +1,55 @@
+"""Small groups, batches and models for the tests."""
+
+from collections.abc import Sequence
+
+import torch
+from transformers import Qwen2Config, Qwen2ForCausalLM
+
+from grpo.batching import Batch, make_batch
+from grpo.types import Completion, Group, Problem, Rollout, Score
+
+PROBLEM = Problem(
+    "countdown", "4 8 16 -> 12", "make 12 from 16 8 4", "(16 - 8) + 4", {"numbers": [16, 8, 4], "target": 12}
+)
+
+
+def completion(token_ids: Sequence[int] = (5, 6), text: str = "", prompt_ids: Sequence[int] = (1, 2, 3)) -> Completion:
+    return Completion(tuple(prompt_ids), tuple(token_ids), text, (-1.0,) * len(token_ids), "stop", 0)
+
+
+def group_of(rewards: Sequence[float], lengths: Sequence[int] | None = None) -> Group:
+    """A group with these rewards; `lengths` are tokens a completion, 2 each if not given."""
+    rollouts = [
+        Rollout(
+            completion([7 + (i + j) % 9 for j in range(length)]),
+            Score(reward, reward == 1.0, {"correct": float(reward == 1.0)}, ""),
+        )
+        for i, (reward, length) in enumerate(zip(rewards, lengths or [2] * len(rewards), strict=True))
+    ]
+    return Group(PROBLEM, tuple(rollouts))
+
+
+def small_model(seed: int = 0, vocabulary: int = 32) -> Qwen2ForCausalLM:
+    torch.manual_seed(seed)
+    config = Qwen2Config(
+        vocab_size=vocabulary,
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        intermediate_size=48,
+        max_position_embeddings=64,
+        tie_word_embeddings=True,
+        initializer_range=0.2,
+    )
+    return Qwen2ForCausalLM(config).eval()
+
+
+def random_batch(lengths: Sequence[int], seed: int = 0) -> Batch:
+    """Completions of these lengths with random advantages and log-probabilities."""
+    generator = torch.Generator().manual_seed(seed)
+    group = group_of([0.0] * len(lengths), lengths)
+    batch = make_batch([group], torch.randn(len(lengths), generator=generator))
+    noise = torch.randn(batch.mask.shape, generator=generator) * batch.mask
+    fields = vars(batch) | {"old_logprobs": -3 + 0.3 * noise, "ref_logprobs": -3 - 0.2 * noise}
+    return Batch(**fields)

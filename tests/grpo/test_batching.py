@@ -1,0 +1,32 @@
+import torch
+
+from grpo.batching import make_batch, microbatches, minibatches
+from tests.builders import group_of, random_batch
+
+
+def test_rows_are_prompt_then_completion_then_padding():
+    batch = make_batch([group_of([1.0, 0.0], lengths=[1, 3])], torch.tensor([1.0, -1.0]))
+    assert batch.input_ids.tolist() == [[1, 2, 3, 7, 0, 0], [1, 2, 3, 8, 9, 10]]
+    assert batch.mask.tolist() == [[True, False, False], [True, True, True]]
+    assert batch.num_tokens == 4 and batch.lengths.tolist() == [4, 6]
+    assert batch.behavior_logprobs.tolist() == [[-1, 0, 0], [-1, -1, -1]]
+
+
+def test_microbatches_hold_every_row_once_and_keep_to_the_limit():
+    batch = random_batch([1, 9, 4, 6, 2, 9, 3])
+    seen = []
+    for index, part in microbatches(batch, max_tokens=24):
+        seen += index.tolist()
+        assert part.input_ids.numel() <= 24
+        assert torch.equal(part.input_ids, batch.input_ids[index, : part.input_ids.shape[1]])
+        assert torch.equal(part.advantages, batch.advantages[index])
+    assert sorted(seen) == list(range(7))
+
+
+def test_a_row_longer_than_the_limit_is_a_part_of_its_own():
+    assert [len(index) for index, _ in microbatches(random_batch([9, 9]), max_tokens=5)] == [1, 1]
+
+
+def test_minibatches_are_equal_parts_of_every_group():
+    parts = list(minibatches(random_batch([2, 3, 4, 5]), count=2))
+    assert [part.mask.sum(1).tolist() for part in parts] == [[2, 4], [3, 5]]

@@ -1,0 +1,55 @@
+import pytest
+import torch
+
+import grpo.logprobs
+from grpo.logprobs import completion_logprobs
+from tests.builders import random_batch, small_model
+
+
+def naive_logprobs(model, batch, temperature):
+    """Row by row, from full logits: the log-softmax at t - 1 read at the token of t."""
+    rows = []
+    for row in range(len(batch.prompt_lengths)):
+        length = int(batch.lengths[row])
+        prompt = int(batch.prompt_lengths[row])
+        ids = batch.input_ids[row, :length]
+        log_softmax = (model(input_ids=ids[None]).logits[0] / temperature).log_softmax(-1)
+        rows.append(torch.stack([log_softmax[t - 1, ids[t]] for t in range(prompt, length)]))
+    return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.7])
+@pytest.mark.parametrize("chunk", [4096, 3])
+def test_chunked_logprobs_equal_the_naive_ones(monkeypatch, temperature, chunk):
+    monkeypatch.setattr(grpo.logprobs, "CHUNK_TOKENS", chunk)
+    model, batch = small_model(), random_batch([5, 2, 7])
+    found, _ = completion_logprobs(model, batch.input_ids, batch.prompt_lengths, batch.mask, temperature)
+    assert torch.allclose(found, naive_logprobs(model, batch, temperature), atol=1e-5)
+
+
+def test_chunked_gradient_equals_the_naive_one(monkeypatch):
+    monkeypatch.setattr(grpo.logprobs, "CHUNK_TOKENS", 3)
+    model, batch = small_model(), random_batch([5, 2, 7])
+    found, _ = completion_logprobs(model, batch.input_ids, batch.prompt_lengths, batch.mask, 1.0)
+    fast = torch.autograd.grad((found * batch.mask).sum(), list(model.parameters()))
+    slow = torch.autograd.grad((naive_logprobs(model, batch, 1.0) * batch.mask).sum(), list(model.parameters()))
+    for one, other in zip(fast, slow, strict=True):
+        assert torch.allclose(one, other, atol=1e-4)
+
+
+def test_entropy_of_a_uniform_distribution_is_the_log_of_the_vocabulary():
+    model, batch = small_model(), random_batch([3])
+    with torch.no_grad():
+        model.model.norm.weight.zero_()
+    _, entropy = completion_logprobs(model, batch.input_ids, batch.prompt_lengths, batch.mask, 1.0)
+    assert torch.allclose(entropy, torch.full((1, 3), 32.0).log())
+
+
+def test_no_more_than_a_chunk_of_logits_is_made(monkeypatch):
+    monkeypatch.setattr(grpo.logprobs, "CHUNK_TOKENS", 4)
+    model, batch = small_model(), random_batch([9, 6])
+    sizes = []
+    model.get_output_embeddings().register_forward_hook(lambda module, args, output: sizes.append(output.shape[0]))
+    found, _ = completion_logprobs(model, batch.input_ids, batch.prompt_lengths, batch.mask, 1.0)
+    found.sum().backward()
+    assert max(sizes) == 4 and sum(sizes) == 2 * 15  # each chunk once forward, once again backward

@@ -1,0 +1,46 @@
+import dataclasses
+from pathlib import Path
+
+import pytest
+import torch
+
+from workers.weight_sync import checksum, fetch, publish, shared_folder
+
+
+def tensors(scale=1.0):
+    return {"a": scale * torch.arange(6.0).reshape(2, 3), "b": torch.ones(2, dtype=torch.bfloat16)}
+
+
+def test_what_is_published_is_fetched(tmp_path):
+    weights = publish(tensors(), tmp_path, version=3)
+    assert weights.version == 3
+    for name, tensor in fetch(weights).items():
+        assert torch.equal(tensor, tensors()[name]) and tensor.dtype == tensors()[name].dtype
+
+
+def test_only_the_newest_version_takes_memory(tmp_path):
+    publish(tensors(), tmp_path, version=1)
+    newest = publish(tensors(2.0), tmp_path, version=2)
+    assert list(tmp_path.iterdir()) == [Path(newest.path)]
+
+
+def test_damaged_weights_are_refused(tmp_path):
+    weights = publish(tensors(), tmp_path, version=1)
+    with pytest.raises(ValueError, match="version 1 arrived damaged"):
+        fetch(dataclasses.replace(weights, sha256="0" * 64))
+
+
+def test_the_checksum_sees_values_names_shapes_and_types():
+    base = checksum({"a": torch.zeros(2, 3)})
+    assert base == checksum({"a": torch.zeros(2, 3)})
+    others = [
+        {"b": torch.zeros(2, 3)},
+        {"a": torch.zeros(3, 2)},
+        {"a": torch.zeros(2, 3).int()},
+        {"a": torch.ones(2, 3)},
+    ]
+    assert len({checksum(other) for other in others} | {base}) == 5
+
+
+def test_runs_do_not_share_a_folder():
+    assert shared_folder("one") != shared_folder("other")

@@ -1,0 +1,159 @@
+"""R1-Zero: a base model learns to reason from rewards alone, by GRPO (arXiv 2402.03300).
+
+Where this differs from the paper: the loss is averaged over all completion tokens of a step
+(`algorithm.aggregation=token`, as DAPO does), where the paper averages within each completion
+first (`=sequence`); one optimizer update is made a step, so the ratio starts at 1 and clipping
+rarely acts; rewards come from rules alone, there is no reward model.
+
+    make train                                     # the tiny model on countdown
+    python train_grpo.py model=smollm2-135m seed=1 run=my-run
+"""
+
+import time
+from collections.abc import Sequence
+
+import hydra
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+
+from conf.launch import launch
+from conf.schema import Config
+from envs.score import score
+from grpo.advantages import group_advantages
+from grpo.batching import make_batch
+from grpo.types import Completion, Problem
+from monitor.ending import print_end, print_start
+from monitor.evaluation import Evaluation, evaluate
+from monitor.metrics import mismatch_metrics, policy_metrics, rollout_metrics, time_metrics
+from monitor.monitor import Monitor, summarize
+from monitor.run_folder import RunFolder
+from monitor.terminal import Terminal
+from monitor.trackers import make_tracker
+from workers.checkpoint import newest_whole, step_of, write_checkpoint
+from workers.interrupt import Interrupt, Interrupted
+from workers.models import check_model
+from workers.sampler import Request, Sampling, request_seed
+from workers.trio import Trio, start_trio
+
+
+class Training:
+    """A run: its settings, the trio, and how many steps it has done."""
+
+    def __init__(self, cfg: Config, folder: RunFolder, trio: Trio, monitor: Monitor) -> None:
+        self.cfg, self.folder, self.trio, self.monitor = cfg, folder, trio, monitor
+        self.env, self.algorithm, self.reward = cfg.env, cfg.algorithm, cfg.reward.weights
+        self.held_out = self.env.held_out(cfg.evaluation.num_problems)
+        self.step = self.resume()
+
+    def run(self) -> None:
+        """Train to `num_steps`. Stopped by the user, it leaves a checkpoint and raises Interrupted."""
+        try:
+            while self.step < self.cfg.num_steps:
+                self.maybe_evaluate()
+                self.train_step()
+                self.maybe_checkpoint()
+            self.evaluate(self.held_out, greedy=True)
+            self.monitor.log_end(self.step)
+        except Interrupted:
+            self.checkpoint()
+            raise
+
+    def train_step(self) -> None:
+        started, step, actor, rollout = time.monotonic(), self.step, self.trio.actor, self.trio.rollout
+        problems = self.training_problems(step)
+        completions = rollout.generate(self.training_requests(step, problems), self.sampling())
+        groups = score(self.env, problems, completions, self.reward)
+        advantages = group_advantages(groups, self.algorithm.scale_by_std, self.algorithm.std_epsilon)
+        batch = make_batch(groups, advantages)
+        batch = self.trio.with_logprobs(batch)
+        update = actor.update(batch)
+        weights = actor.weights(version=step + 1)
+        rollout.load_weights(weights)
+        self.step = step + 1
+        metrics = rollout_metrics(groups) | policy_metrics(update) | mismatch_metrics(batch)
+        times = time_metrics(self.trio.clock.read(), time.monotonic() - started, metrics["rollout/tokens"])
+        versions = {"weights/version": weights.version, "weights/sha256": weights.sha256}
+        self.monitor.log(step, groups, metrics | times | versions)
+
+    def training_problems(self, step: int) -> list[Problem]:
+        first = step * self.algorithm.num_prompts
+        return [self.env.problem(self.cfg.seed, "train", first + i) for i in range(self.algorithm.num_prompts)]
+
+    def training_requests(self, step: int, problems: Sequence[Problem]) -> list[Request]:
+        return [
+            Request(problem.prompt, request_seed(self.cfg.seed, "train", step, place, sample))
+            for place, problem in enumerate(problems)
+            for sample in range(self.algorithm.group_size)
+        ]
+
+    def sampling(self) -> Sampling:
+        return Sampling(self.algorithm.temperature, self.cfg.model.max_completion_tokens)
+
+    def maybe_evaluate(self) -> None:
+        if self.step == 0:
+            self.evaluate(self.held_out, greedy=True)
+        elif self.cfg.evaluation.every and self.step % self.cfg.evaluation.every == 0:
+            self.evaluate(self.held_out[: self.cfg.evaluation.interim_problems], greedy=False)
+
+    def evaluate(self, problems: Sequence[Problem], greedy: bool) -> Evaluation:
+        def generate(problems: Sequence[Problem], temperature: float) -> list[Completion]:
+            requests = [Request(p.prompt, request_seed(self.cfg.seed, "evaluation", p.key)) for p in problems]
+            sampling = Sampling(temperature, self.cfg.model.max_completion_tokens)
+            return self.trio.rollout.generate(requests, sampling, phase="evaluate")
+
+        evaluation = evaluate(generate, self.env, problems, self.reward, greedy)
+        self.monitor.log_evaluation(self.step, evaluation)
+        return evaluation
+
+    def maybe_checkpoint(self) -> None:
+        if self.step % self.cfg.checkpoint.every == 0 or self.step == self.cfg.num_steps:
+            self.checkpoint()
+
+    def checkpoint(self) -> None:
+        write_checkpoint(self.folder.checkpoints, self.step, self.trio.actor.save, self.cfg.checkpoint.keep)
+
+    def resume(self) -> int:
+        """Load the newest whole checkpoint, if any, and give the sampler the actor's weights."""
+        path = newest_whole(self.folder.checkpoints, self.monitor.terminal.say)
+        step = 0
+        if path is not None:
+            step = step_of(path)
+            self.trio.actor.load(path)
+            self.monitor.terminal.say(f"going on from {path}")
+        self.folder.rewind(step)
+        self.trio.rollout.load_weights(self.trio.actor.weights(version=step))
+        self.trio.clock.read()
+        return step
+
+
+def train(cfg: Config, resolved: dict) -> None:
+    """A whole run, from an empty or a half-done run folder to summary.json."""
+    folder, console, interrupt = RunFolder.of(cfg.run), Console(), Interrupt()
+    check_model(cfg.model)
+    folder.claim(resolved)
+    print_start(console, cfg, folder)
+    with start_trio(cfg, interrupt) as trio:
+        terminal = Terminal(cfg.num_steps, folder.metric_rows(), console)
+        with Monitor(folder, make_tracker(cfg.tracker, folder.path, resolved), terminal) as monitor:
+            training = Training(cfg, folder, trio, monitor)
+            try:
+                training.run()
+            except Interrupted:
+                terminal.say(f"stopped at step {training.step}; the same command goes on from there")
+                return
+            sha256 = trio.actor.weights(version=training.step).sha256
+    folder.write_summary(summarize(folder, cfg.usd_per_hour, sha256))
+    print_end(console, folder)
+
+
+@hydra.main(version_base=None, config_path="conf", config_name="config")
+def main(raw: DictConfig) -> None:
+    cfg = OmegaConf.to_object(raw)
+    assert isinstance(cfg, Config)
+    resolved = OmegaConf.to_container(raw, resolve=True)
+    assert isinstance(resolved, dict)
+    train(cfg, resolved)
+
+
+if __name__ == "__main__":
+    launch(main, Config)

@@ -1,0 +1,42 @@
+"""What the rollout worker asks of a generation backend."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from grpo.types import Completion
+from workers.weight_sync import Weights
+
+
+@dataclass(frozen=True)
+class Request:
+    """One completion to make. The seed belongs to the request, so that who serves it, when and
+    beside which others makes no difference."""
+
+    prompt: str
+    seed: int
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """temperature 0 is greedy decoding; log-probabilities are those at this temperature."""
+
+    temperature: float
+    max_tokens: int
+
+
+class Sampler(Protocol):
+    version: int
+
+    def generate(self, requests: Sequence[Request], sampling: Sampling) -> list[Completion]:
+        """One completion a request, in order."""
+
+    def load_weights(self, weights: Weights) -> None:
+        """Replace the weights in place."""
+
+
+def request_seed(*parts: object) -> int:
+    """A seed in 0..2^63 - 1 that is a function of its parts alone."""
+    digest = hashlib.sha256("/".join(map(str, parts)).encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1

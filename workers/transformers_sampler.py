@@ -1,0 +1,87 @@
+"""Generation by transformers alone: for platforms without vLLM, and the oracle of the tests."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from conf.schema import ModelConfig, RolloutConfig
+from grpo.types import Completion
+from workers.models import load_model, load_tokenizer
+from workers.sampler import Request, Sampling
+from workers.weight_sync import Weights, fetch
+
+
+class TransformersSampler:
+    """A plain sampling loop over the key-value cache, one random generator a request."""
+
+    def __init__(self, model: ModelConfig, rollout: RolloutConfig, device: str) -> None:
+        self.device = torch.device(device)
+        self.tokenizer = load_tokenizer(model.source)
+        self.model = load_model(model.source, model.dtype, model.attention).to(self.device)
+        self.batch_size = rollout.max_sequences
+        self.version = 0
+
+    def load_weights(self, weights: Weights) -> None:
+        missing, unexpected = self.model.load_state_dict(fetch(weights), strict=False)
+        tied = set(self.model.all_tied_weights_keys)
+        assert not unexpected and set(missing) <= tied, (missing, unexpected)
+        self.version = weights.version
+
+    def generate(self, requests: Sequence[Request], sampling: Sampling) -> list[Completion]:
+        completions: list[Completion] = []
+        for start in range(0, len(requests), self.batch_size):
+            completions += self._generate_batch(requests[start : start + self.batch_size], sampling)
+        return completions
+
+    @torch.inference_mode()
+    def _generate_batch(self, requests: Sequence[Request], sampling: Sampling) -> list[Completion]:
+        prompts = [self.tokenizer(r.prompt, add_special_tokens=False)["input_ids"] for r in requests]
+        width = max(map(len, prompts))
+        # Prompts end together, so padding is on the left, and here a mask is needed.
+        ids = torch.tensor([[0] * (width - len(p)) + p for p in prompts], device=self.device)
+        mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts], device=self.device)
+        positions = (mask.cumsum(1) - 1).clamp(min=0)
+        generators = [torch.Generator(self.device).manual_seed(r.seed) for r in requests]
+        alive = torch.ones(len(requests), dtype=torch.bool, device=self.device)
+        tokens: list[list[int]] = [[] for _ in requests]
+        logprobs: list[list[float]] = [[] for _ in requests]
+        cache = None
+        for _ in range(sampling.max_tokens):
+            output = self.model(
+                input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True
+            )
+            cache = output.past_key_values
+            chosen, chosen_logprobs = _sample(output.logits[:, -1].float(), sampling.temperature, generators)
+            for row in alive.nonzero().flatten().tolist():
+                tokens[row].append(int(chosen[row]))
+                logprobs[row].append(float(chosen_logprobs[row]))
+            alive &= chosen != self.tokenizer.eos_token_id
+            if not alive.any():
+                break
+            ids = chosen[:, None]
+            mask = torch.cat([mask, torch.ones_like(ids)], dim=1)
+            positions = positions[:, -1:] + 1
+        return [self._completion(*row) for row in zip(prompts, tokens, logprobs, strict=True)]
+
+    def _completion(self, prompt: list[int], tokens: list[int], logprobs: list[float]) -> Completion:
+        stopped = tokens[-1] == self.tokenizer.eos_token_id
+        return Completion(
+            prompt_ids=tuple(prompt),
+            token_ids=tuple(tokens),
+            text=self.tokenizer.decode(tokens, skip_special_tokens=True),
+            behavior_logprobs=tuple(logprobs),
+            finish_reason="stop" if stopped else "length",
+            weights_version=self.version,
+        )
+
+
+def _sample(logits: Tensor, temperature: float, generators: list[torch.Generator]) -> tuple[Tensor, Tensor]:
+    """One token a row and its log-probability, from logits [B, vocabulary]."""
+    log_softmax = (logits / temperature if temperature > 0 else logits).log_softmax(-1)
+    if temperature == 0:
+        chosen = log_softmax.argmax(-1)
+    else:
+        draws = [torch.multinomial(row, 1, generator=g) for row, g in zip(log_softmax.exp(), generators, strict=True)]
+        chosen = torch.cat(draws)
+    return chosen, log_softmax.gather(-1, chosen[:, None]).squeeze(-1)

@@ -1,0 +1,245 @@
+"""The trio as Ray actors: the actor that trains, the reference that stays, the workers that generate.
+
+The classes with `Worker` in their name live in Ray processes and only pass calls on to the plain
+classes beside them; `Trio`, `Actor`, `Reference` and `Rollout` are their handles in the driver.
+"""
+
+import os
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import ray
+import torch
+from ray.exceptions import ActorDiedError, RayActorError
+
+from conf.schema import Config
+from grpo.batching import Batch
+from grpo.types import Completion
+from workers.interrupt import Interrupt
+from workers.policy import Policy, TrainedPolicy
+from workers.sampler import Request, Sampler, Sampling
+from workers.weight_sync import Weights, remove, shared_folder
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+MAX_RESTARTS = 5
+# Threads that spin while they wait starve the other workers on a few cores.
+PATIENT_THREADS = {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "0", "KMP_BLOCKTIME": "0"}
+
+
+@ray.remote
+class ActorWorker:
+    def __init__(self, cfg: Config, device: str) -> None:
+        torch.set_num_threads(cfg.topology.num_threads)
+        self.policy = TrainedPolicy(cfg.model, cfg.algorithm, device, cfg.num_steps)
+        self.folder = shared_folder(cfg.run)
+
+    def logprobs(self, batch: Batch) -> torch.Tensor:
+        return self.policy.logprobs(batch)
+
+    def update(self, batch: Batch) -> dict[str, float]:
+        return self.policy.update(batch)
+
+    def publish(self, version: int) -> Weights:
+        return self.policy.publish(self.folder, version)
+
+    def save(self, folder: Path) -> None:
+        self.policy.save(folder)
+
+    def load(self, folder: Path) -> None:
+        self.policy.load(folder)
+
+
+@ray.remote
+class ReferenceWorker:
+    def __init__(self, cfg: Config, device: str) -> None:
+        torch.set_num_threads(cfg.topology.num_threads)
+        self.policy = Policy(cfg.model, cfg.algorithm, device)
+
+    def logprobs(self, batch: Batch) -> torch.Tensor:
+        return self.policy.logprobs(batch)
+
+
+@ray.remote
+class RolloutWorker:
+    def __init__(self, cfg: Config, device: str) -> None:
+        self.sampler: Sampler
+        if cfg.rollout.backend == "vllm":
+            from workers.vllm_sampler import VllmSampler
+
+            self.sampler = VllmSampler(cfg.model, cfg.rollout, device)
+        else:
+            from workers.transformers_sampler import TransformersSampler
+
+            torch.set_num_threads(cfg.rollout.threads)
+            self.sampler = TransformersSampler(cfg.model, cfg.rollout, device)
+
+    def generate(self, requests: Sequence[Request], sampling: Sampling) -> list[Completion]:
+        return self.sampler.generate(requests, sampling)
+
+    def load_weights(self, weights: Weights) -> None:
+        self.sampler.load_weights(weights)
+
+
+@dataclass
+class Clock:
+    """Seconds spent waiting for each phase since it was last read."""
+
+    interrupt: Interrupt
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def wait(self, phase: str, pending: Any, interruptible: bool = False) -> Any:
+        """The result of a Ray reference or a list of them; an interruptible wait ends early, by
+        `Interrupted`, when the user asks the run to stop."""
+        started = time.monotonic()
+        refs = pending if isinstance(pending, list) else [pending]
+        while len(ray.wait(refs, num_returns=len(refs), timeout=0.2)[0]) < len(refs):
+            if interruptible:
+                self.interrupt.check()
+        result = ray.get(pending)
+        self.seconds[phase] = self.seconds.get(phase, 0.0) + time.monotonic() - started
+        return result
+
+    def read(self) -> dict[str, float]:
+        seconds, self.seconds = self.seconds, {}
+        return seconds
+
+
+class Actor:
+    def __init__(self, worker: Any, clock: Clock) -> None:
+        self.worker, self.clock = worker, clock
+
+    def update(self, batch: Batch) -> dict[str, float]:
+        return self.clock.wait("update", self.worker.update.remote(batch))
+
+    def weights(self, version: int) -> Weights:
+        return self.clock.wait("weight_sync", self.worker.publish.remote(version))
+
+    def save(self, folder: Path) -> None:
+        self.clock.wait("checkpoint", self.worker.save.remote(folder))
+
+    def load(self, folder: Path) -> None:
+        self.clock.wait("checkpoint", self.worker.load.remote(folder))
+
+
+class Rollout:
+    """The rollout workers as one. They hold no state but weights of a version: one that dies is
+    started again, given the weights, and asked for the same requests with the same seeds."""
+
+    def __init__(self, cfg: Config, device: str, clock: Clock) -> None:
+        self.cfg, self.device, self.clock = cfg, device, clock
+        self.workers = [self._start() for _ in range(cfg.rollout.replicas)]
+        self.current: Weights | None = None
+        self.restarts = 0
+
+    def generate(self, requests: Sequence[Request], sampling: Sampling, phase: str = "generate") -> list[Completion]:
+        """One completion a request, in order; the requests are dealt out to the replicas."""
+        count = len(self.workers)
+        parts = self._on_all("generate", phase, [(requests[i::count], sampling) for i in range(count)])
+        completions: list[Completion] = [parts[i % count][i // count] for i in range(len(requests))]
+        return completions
+
+    def load_weights(self, weights: Weights) -> None:
+        self.current = weights
+        self._on_all("load_weights", "weight_sync", [(weights,)] * len(self.workers))
+
+    def _on_all(self, method: str, phase: str, arguments: list[tuple]) -> list[Any]:
+        pending = [getattr(w, method).remote(*args) for w, args in zip(self.workers, arguments, strict=True)]
+        results = []
+        for place, ref in enumerate(pending):
+            while True:
+                try:
+                    results.append(self.clock.wait(phase, ref, interruptible=phase != "weight_sync"))
+                    break
+                except RayActorError:
+                    self._replace(place)
+                    ref = getattr(self.workers[place], method).remote(*arguments[place])
+        return results
+
+    def _replace(self, place: int) -> None:
+        self.restarts += 1
+        if self.restarts > MAX_RESTARTS:
+            raise RuntimeError(f"rollout workers died more than {MAX_RESTARTS} times in this run; see the Ray logs")
+        self.workers[place] = self._start()
+        if self.current is not None:
+            self.clock.wait("restart", self.workers[place].load_weights.remote(self.current))
+
+    def _start(self) -> Any:
+        environment = {"OMP_NUM_THREADS": str(self.cfg.rollout.threads)}
+        if self.cfg.rollout.backend == "vllm":
+            from workers.vllm_environment import environment_for
+
+            environment |= environment_for(self.device)
+        gpus = self.cfg.topology.rollout_gpu_share if self.device == "cuda" else 0
+        options = {"num_cpus": 1, "num_gpus": gpus, "runtime_env": {"env_vars": environment}}
+        return RolloutWorker.options(**options).remote(self.cfg, self.device)
+
+
+@dataclass(frozen=True)
+class Trio:
+    actor: Actor
+    rollout: Rollout
+    reference: Any | None
+    clock: Clock
+
+    def with_logprobs(self, batch: Batch) -> Batch:
+        """The batch with `old_logprobs` and, where there is a reference, `ref_logprobs`."""
+        shared = ray.put(batch)
+        workers = [self.actor.worker] + ([self.reference] if self.reference is not None else [])
+        old, *ref = self.clock.wait("logprobs", [worker.logprobs.remote(shared) for worker in workers])
+        return replace(batch, old_logprobs=old, ref_logprobs=ref[0] if ref else None)
+
+
+@contextmanager
+def start_trio(cfg: Config, interrupt: Interrupt) -> Iterator[Trio]:
+    """Start Ray and the workers of a run; on the way out, whatever happened, end them all.
+
+    Raises:
+        RuntimeError: a worker died while it started.
+    """
+    device = pick_device(cfg.topology.device)
+    os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # else Ray writes a token to the home folder
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    environment = {"PYTHONPATH": str(REPOSITORY)} | (PATIENT_THREADS if device == "cpu" else {})
+    on_gpu = device == "cuda"
+    local = {} if cfg.topology.ray_address else {"num_cpus": 2 + cfg.rollout.replicas, "include_dashboard": False}
+    ray.init(
+        address=cfg.topology.ray_address,
+        log_to_driver=False,
+        logging_level="ERROR",
+        runtime_env={"env_vars": environment},
+        **local,
+    )
+    interrupt.listen()  # after Ray, which takes SIGTERM for itself
+    clock = Clock(interrupt)
+    try:
+        shares = (cfg.topology.actor_gpu_share, cfg.topology.reference_gpu_share)
+        actor_gpus, reference_gpus = shares if on_gpu else (0, 0)
+        actor = ActorWorker.options(num_cpus=1, num_gpus=actor_gpus).remote(cfg, device)
+        rollout = Rollout(cfg, device, clock)
+        reference = None
+        if cfg.algorithm.uses_reference:
+            reference = ReferenceWorker.options(num_cpus=1, num_gpus=reference_gpus).remote(cfg, device)
+        workers = [actor, *rollout.workers] + ([reference] if reference is not None else [])
+        try:
+            clock.wait("start", [worker.__ray_ready__.remote() for worker in workers], interruptible=True)
+        except ActorDiedError as error:
+            raise RuntimeError(f"a worker died while it started: {error}") from error
+        yield Trio(Actor(actor, clock), rollout, reference, clock)
+    finally:
+        ray.shutdown()
+        remove(shared_folder(cfg.run))
+
+
+def pick_device(wanted: str) -> str:
+    """ "cpu" or "cuda".
+
+    Raises:
+        ValueError: a GPU is asked for and PyTorch sees none.
+    """
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise ValueError("topology.device=cuda, but PyTorch sees no GPU; choose cpu or auto")
+    return "cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu"

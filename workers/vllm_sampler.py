@@ -1,0 +1,81 @@
+"""Generation by vLLM, the same class on the CPU and on a GPU."""
+
+from collections.abc import Sequence
+
+from conf.schema import ModelConfig, RolloutConfig
+from grpo.types import Completion
+from workers.sampler import Request, Sampling
+from workers.weight_sync import Weights
+
+
+class VllmSampler:
+    """A vLLM engine in this process whose weights are replaced through vLLM's weight transfer."""
+
+    def __init__(self, model: ModelConfig, rollout: RolloutConfig, device: str) -> None:
+        from vllm import LLM
+        from vllm.config.weight_transfer import WeightTransferConfig
+        from vllm.distributed.weight_transfer.base import WeightTransferInitRequest
+
+        import workers.shm_engine
+
+        workers.shm_engine.register()
+        on_cpu = device == "cpu"
+        memory = {"kv_cache_memory_bytes": int(rollout.kv_cache_gb * 2**30)} if on_cpu or rollout.kv_cache_gb else {}
+        self.llm = LLM(
+            model=model.source,
+            dtype=model.dtype,
+            seed=0,
+            max_model_len=model.max_prompt_tokens + model.max_completion_tokens,
+            max_num_seqs=rollout.max_sequences,
+            gpu_memory_utilization=rollout.gpu_memory_share,
+            enforce_eager=on_cpu,
+            logprobs_mode="processed_logprobs",
+            generation_config="vllm",
+            weight_transfer_config=WeightTransferConfig(backend=workers.shm_engine.NAME),
+            disable_log_stats=True,
+            **memory,
+        )
+        self.llm.init_weight_transfer_engine(WeightTransferInitRequest(init_info={}))
+        self.tokenizer = self.llm.get_tokenizer()
+        self.version = 0
+
+    def load_weights(self, weights: Weights) -> None:
+        from vllm.distributed.weight_transfer.base import WeightTransferUpdateRequest
+
+        self.llm.start_weight_update()
+        self.llm.update_weights(WeightTransferUpdateRequest(update_info=vars(weights)))
+        self.llm.finish_weight_update(weight_version=str(weights.version))
+        # Cached keys and values belong to the old weights, and an update does not drop them.
+        assert self.llm.reset_prefix_cache()
+        self.version = weights.version
+
+    def generate(self, requests: Sequence[Request], sampling: Sampling) -> list[Completion]:
+        from vllm import SamplingParams, TokensPrompt
+
+        encoded = self.tokenizer([r.prompt for r in requests], add_special_tokens=False)["input_ids"]
+        params = [
+            SamplingParams(
+                temperature=sampling.temperature,
+                max_tokens=sampling.max_tokens,
+                seed=r.seed,
+                logprobs=0,
+                detokenize=False,
+            )
+            for r in requests
+        ]
+        outputs = self.llm.generate([TokensPrompt(prompt_token_ids=ids) for ids in encoded], params, use_tqdm=False)
+        return [self._completion(output) for output in outputs]
+
+    def _completion(self, output) -> Completion:  # type: ignore[no-untyped-def]
+        first = output.outputs[0]
+        token_ids = tuple(first.token_ids)
+        return Completion(
+            prompt_ids=tuple(output.prompt_token_ids),
+            token_ids=token_ids,
+            text=self.tokenizer.decode(token_ids, skip_special_tokens=True),
+            behavior_logprobs=tuple(
+                position[token].logprob for position, token in zip(first.logprobs, token_ids, strict=True)
+            ),
+            finish_reason="stop" if first.finish_reason == "stop" else "length",
+            weights_version=self.version,
+        )
