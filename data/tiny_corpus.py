@@ -21,9 +21,10 @@ import argparse
 import itertools
 import json
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import AddedToken, Qwen2Config, Qwen2ForCausalLM, Qwen2Tokenizer
@@ -74,7 +75,7 @@ def drills(count: int, seed: int) -> Iterator[dict[str, str]]:
         yield {"prompt": "<think>\n", "completion": "".join(lines) + "</think>"}
 
 
-def trace(fields: dict, rng: random.Random) -> str:
+def trace(fields: Mapping[str, Any], rng: random.Random) -> str:
     """One search: candidates without repeats, stopped by a hit or by the drawn stamina."""
     candidates = list(all_derivations(tuple(sorted(fields["numbers"]))))
     rng.shuffle(candidates)

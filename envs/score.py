@@ -41,7 +41,7 @@ def score_one(env: Env, problem: Problem, text: str, weights: Mapping[str, float
         parts = read_tags(text)
         verdict = env.check(problem, parts.answer)
         components = {name: COMPONENTS[name](parts, verdict) for name in weights}
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - whatever a grader raises is a counted error
         return Score(0.0, False, dict.fromkeys(weights, 0.0), "the grader failed", error=repr(error))
     reward = sum(weight * components[name] for name, weight in weights.items())
     return Score(reward, verdict.correct, components, verdict.reason)

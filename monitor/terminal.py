@@ -4,7 +4,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rich.console import Console, Group
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.panel import Panel
 from rich.progress_bar import ProgressBar
@@ -69,7 +69,7 @@ class Terminal:
         done = sum("time/step" in row for row in self.rows)
         progress = Table.grid(padding=(0, 2))
         progress.add_row(f"step {done}/{self.num_steps}", ProgressBar(self.num_steps, done, width=40), self._eta())
-        parts = [progress, table]
+        parts: list[RenderableType] = [progress, table]
         if self.sample:
             parts.append(Panel(Text(self.sample), title="a training sample", title_align="left", border_style="dim"))
         return Group(*parts)

@@ -15,7 +15,7 @@ from pathlib import Path
 MANIFEST = "manifest.json"
 
 
-class DamagedCheckpoint(ValueError):
+class DamagedCheckpoint(ValueError):  # noqa: N818 - a state, said by its name
     """A checkpoint whose files are not those of its manifest; the message names it and says why."""
 
 

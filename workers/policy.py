@@ -71,8 +71,8 @@ class TrainedPolicy(Policy):
         assert mini.old_logprobs is not None
         weights = token_weights(mini.mask, self.cfg.aggregation)
         sums: dict[str, float] = {}
-        for index, part in microbatches(mini, self.cfg.micro_batch_tokens):
-            part = part.to(self.device)
+        for index, rows in microbatches(mini, self.cfg.micro_batch_tokens):
+            part = rows.to(self.device)
             assert part.old_logprobs is not None
             logprobs, entropy = self._forward(part)
             terms = grpo_loss(

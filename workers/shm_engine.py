@@ -65,7 +65,7 @@ def repack_tied_output(model: torch.nn.Module) -> None:
     output = getattr(model, "lm_head", None)
     embedding = getattr(getattr(model, "model", None), "embed_tokens", None)
     tied = output is not None and embedding is not None and output.weight.data_ptr() == embedding.weight.data_ptr()
-    if tied and hasattr(output, "cpu_linear"):
+    if output is not None and tied and hasattr(output, "cpu_linear"):
         output.quant_method.process_weights_after_loading(output)
 
 

@@ -30,7 +30,6 @@ MAX_RESTARTS = 5
 PATIENT_THREADS = {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "0", "KMP_BLOCKTIME": "0"}
 
 
-@ray.remote
 class ActorWorker:
     def __init__(self, cfg: Config, device: str) -> None:
         torch.set_num_threads(cfg.topology.num_threads)
@@ -53,7 +52,6 @@ class ActorWorker:
         self.policy.load(folder)
 
 
-@ray.remote
 class ReferenceWorker:
     def __init__(self, cfg: Config, device: str) -> None:
         torch.set_num_threads(cfg.topology.num_threads)
@@ -63,7 +61,6 @@ class ReferenceWorker:
         return self.policy.logprobs(batch)
 
 
-@ray.remote
 class RolloutWorker:
     def __init__(self, cfg: Config, device: str) -> None:
         self.sampler: Sampler
@@ -148,16 +145,15 @@ class Rollout:
 
     def _on_all(self, method: str, phase: str, arguments: list[tuple]) -> list[Any]:
         pending = [getattr(w, method).remote(*args) for w, args in zip(self.workers, arguments, strict=True)]
-        results = []
-        for place, ref in enumerate(pending):
+        for place in range(len(pending)):
             while True:
                 try:
-                    results.append(self.clock.wait(phase, ref, interruptible=phase != "weight_sync"))
+                    pending[place] = self.clock.wait(phase, pending[place], interruptible=phase != "weight_sync")
                     break
                 except RayActorError:
                     self._replace(place)
-                    ref = getattr(self.workers[place], method).remote(*arguments[place])
-        return results
+                    pending[place] = getattr(self.workers[place], method).remote(*arguments[place])
+        return pending
 
     def _replace(self, place: int) -> None:
         self.restarts += 1
@@ -175,7 +171,7 @@ class Rollout:
             environment |= environment_for(self.device)
         gpus = self.cfg.topology.rollout_gpu_share if self.device == "cuda" else 0
         options = {"num_cpus": 1, "num_gpus": gpus, "runtime_env": {"env_vars": environment}}
-        return RolloutWorker.options(**options).remote(self.cfg, self.device)
+        return ray.remote(RolloutWorker).options(**options).remote(self.cfg, self.device)
 
 
 @dataclass(frozen=True)
@@ -218,11 +214,11 @@ def start_trio(cfg: Config, interrupt: Interrupt) -> Iterator[Trio]:
     try:
         shares = (cfg.topology.actor_gpu_share, cfg.topology.reference_gpu_share)
         actor_gpus, reference_gpus = shares if on_gpu else (0, 0)
-        actor = ActorWorker.options(num_cpus=1, num_gpus=actor_gpus).remote(cfg, device)
+        actor = ray.remote(ActorWorker).options(num_cpus=1, num_gpus=actor_gpus).remote(cfg, device)
         rollout = Rollout(cfg, device, clock)
         reference = None
         if cfg.algorithm.uses_reference:
-            reference = ReferenceWorker.options(num_cpus=1, num_gpus=reference_gpus).remote(cfg, device)
+            reference = ray.remote(ReferenceWorker).options(num_cpus=1, num_gpus=reference_gpus).remote(cfg, device)
         workers = [actor, *rollout.workers] + ([reference] if reference is not None else [])
         try:
             clock.wait("start", [worker.__ray_ready__.remote() for worker in workers], interruptible=True)

@@ -20,7 +20,9 @@ class VllmSampler:
 
         workers.shm_engine.register()
         on_cpu = device == "cpu"
-        memory = {"kv_cache_memory_bytes": int(rollout.kv_cache_gb * 2**30)} if on_cpu or rollout.kv_cache_gb else {}
+        memory = {}
+        if rollout.kv_cache_gb is not None:
+            memory["kv_cache_memory_bytes"] = int(rollout.kv_cache_gb * 2**30)
         self.llm = LLM(
             model=model.source,
             dtype=model.dtype,

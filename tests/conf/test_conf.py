@@ -15,7 +15,9 @@ ROOT = Path(__file__).parent.parent.parent
 
 def composed(*overrides: str) -> Config:
     with initialize(version_base=None, config_path="../../conf"):
-        return OmegaConf.to_object(compose("config", overrides=list(overrides)))
+        cfg = OmegaConf.to_object(compose("config", overrides=list(overrides)))
+    assert isinstance(cfg, Config)
+    return cfg
 
 
 def options(group: str) -> list[str]:
@@ -94,7 +96,7 @@ def test_a_wrong_value_is_refused_by_name(override, message):
 )
 def test_a_config_error_is_one_line_and_nothing_starts(override, said, tmp_path):
     command = [sys.executable, ROOT / "train_grpo.py", override, "run=refused"]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
     assert done.returncode == 2
     assert done.stderr.startswith(f"error: {said}") and done.stderr.count("\n") == 1
     assert not (ROOT / "outputs" / "refused").exists()
