@@ -10,13 +10,14 @@ rarely acts; rewards come from rules alone, there is no reward model.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import hydra
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
-from conf.launch import launch
+from conf.launch import checking_settings, launch
 from conf.schema import Config
 from envs.score import score
 from grpo.advantages import group_advantages
@@ -126,33 +127,39 @@ class Training:
         return step
 
 
-def train(cfg: Config, resolved: dict) -> None:
+def train(cfg: Config, folder: RunFolder, resolved: Mapping[str, Any]) -> None:
     """A whole run, from an empty or a half-done run folder to summary.json."""
-    folder, console, interrupt = RunFolder.of(cfg.run), Console(), Interrupt()
-    check_model(cfg.model)
-    folder.claim(resolved)
+    console, interrupt = Console(), Interrupt()
     print_start(console, cfg, folder)
-    with start_trio(cfg, interrupt) as trio:
-        terminal = Terminal(cfg.num_steps, folder.metric_rows(), console)
-        with Monitor(folder, make_tracker(cfg.tracker, folder.path, resolved), terminal) as monitor:
-            training = Training(cfg, folder, trio, monitor)
-            try:
+    terminal = Terminal(cfg.num_steps, folder.metric_rows(), console)
+    try:
+        with start_trio(cfg, interrupt) as trio:
+            with Monitor(folder, make_tracker(cfg.tracker, folder.path, resolved), terminal) as monitor:
+                training = Training(cfg, folder, trio, monitor)
                 training.run()
-            except Interrupted:
-                terminal.say(f"stopped at step {training.step}; the same command goes on from there")
-                return
             sha256 = trio.actor.weights(version=training.step).sha256
+    except Interrupted:
+        terminal.say("stopped; the same command goes on from the last checkpoint")
+        return
     folder.write_summary(summarize(folder, cfg.usd_per_hour, sha256))
     print_end(console, folder)
 
 
 @hydra.main(version_base=None, config_path="conf", config_name="config")
 def main(raw: DictConfig) -> None:
-    cfg = OmegaConf.to_object(raw)
-    assert isinstance(cfg, Config)
-    resolved = OmegaConf.to_container(raw, resolve=True)
-    assert isinstance(resolved, dict)
-    train(cfg, resolved)
+    with checking_settings():
+        cfg = OmegaConf.to_object(raw)
+        assert isinstance(cfg, Config)
+        resolved: Any = OmegaConf.to_container(raw, resolve=True)
+        folder = RunFolder.of(cfg.run)
+        check_model(cfg.model)
+        cfg.env.held_out(cfg.evaluation.num_problems)
+        folder.claim(resolved)
+    if folder.is_finished(cfg.num_steps):
+        print_end(Console(), folder)
+        print(f"this run is finished; choose run=NAME for another, or a larger num_steps than {cfg.num_steps} to go on")
+        return
+    train(cfg, folder, resolved)
 
 
 if __name__ == "__main__":

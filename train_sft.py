@@ -21,7 +21,7 @@ import hydra
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from conf.launch import launch
+from conf.launch import checking_settings, launch
 from conf.schema import SftConfig
 from workers.models import load_model, load_tokenizer, make_optimizer, make_schedule
 
@@ -38,8 +38,9 @@ class Row:
 
 @hydra.main(version_base=None, config_path="conf", config_name="sft")
 def main(raw: DictConfig) -> None:
-    cfg = OmegaConf.to_object(raw)
-    assert isinstance(cfg, SftConfig)
+    with checking_settings():
+        cfg = OmegaConf.to_object(raw)
+        assert isinstance(cfg, SftConfig)
     train(cfg)
 
 

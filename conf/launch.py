@@ -2,25 +2,38 @@
 
 import dataclasses
 import difflib
-import logging
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import NoReturn
 
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
 
 def launch(main: Callable[[], None], schema: type) -> None:
-    """Run a Hydra main; errors in the settings end it with one line on stderr and exit code 2."""
+    """Run a Hydra main; settings that do not compose end it with one line and exit code 2."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises, instead of printing a trace of its own
-    logging.getLogger("hydra").disabled = True
     try:
         main()
-    except (HydraException, OmegaConfBaseException, ValueError) as error:
-        print(f"error: {one_line(error, schema)}", file=sys.stderr)
-        raise SystemExit(2) from None
+    except (HydraException, OmegaConfBaseException) as error:
+        refuse(one_line(error, schema))
+
+
+@contextmanager
+def checking_settings() -> Iterator[None]:
+    """Around what checks settings: a ValueError is the user's, and is said in one line."""
+    try:
+        yield
+    except ValueError as error:
+        refuse(" ".join(str(error).split()))
+
+
+def refuse(message: str) -> NoReturn:
+    print(f"error: {message}", file=sys.stderr)
+    raise SystemExit(2)
 
 
 def one_line(error: Exception, schema: type) -> str:

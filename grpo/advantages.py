@@ -23,6 +23,7 @@ def group_advantages(groups: Sequence[Group], scale_by_std: bool, epsilon: float
         if len(group.rollouts) < 2:
             raise ValueError(f"group size must be >= 2, got {len(group.rollouts)} for problem {group.problem.key!r}")
         rewards = torch.tensor(group.rewards, dtype=torch.float64)
-        centred = rewards - rewards.mean()
+        # Equal rewards say nothing; their rounded mean must not say something.
+        centred = torch.zeros_like(rewards) if rewards.min() == rewards.max() else rewards - rewards.mean()
         rows.append(centred / (rewards.std(correction=0) + epsilon) if scale_by_std else centred)
     return torch.cat(rows).float()

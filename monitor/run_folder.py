@@ -46,6 +46,12 @@ class RunFolder:
         self.path.mkdir(parents=True, exist_ok=True)
         self.config.write_text(yaml.safe_dump(dict(config), sort_keys=False), encoding="utf-8")
 
+    def is_finished(self, num_steps: int) -> bool:
+        """A summary of at least `num_steps` steps is there."""
+        if not self.summary.is_file():
+            return False
+        return json.loads(self.summary.read_text(encoding="utf-8"))["steps"] >= num_steps
+
     def rewind(self, step: int) -> None:
         """Drop the lines of `step` and later, which a resumed run writes anew."""
         for path in (self.metrics, self.samples):
