@@ -1,0 +1,141 @@
+"""Whole runs as a user starts them: Ray, vLLM, the shipped tiny model."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from workers.checkpoint import list_checkpoints, verify
+
+ROOT = Path(__file__).parent.parent
+SETTINGS = [
+    f"model.path={ROOT / 'models' / 'tiny'}",
+    "model.max_completion_tokens=64",
+    "algorithm.num_prompts=4",
+    "algorithm.group_size=4",
+    "evaluation.num_problems=16",
+    "evaluation.interim_problems=8",
+    "evaluation.every=4",
+    "checkpoint.every=5",
+]
+
+
+def start(folder: Path, run: str, *overrides: str) -> subprocess.Popen:
+    command = [sys.executable, str(ROOT / "train_grpo.py"), *SETTINGS, f"run={run}", *overrides]
+    return subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def finish(process: subprocess.Popen) -> str:
+    output, _ = process.communicate(timeout=400)
+    assert process.returncode == 0, output
+    return output
+
+
+def summary(folder: Path, run: str) -> dict:
+    return json.loads((folder / "outputs" / run / "summary.json").read_text())
+
+
+def metrics(folder: Path, run: str) -> list[dict]:
+    path = folder / "outputs" / run / "metrics.jsonl"
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
+
+
+def wait_for_step(folder: Path, run: str, step: int) -> None:
+    limit = time.monotonic() + 300
+    while len(metrics(folder, run)) < step:
+        assert time.monotonic() < limit
+        time.sleep(0.2)
+
+
+def descendants(process: subprocess.Popen) -> list[psutil.Process]:
+    return psutil.Process(process.pid).children(recursive=True)
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory):
+    """Ten steps without a break."""
+    folder = tmp_path_factory.mktemp("straight")
+    output = finish(start(folder, "straight", "num_steps=10", "tracker.mode=offline"))
+    return folder, output
+
+
+def test_a_run_leaves_everything_that_it_promises(straight):
+    folder, output = straight
+    run = folder / "outputs" / "straight"
+    for name in ("config.yaml", "metrics.jsonl", "samples.jsonl", "summary.json"):
+        assert (run / name).is_file()
+    found = summary(folder, "straight")
+    for moment in ("step0", "final"):
+        figures = found["accuracy"][moment]
+        assert 0 <= figures["sampled"] <= 1 and 0 <= figures["greedy"] <= 1 and figures["n"] == 16
+    assert found["steps"] == 10 and found["tokens"] > 0 and found["seconds"] > 0 and found["usd"] == 0
+    assert [row["step"] for row in metrics(folder, "straight")] == list(range(11))
+    assert "4 problems x 4 completions = 16 completions" in output
+    assert "held-out accuracy over 16 problems" in output and "wandb sync" in output
+
+
+def test_checkpoints_are_whole_and_load_in_transformers(straight):
+    folder, _ = straight
+    checkpoints = list_checkpoints(folder / "outputs" / "straight" / "checkpoints")
+    assert [path.name for path in checkpoints] == ["step_000005", "step_000010"]
+    for path in checkpoints:
+        verify(path)
+    model = AutoModelForCausalLM.from_pretrained(checkpoints[-1] / "hf")
+    tokenizer = AutoTokenizer.from_pretrained(checkpoints[-1] / "hf")
+    assert model.config.vocab_size == len(tokenizer)
+    assert (
+        tokenizer.decode(tokenizer("make 12 from 16 8 4\n<think>\n")["input_ids"]) == "make 12 from 16 8 4\n<think>\n"
+    )
+
+
+def test_after_each_sync_vllm_agrees_with_the_actor(straight):
+    folder, _ = straight
+    steps = [row for row in metrics(folder, "straight") if "mismatch/max_gap" in row]
+    assert all(row["mismatch/max_gap"] < 1e-4 for row in steps)
+    assert [row["weights/version"] for row in steps] == list(range(1, 11))
+    assert len({row["weights/sha256"] for row in steps}) == 10
+    # the weights did move, so that stale ones would have been seen
+    assert steps[-1]["policy/kl"] > 1e-5 and steps[0]["policy/kl"] == pytest.approx(0, abs=1e-7)
+
+
+def test_five_and_five_steps_equal_ten_to_the_bit(straight, tmp_path):
+    finish(start(tmp_path, "halves", "num_steps=5", "tracker=none"))
+    output = finish(start(tmp_path, "halves", "num_steps=10", "tracker=none"))
+    assert "going on from" in output and "step_000005" in output
+    assert summary(tmp_path, "halves")["weights_sha256"] == summary(straight[0], "straight")["weights_sha256"]
+    for one, other in zip(metrics(straight[0], "straight")[:10], metrics(tmp_path, "halves"), strict=False):
+        for name in ("reward/mean", "policy/loss", "policy/grad_norm", "length/mean", "weights/sha256"):
+            assert one[name] == other[name], (one["step"], name)
+
+
+def test_a_killed_rollout_worker_is_replaced_and_nothing_changes(straight, tmp_path):
+    process = start(tmp_path, "killed", "num_steps=10", "tracker=none")
+    wait_for_step(tmp_path, "killed", 3)
+    (worker,) = [p for p in descendants(process) if "RolloutWorker" in " ".join(p.cmdline())]
+    worker.send_signal(signal.SIGKILL)
+    finish(process)
+    assert summary(tmp_path, "killed")["weights_sha256"] == summary(straight[0], "straight")["weights_sha256"]
+    assert sum("time/restart" in row for row in metrics(tmp_path, "killed")) == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_leaves_a_checkpoint_and_no_process(tmp_path, number):
+    process = start(tmp_path, "stopped", "num_steps=1000", "tracker=none", "algorithm.kl_coef=0")
+    wait_for_step(tmp_path, "stopped", 2)
+    children = descendants(process)
+    assert not [p for p in children if "ReferenceWorker" in " ".join(p.cmdline())]
+    os.kill(process.pid, number)
+    output = finish(process)
+    assert "the same command goes on" in output
+    checkpoints = list_checkpoints(tmp_path / "outputs" / "stopped" / "checkpoints")
+    assert checkpoints
+    verify(checkpoints[-1])
+    _, alive = psutil.wait_procs(children, timeout=20)
+    assert not alive
