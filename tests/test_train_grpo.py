@@ -125,7 +125,7 @@ def test_a_killed_rollout_worker_is_replaced_and_nothing_changes(straight, tmp_p
     assert sum("time/restart" in row for row in metrics(tmp_path, "killed")) == 1
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGTERM])
 def test_a_signal_leaves_a_checkpoint_and_no_process(tmp_path, number):
     process = start(tmp_path, "stopped", "num_steps=1000", "tracker=none", "algorithm.kl_coef=0")
     wait_for_step(tmp_path, "stopped", 2)

@@ -5,8 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed.checkpoint as dcp
-from torch.distributed.checkpoint.state_dict import get_state_dict, set_state_dict
 
 from conf.schema import AlgorithmConfig, ModelConfig
 from grpo.batching import Batch, microbatches, minibatches
@@ -105,18 +103,25 @@ class TrainedPolicy(Policy):
 
     def save(self, folder: Path) -> None:
         """Write `hf/`, which transformers and vLLM load, and `trainer/`, what a resume needs."""
+        import torch.distributed.checkpoint as dcp  # 3 s that only a checkpoint should cost
+
         self.model.save_pretrained(folder / "hf")
         load_tokenizer(self.source).save_pretrained(folder / "hf")
         dcp.save(self._trainer_state(), checkpoint_id=folder / "trainer", no_dist=True)
 
     def load(self, folder: Path) -> None:
         """Continue exactly where `save` was called."""
+        import torch.distributed.checkpoint as dcp
+        from torch.distributed.checkpoint.state_dict import set_state_dict
+
         state = self._trainer_state()
         dcp.load(state, checkpoint_id=folder / "trainer", no_dist=True)
         set_state_dict(self.model, self.optimizer, model_state_dict=state["model"], optim_state_dict=state["optimizer"])
         self.schedule.load_state_dict(state["schedule"])
 
     def _trainer_state(self) -> dict[str, Any]:
+        from torch.distributed.checkpoint.state_dict import get_state_dict
+
         model, optimizer = get_state_dict(self.model, self.optimizer)
         return {"model": model, "optimizer": optimizer, "schedule": self.schedule.state_dict()}
 

@@ -1,0 +1,94 @@
+import dataclasses
+import io
+import json
+
+import pytest
+import torch
+from rich.console import Console
+
+from monitor.evaluation import Evaluation
+from monitor.metrics import mismatch_metrics, rollout_metrics
+from monitor.monitor import Monitor, summarize, transcripts
+from monitor.run_folder import RunFolder, flatten, read_rows
+from monitor.terminal import Terminal, sparkline
+from monitor.trace import read_tries
+from monitor.trackers import NoTracker
+from tests.builders import group_of, random_batch
+
+
+def test_a_try_is_checked_line_by_line():
+    lines = [" 16 - 8 = 8, 8 + 4 = 12 yes", " 16 - 8 = 9, 9 + 4 = 13 high", " 16 + 7 = 23, 23 - 8 = 15 low", "no sums"]
+    text = "\n".join(lines) + "\n</think> 1 + 1 = 2"
+    first, second, third = read_tries(text, [16, 8, 4])
+    assert first.hits(12) and first.verdict == "yes"
+    assert second.copied and not second.arithmetic and not second.hits(13)
+    assert not third.copied and third.arithmetic and third.value == 15
+
+
+def test_a_try_that_leaves_a_number_out_is_not_copied():
+    assert not read_tries(" 16 - 8 = 8 low\n", [16, 8, 4])[0].copied
+
+
+def test_rollout_metrics_by_hand():
+    groups = [group_of([1.0, 0.0], [2, 4]), group_of([0.0, 0.0], [1, 1]), group_of([1.0, 1.0], [3, 1])]
+    metrics = rollout_metrics(groups)
+    assert metrics["reward/mean"] == 0.5 and metrics["reward/accuracy"] == 0.5
+    assert [metrics[f"solved/{part}"] for part in ("none", "some", "all")] == pytest.approx([1 / 3] * 3)
+    assert metrics["length/mean"] == 2 and metrics["length/max"] == 4 and metrics["rollout/tokens"] == 12
+
+
+def test_mismatch_is_over_loss_tokens_alone():
+    batch = random_batch([2, 4])
+    old = batch.behavior_logprobs + 0.5
+    metrics = mismatch_metrics(dataclasses.replace(batch, old_logprobs=torch.where(batch.mask, old, 99.0)))
+    assert metrics["mismatch/max_gap"] == pytest.approx(0.5)
+    assert metrics["mismatch/ratio_p50"] == pytest.approx(torch.tensor(0.5).exp().item())
+
+
+def test_a_step_and_its_evaluation_share_a_line(tmp_path):
+    folder = RunFolder(tmp_path)
+    console = Console(file=io.StringIO(), width=200)
+    with Monitor(folder, NoTracker(), Terminal(2, [], console)) as monitor:
+        half = [group_of([1.0]), group_of([0.0])]
+        monitor.log_evaluation(0, Evaluation(half, half))
+        step = {"time/step": 2.0, "rollout/tokens": 30.0}
+        monitor.log(0, [group_of([1.0, 0.0])], step)
+        monitor.log(1, [group_of([1.0, 0.0])], step)
+        monitor.log_evaluation(2, Evaluation([group_of([1.0])], [group_of([1.0])]))
+        monitor.log_end(2)
+    rows = list(read_rows(folder.metrics))
+    assert [row["step"] for row in rows] == [0, 1, 2] and rows[0]["eval/sampled"] == 0.5
+    summary = summarize(folder, usd_per_hour=1800.0, weights_sha256="ab")
+    assert summary["accuracy"]["step0"]["sampled"] == 0.5 and summary["accuracy"]["final"]["greedy"] == 1.0
+    assert summary["steps"] == 2 and summary["seconds"] == 4.0 and summary["tokens"] == 60 and summary["usd"] == 2.0
+    assert "held out 50.0%" in console.file.getvalue()
+
+
+def test_rewinding_drops_later_lines_and_a_torn_one(tmp_path):
+    folder = RunFolder(tmp_path)
+    for step in range(4):
+        folder.add_metrics(step, {"x": step})
+    with folder.metrics.open("a") as file:
+        file.write('{"step": 4, "x"')
+    folder.rewind(3)
+    assert [row["step"] for row in read_rows(folder.metrics)] == [0, 1, 2]
+
+
+def test_transcripts_show_first_what_was_learned(tmp_path):
+    folder = RunFolder(tmp_path)
+    learned, known = group_of([0.0]), group_of([1.0])
+    known = dataclasses.replace(known, problem=dataclasses.replace(known.problem, key="known"))
+    folder.add_samples(0, "eval", [known, learned])
+    solved = dataclasses.replace(learned, rollouts=known.rollouts)
+    folder.add_samples(5, "eval", [known, solved])
+    assert len(transcripts(folder.samples, 5)) == 2
+    rows = [json.loads(line) for line in folder.samples.read_text().splitlines()]
+    assert rows[1]["key"] == learned.problem.key and not rows[1]["correct"]
+
+
+def test_sparkline_by_hand():
+    assert sparkline([0, 1, 2, 3.5, 7]) == "▁▂▃▄█" and sparkline([]) == "" and sparkline([2, 2]) == "▁▁"
+
+
+def test_flatten_by_hand():
+    assert flatten({"a": 1, "b": {"c": 2, "d": {"e": 3}}}) == {"a": 1, "b.c": 2, "b.d.e": 3}
