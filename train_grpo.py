@@ -122,6 +122,7 @@ class Training:
             self.trio.actor.load(path)
             self.monitor.terminal.say(f"going on from {path}")
         self.folder.rewind(step)
+        self.monitor.terminal.rows = self.folder.metric_rows()
         self.trio.rollout.load_weights(self.trio.actor.weights(version=step))
         self.trio.clock.read()
         return step
@@ -131,7 +132,7 @@ def train(cfg: Config, folder: RunFolder, resolved: Mapping[str, Any]) -> None:
     """A whole run, from an empty or a half-done run folder to summary.json."""
     console, interrupt = Console(), Interrupt()
     print_start(console, cfg, folder)
-    terminal = Terminal(cfg.num_steps, folder.metric_rows(), console)
+    terminal = Terminal(cfg.num_steps, console)
     try:
         with start_trio(cfg, interrupt) as trio:
             with Monitor(folder, make_tracker(cfg.tracker, folder.path, resolved), terminal) as monitor:

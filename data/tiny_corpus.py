@@ -29,7 +29,7 @@ from typing import Any
 import torch
 from transformers import AddedToken, Qwen2Config, Qwen2ForCausalLM, Qwen2Tokenizer
 
-from envs.countdown import Countdown, Derivation, Step, apply
+from envs.countdown import Countdown, Derivation, Step, apply, grouped
 
 MAX_VALUE = 200
 END = "<|endoftext|>"
@@ -109,15 +109,11 @@ def all_derivations(numbers: tuple[int, ...], operations: str = "+-*") -> tuple[
                     value = apply(left, op, right)
                     if value is None or value > MAX_VALUE:
                         continue
-                    text = f"{_grouped(left_text)} {op} {_grouped(right_text)}"
+                    text = f"{grouped(left_text)} {op} {grouped(right_text)}"
                     yield from combine((*rest, (value, text)), (*steps, Step(left, op, right, value)))
 
     unique = {derivation.steps: derivation for derivation in combine(tuple((n, str(n)) for n in numbers), ())}
     return tuple(unique.values())
-
-
-def _grouped(text: str) -> str:
-    return f"({text})" if " " in text else text
 
 
 def blank_tokenizer() -> Qwen2Tokenizer:

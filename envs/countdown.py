@@ -131,7 +131,7 @@ class Countdown:
                 return None
             values = [item for place, item in enumerate(values) if place not in (first, second)]
             steps.append(Step(left, op, right, value))
-            values.append((value, f"{_grouped(left_text)} {op} {_grouped(right_text)}"))
+            values.append((value, f"{grouped(left_text)} {op} {grouped(right_text)}"))
         return Derivation(tuple(steps), values[0][1])
 
     def _problem(self, numbers: list[int], derivation: Derivation) -> Problem:
@@ -168,7 +168,8 @@ def apply(left: int, op: str, right: int) -> int | None:
     return left // right if right != 0 and left % right == 0 else None
 
 
-def _grouped(text: str) -> str:
+def grouped(text: str) -> str:
+    """The expression as an operand: in parentheses unless it is a number."""
     return f"({text})" if " " in text else text
 
 

@@ -25,12 +25,10 @@ CURVES = [
 class Terminal:
     """Shows a run while it goes. Use as a context manager; `show` after each step."""
 
-    def __init__(self, num_steps: int, rows: Sequence[Mapping[str, Any]], console: Console | None = None) -> None:
-        self.num_steps = num_steps
-        self.rows = list(rows)
-        self.console = console or Console()
-        self.live = Live(console=self.console, auto_refresh=False) if self.console.is_terminal else None
-        self.phase = ""
+    def __init__(self, num_steps: int, console: Console) -> None:
+        self.num_steps, self.console = num_steps, console
+        self.rows: list[dict[str, Any]] = []
+        self.live = Live(console=console, auto_refresh=False) if console.is_terminal else None
         self.sample = ""
 
     def __enter__(self) -> "Terminal":

@@ -30,7 +30,7 @@ class WandbTracker:
         import wandb
 
         os.environ.setdefault("WANDB_SILENT", "true")
-        self.offline = mode == "offline" or (mode == "auto" and not wandb.api.api_key)
+        self.offline = mode == "offline" or (mode == "auto" and not wandb.login(prompt=False, verify=False))
         id_file = folder / "wandb_id.txt"
         if not id_file.is_file():
             id_file.write_text(uuid.uuid4().hex[:16], encoding="utf-8")

@@ -29,7 +29,9 @@ SETTINGS = [
 
 def start(folder: Path, run: str, *overrides: str) -> subprocess.Popen:
     command = [sys.executable, str(ROOT / "train_grpo.py"), *SETTINGS, f"run={run}", *overrides]
-    return subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    return subprocess.Popen(
+        command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    )
 
 
 def finish(process: subprocess.Popen) -> str:
@@ -106,10 +108,12 @@ def test_after_each_sync_vllm_agrees_with_the_actor(straight):
 
 
 def test_five_and_five_steps_equal_ten_to_the_bit(straight, tmp_path):
-    finish(start(tmp_path, "halves", "num_steps=5", "tracker=none"))
-    output = finish(start(tmp_path, "halves", "num_steps=10", "tracker=none"))
+    finish(start(tmp_path, "halves", "num_steps=5", "tracker.mode=offline"))
+    output = finish(start(tmp_path, "halves", "num_steps=10", "tracker.mode=offline"))
     assert "going on from" in output and "step_000005" in output
     assert summary(tmp_path, "halves")["weights_sha256"] == summary(straight[0], "straight")["weights_sha256"]
+    wandb_runs = list((tmp_path / "outputs" / "halves" / "wandb").glob("offline-run-*"))
+    assert len(wandb_runs) == 2 and len({path.name.split("-")[-1] for path in wandb_runs}) == 1
     for one, other in zip(metrics(straight[0], "straight")[:10], metrics(tmp_path, "halves"), strict=False):
         for name in ("reward/mean", "policy/loss", "policy/grad_norm", "length/mean", "weights/sha256"):
             assert one[name] == other[name], (one["step"], name)
@@ -131,7 +135,8 @@ def test_a_signal_leaves_a_checkpoint_and_no_process(tmp_path, number):
     wait_for_step(tmp_path, "stopped", 2)
     children = descendants(process)
     assert not [p for p in children if "ReferenceWorker" in " ".join(p.cmdline())]
-    os.kill(process.pid, number)
+    # Ctrl-C on a terminal reaches the whole process group, SIGTERM the run alone.
+    (os.killpg if number == signal.SIGINT else os.kill)(process.pid, number)
     output = finish(process)
     assert "the same command goes on" in output
     checkpoints = list_checkpoints(tmp_path / "outputs" / "stopped" / "checkpoints")

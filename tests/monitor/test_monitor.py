@@ -48,7 +48,7 @@ def test_mismatch_is_over_loss_tokens_alone():
 def test_a_step_and_its_evaluation_share_a_line(tmp_path):
     folder = RunFolder(tmp_path)
     console = Console(file=io.StringIO(), width=200)
-    with Monitor(folder, NoTracker(), Terminal(2, [], console)) as monitor:
+    with Monitor(folder, NoTracker(), Terminal(2, console)) as monitor:
         half = [group_of([1.0]), group_of([0.0])]
         monitor.log_evaluation(0, Evaluation(half, half))
         step = {"time/step": 2.0, "rollout/tokens": 30.0}
