@@ -85,7 +85,7 @@ class AlgorithmConfig:
     num_prompts: int = 32
     group_size: int = 8
     num_updates: int = 1
-    micro_batch_tokens: int = 16384
+    micro_batch_tokens: int = 8192
     temperature: float = 1.0
     scale_by_std: bool = True
     std_epsilon: float = 1e-4

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-CHUNK_TOKENS = 4096
+CHUNK_TOKENS = 1024
 
 
 class CausalLM(Protocol):

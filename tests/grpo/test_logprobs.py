@@ -19,7 +19,7 @@ def naive_logprobs(model, batch, temperature):
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.7])
-@pytest.mark.parametrize("chunk", [4096, 3])
+@pytest.mark.parametrize("chunk", [1024, 3])
 def test_chunked_logprobs_equal_the_naive_ones(monkeypatch, temperature, chunk):
     monkeypatch.setattr(grpo.logprobs, "CHUNK_TOKENS", chunk)
     model, batch = small_model(), random_batch([5, 2, 7])
