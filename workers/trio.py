@@ -31,10 +31,10 @@ PATIENT_THREADS = {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "0", "KMP_BLO
 
 
 class ActorWorker:
-    def __init__(self, cfg: Config, device: str) -> None:
+    def __init__(self, cfg: Config, device: str, folder: Path) -> None:
         torch.set_num_threads(cfg.topology.num_threads)
         self.policy = TrainedPolicy(cfg.model, cfg.algorithm, device, cfg.num_steps)
-        self.folder = shared_folder(cfg.run)
+        self.folder = folder
 
     def logprobs(self, batch: Batch) -> torch.Tensor:
         return self.policy.logprobs(batch)
@@ -210,11 +210,11 @@ def start_trio(cfg: Config, interrupt: Interrupt) -> Iterator[Trio]:
         **local,
     )
     interrupt.listen()  # after Ray, which takes SIGTERM for itself
-    clock = Clock(interrupt)
+    clock, folder = Clock(interrupt), shared_folder(Path("outputs", cfg.run))
     try:
         shares = (cfg.topology.actor_gpu_share, cfg.topology.reference_gpu_share)
         actor_gpus, reference_gpus = shares if on_gpu else (0, 0)
-        actor = ray.remote(ActorWorker).options(num_cpus=1, num_gpus=actor_gpus).remote(cfg, device)
+        actor = ray.remote(ActorWorker).options(num_cpus=1, num_gpus=actor_gpus).remote(cfg, device, folder)
         rollout = Rollout(cfg, device, clock)
         reference = None
         if cfg.algorithm.uses_reference:
@@ -227,7 +227,7 @@ def start_trio(cfg: Config, interrupt: Interrupt) -> Iterator[Trio]:
         yield Trio(Actor(actor, clock), rollout, reference, clock)
     finally:
         ray.shutdown()
-        remove(shared_folder(cfg.run))
+        remove(folder)
 
 
 def pick_device(wanted: str) -> str:

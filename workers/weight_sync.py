@@ -26,10 +26,10 @@ class Weights:
     sha256: str
 
 
-def shared_folder(run_name: str) -> Path:
+def shared_folder(run_folder: Path) -> Path:
     """The folder of a run in shared memory (or the temporary folder where there is none)."""
     base = SHARED_MEMORY if SHARED_MEMORY.is_dir() else Path(os.environ.get("TMPDIR", "/tmp"))
-    return base / f"ahazero-{hashlib.sha256(run_name.encode()).hexdigest()[:12]}"
+    return base / f"ahazero-{hashlib.sha256(str(run_folder.resolve()).encode()).hexdigest()[:12]}"
 
 
 def publish(tensors: Mapping[str, torch.Tensor], folder: Path, version: int) -> Weights:

@@ -42,5 +42,6 @@ def test_the_checksum_sees_values_names_shapes_and_types():
     assert len({checksum(other) for other in others} | {base}) == 5
 
 
-def test_runs_do_not_share_a_folder():
-    assert shared_folder("one") != shared_folder("other")
+def test_runs_do_not_share_a_folder(tmp_path):
+    assert shared_folder(Path("one")) != shared_folder(Path("other"))
+    assert shared_folder(Path("one")) != shared_folder(tmp_path / "one")
