@@ -5,6 +5,7 @@ classes beside them; `Trio`, `Actor`, `Reference` and `Rollout` are their handle
 """
 
 import os
+import signal
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -202,13 +203,14 @@ def start_trio(cfg: Config, interrupt: Interrupt) -> Iterator[Trio]:
     environment = {"PYTHONPATH": str(REPOSITORY)} | (PATIENT_THREADS if device == "cpu" else {})
     on_gpu = device == "cuda"
     local = {} if cfg.topology.ray_address else {"num_cpus": 2 + cfg.rollout.replicas, "include_dashboard": False}
-    ray.init(
-        address=cfg.topology.ray_address,
-        log_to_driver=False,
-        logging_level="ERROR",
-        runtime_env={"env_vars": environment},
-        **local,
-    )
+    with shielded_from_sigterm():
+        ray.init(
+            address=cfg.topology.ray_address,
+            log_to_driver=False,
+            logging_level="ERROR",
+            runtime_env={"env_vars": environment},
+            **local,
+        )
     interrupt.listen()  # after Ray, which takes SIGTERM for itself
     clock, folder = Clock(interrupt), shared_folder(Path("outputs", cfg.run))
     try:
@@ -228,6 +230,17 @@ def start_trio(cfg: Config, interrupt: Interrupt) -> Iterator[Trio]:
     finally:
         ray.shutdown()
         remove(folder)
+
+
+@contextmanager
+def shielded_from_sigterm() -> Iterator[None]:
+    """Processes started within ignore SIGTERM. A signal to the whole process group, as `timeout`
+    and batch systems send it, would else end Ray before the run could write its checkpoint."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def pick_device(wanted: str) -> str:
