@@ -58,7 +58,7 @@ def traces(count: int, seed: int) -> Iterator[dict[str, str]]:
     for index in range(count):
         problem = env.problem(seed, "train", index)
         rng = random.Random(f"trace/{seed}/{index}")
-        yield {"prompt": problem.prompt, "completion": trace(problem.fields, rng)}
+        yield {"prompt": str(problem.prompt), "completion": trace(problem.fields, rng)}
 
 
 def drills(count: int, seed: int) -> Iterator[dict[str, str]]:

@@ -5,27 +5,17 @@ target is the value of an expression drawn over its numbers. The two splits cann
 sorted numbers, hashed, decide which split they belong to.
 """
 
-import hashlib
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from envs.prompts import STYLES, make_prompt
+from envs.splits import distinct_held_out, require, split_of
 from grpo.types import Problem
-from rewards.countdown import Verdict, check
+from rewards.countdown import check
+from rewards.verdict import Verdict
 
 OPERATIONS = "+-*/"
-HELD_OUT_SHARE = 0.2
-
-BASE_PROMPT = (
-    "A conversation between User and Assistant. The user asks a question, and the Assistant solves it. "
-    "The assistant first thinks about the reasoning process in the mind and then provides the user with the answer.\n"
-    "User: Using the numbers [{numbers}], create an equation that equals {target}. "
-    "You can use basic arithmetic operations ({operations}) and each number can only be used once. "
-    "Show your work in <think> </think> tags. And return the final answer in <answer> </answer> tags, "
-    "for example <answer> (1 + 2) / 3 </answer>.\n"
-    "Assistant: Let me solve this step by step.\n<think>"
-)
-TINY_PROMPT = "make {target} from {numbers}\n<think>\n"
 
 
 @dataclass(frozen=True)
@@ -73,13 +63,13 @@ class Countdown:
     name: str = "countdown"
 
     def __post_init__(self) -> None:
-        _require(len(self.num_numbers) > 0 and min(self.num_numbers) >= 2, "num_numbers", self.num_numbers, "2 or more")
-        _require(1 <= self.min_number <= self.max_number, "min_number", self.min_number, "1..max_number")
-        _require(0 <= self.min_target <= self.max_target, "min_target", self.min_target, "0..max_target")
-        _require(self.max_value >= self.max_target, "max_value", self.max_value, "max_target or more")
+        require(len(self.num_numbers) > 0 and min(self.num_numbers) >= 2, "num_numbers", self.num_numbers, "2 or more")
+        require(1 <= self.min_number <= self.max_number, "min_number", self.min_number, "1..max_number")
+        require(0 <= self.min_target <= self.max_target, "min_target", self.min_target, "0..max_target")
+        require(self.max_value >= self.max_target, "max_value", self.max_value, "max_target or more")
         known = len(self.operations) > 0 and set(self.operations) <= set(OPERATIONS)
-        _require(known, "operations", self.operations, f"some of {OPERATIONS}")
-        _require(self.prompt_style in ("base", "tiny"), "prompt_style", self.prompt_style, "base or tiny")
+        require(known, "operations", self.operations, f"some of {OPERATIONS}")
+        require(self.prompt_style in STYLES, "prompt_style", self.prompt_style, "one of " + ", ".join(STYLES))
 
     def problem(self, seed: int, split: str, index: int) -> Problem:
         """The problem at `index` of a split ("train" or "test").
@@ -90,7 +80,7 @@ class Countdown:
         rng = random.Random(f"countdown/{seed}/{split}/{index}")
         for _ in range(1000):
             numbers = [rng.randint(self.min_number, self.max_number) for _ in range(rng.choice(self.num_numbers))]
-            if split_of(numbers) != split:
+            if split_of(sorted_text(numbers)) != split:
                 continue
             derivation = self.draw_derivation(numbers, rng)
             if derivation is not None and self.min_target <= derivation.value <= self.max_target:
@@ -103,16 +93,7 @@ class Countdown:
 
     def held_out(self, count: int) -> list[Problem]:
         """`count` different held-out problems, the same in every run whatever its seed."""
-        problems: dict[str, Problem] = {}
-        for index in range(20 * count):
-            problem = self.problem(0, "test", index)
-            problems.setdefault(problem.key, problem)
-            if len(problems) == count:
-                return list(problems.values())
-        raise ValueError(
-            f"evaluation.num_problems={count}: these env settings have only about {len(problems)} "
-            "held-out problems; ask for fewer, or widen env.max_number or env.num_numbers"
-        )
+        return distinct_held_out(self, count, "env.max_number or env.num_numbers")
 
     def check(self, problem: Problem, answer: str | None) -> Verdict:
         return check(answer, problem.fields["numbers"], problem.fields["target"])
@@ -136,25 +117,25 @@ class Countdown:
 
     def _problem(self, numbers: list[int], derivation: Derivation) -> Problem:
         target = derivation.value
-        template = TINY_PROMPT if self.prompt_style == "tiny" else BASE_PROMPT
-        separator = " " if self.prompt_style == "tiny" else ", "
-        prompt = template.format(
-            numbers=separator.join(map(str, numbers)), target=target, operations=", ".join(self.operations)
+        question = (
+            f"Using the numbers [{', '.join(map(str, numbers))}], create an equation that equals {target}. "
+            f"You can use basic arithmetic operations ({', '.join(self.operations)}) "
+            "and each number can only be used once."
         )
+        tiny = f"make {target} from {' '.join(map(str, numbers))}"
         return Problem(
             env=self.name,
-            key=f"{' '.join(map(str, sorted(numbers)))} -> {target}",
-            prompt=prompt,
+            key=f"{sorted_text(numbers)} -> {target}",
+            prompt=make_prompt(self.prompt_style, question, "(1 + 2) / 3", tiny),
             answer=derivation.expression,
             fields={"numbers": numbers, "target": target},
             metadata={"num_numbers": len(numbers)},
         )
 
 
-def split_of(numbers: Sequence[int]) -> str:
-    """ "train" or "test", decided by the sorted numbers alone, so that no order of them leaks."""
-    digest = hashlib.sha256(" ".join(map(str, sorted(numbers))).encode()).digest()
-    return "test" if digest[0] < 256 * HELD_OUT_SHARE else "train"
+def sorted_text(numbers: Sequence[int]) -> str:
+    """The canonical form of the numbers: sorted, so that no order of them leaks."""
+    return " ".join(map(str, sorted(numbers)))
 
 
 def apply(left: int, op: str, right: int) -> int | None:
@@ -171,8 +152,3 @@ def apply(left: int, op: str, right: int) -> int | None:
 def grouped(text: str) -> str:
     """The expression as an operand: in parentheses unless it is a number."""
     return f"({text})" if " " in text else text
-
-
-def _require(ok: bool, key: str, value: object, allowed: str) -> None:
-    if not ok:
-        raise ValueError(f"env.{key} must be {allowed}, got {value}")

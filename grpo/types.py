@@ -6,6 +6,19 @@ from typing import Any
 
 
 @dataclass(frozen=True)
+class Chat:
+    """A prompt for a chat model, laid out by the tokenizer's template; the assistant's turn is begun
+    with `assistant`, and the completion goes on from there."""
+
+    system: str
+    user: str
+    assistant: str
+
+    def __str__(self) -> str:
+        return f"System: {self.system}\nUser: {self.user}\nAssistant: {self.assistant}"
+
+
+@dataclass(frozen=True)
 class Problem:
     """One task instance.
 
@@ -16,7 +29,7 @@ class Problem:
 
     env: str
     key: str
-    prompt: str
+    prompt: str | Chat
     answer: str
     fields: Mapping[str, Any]
     metadata: Mapping[str, Any] = field(default_factory=dict)

@@ -43,7 +43,7 @@ class Monitor:
         self._write(step, metrics)
         self.folder.add_samples(step, "train", groups[:TRAINING_GROUPS_KEPT])
         first = groups[0]
-        self.terminal.show(step, metrics, first.problem.prompt + first.rollouts[0].completion.text)
+        self.terminal.show(step, metrics, str(first.problem.prompt) + first.rollouts[0].completion.text)
 
     def log_end(self, step: int) -> None:
         """The last evaluation belongs to no training step and is a line of its own."""

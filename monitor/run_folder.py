@@ -70,7 +70,7 @@ class RunFolder:
                 "step": step,
                 "kind": kind,
                 "key": group.problem.key,
-                "prompt": group.problem.prompt,
+                "prompt": str(group.problem.prompt),
                 "completion": rollout.completion.text,
                 "reward": rollout.score.reward,
                 "correct": rollout.score.correct,

@@ -2,25 +2,16 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from rewards.expression import ExpressionError, parse
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """`well_formed`: the answer could be read at all. `reason` says in words why it failed."""
-
-    correct: bool
-    well_formed: bool
-    reason: str
+from rewards.verdict import CORRECT, NO_ANSWER, Verdict
 
 
 def check(answer: str | None, numbers: Sequence[int], target: int) -> Verdict:
     """Exact check over fractions. `(1 + 2) * 3` and `(1 + 2) * 3 = 9` are both accepted, the
     second only when what follows the sign is the target itself."""
     if answer is None or not answer.strip():
-        return Verdict(False, False, "no answer")
+        return NO_ANSWER
     text, sign, claimed = answer.partition("=")
     if sign and claimed.strip() != str(target):
         return Verdict(False, False, f"the text after '=' is not {target}")
@@ -35,4 +26,4 @@ def check(answer: str | None, numbers: Sequence[int], target: int) -> Verdict:
         return Verdict(False, True, "divides by zero")
     if expression.value != target:
         return Verdict(False, True, f"equals {expression.value}, not {target}")
-    return Verdict(True, True, "correct")
+    return CORRECT

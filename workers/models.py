@@ -7,6 +7,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase, get_scheduler
 
 from conf.schema import ModelConfig, OptimizerConfig
+from grpo.types import Chat
 
 
 def check_model(model: ModelConfig) -> None:
@@ -26,6 +27,25 @@ def check_model(model: ModelConfig) -> None:
 
 def load_tokenizer(source: str) -> PreTrainedTokenizerBase:
     return AutoTokenizer.from_pretrained(source)
+
+
+def encode(tokenizer: PreTrainedTokenizerBase, prompt: str | Chat) -> list[int]:
+    """Token ids of a prompt. A chat goes through the tokenizer's template, its last turn left open.
+
+    Raises:
+        ValueError: the tokenizer has no chat template.
+    """
+    if isinstance(prompt, str):
+        return tokenizer(prompt, add_special_tokens=False)["input_ids"]
+    if tokenizer.chat_template is None:
+        raise ValueError("model.prompt_style=chat: this model's tokenizer has no chat template; choose base")
+    turns = [
+        {"role": "system", "content": prompt.system},
+        {"role": "user", "content": prompt.user},
+        {"role": "assistant", "content": prompt.assistant},
+    ]
+    text = tokenizer.apply_chat_template(turns, tokenize=False, continue_final_message=True)
+    return tokenizer(text, add_special_tokens=False)["input_ids"]
 
 
 def load_model(source: str | Path, dtype: str, attention: str = "sdpa") -> Any:

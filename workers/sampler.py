@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from grpo.types import Completion
+from grpo.types import Chat, Completion
 from workers.weight_sync import Weights
 
 
@@ -14,7 +14,7 @@ class Request:
     """One completion to make. The seed belongs to the request, so that who serves it, when and
     beside which others makes no difference."""
 
-    prompt: str
+    prompt: str | Chat
     seed: int
 
 

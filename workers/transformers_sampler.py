@@ -7,7 +7,7 @@ from torch import Tensor
 
 from conf.schema import ModelConfig, RolloutConfig
 from grpo.types import Completion
-from workers.models import load_model, load_tokenizer
+from workers.models import encode, load_model, load_tokenizer
 from workers.sampler import Request, Sampling
 from workers.weight_sync import Weights, fetch
 
@@ -36,7 +36,7 @@ class TransformersSampler:
 
     @torch.inference_mode()
     def _generate_batch(self, requests: Sequence[Request], sampling: Sampling) -> list[Completion]:
-        prompts = [self.tokenizer(r.prompt, add_special_tokens=False)["input_ids"] for r in requests]
+        prompts = [encode(self.tokenizer, r.prompt) for r in requests]
         width = max(map(len, prompts))
         # Prompts end together, so padding is on the left, and here a mask is needed.
         ids = torch.tensor([[0] * (width - len(p)) + p for p in prompts], device=self.device)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from conf.schema import ModelConfig, RolloutConfig
 from grpo.types import Completion
+from workers.models import encode
 from workers.sampler import Request, Sampling
 from workers.weight_sync import Weights
 
@@ -54,7 +55,7 @@ class VllmSampler:
     def generate(self, requests: Sequence[Request], sampling: Sampling) -> list[Completion]:
         from vllm import SamplingParams, TokensPrompt
 
-        encoded = self.tokenizer([r.prompt for r in requests], add_special_tokens=False)["input_ids"]
+        encoded = [encode(self.tokenizer, r.prompt) for r in requests]
         params = [
             SamplingParams(
                 temperature=sampling.temperature,

@@ -3,7 +3,7 @@ import random
 import pytest
 
 from data.tiny_corpus import all_derivations, tiny_countdown
-from envs.countdown import Countdown, split_of
+from envs.countdown import Countdown, sorted_text
 from rewards.countdown import check
 
 
@@ -31,11 +31,11 @@ def test_training_and_held_out_numbers_never_meet():
     assert not train & held_out
 
 
-def test_the_order_of_the_numbers_does_not_change_the_split():
+def test_the_order_of_the_numbers_does_not_change_the_canonical_form_that_decides_the_split():
     rng = random.Random(0)
     for _ in range(200):
         numbers = [rng.randint(1, 99) for _ in range(4)]
-        assert split_of(numbers) == split_of(rng.sample(numbers, 4))
+        assert sorted_text(numbers) == sorted_text(rng.sample(numbers, 4))
 
 
 def test_held_out_problems_are_different_and_the_same_for_every_run():
@@ -68,7 +68,7 @@ def test_the_prompts():
         ({"num_numbers": [1]}, "env.num_numbers must be 2 or more"),
         ({"min_number": 9, "max_number": 3}, "env.min_number must be 1..max_number, got 9"),
         ({"operations": "+^"}, r"env.operations must be some of \+-\*/, got \+\^"),
-        ({"prompt_style": "loud"}, "env.prompt_style must be base or tiny, got loud"),
+        ({"prompt_style": "loud"}, "env.prompt_style must be one of base, chat, tiny, got loud"),
     ],
 )
 def test_impossible_settings_are_refused_by_name(settings, message):

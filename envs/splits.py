@@ -1,0 +1,45 @@
+"""Training and held-out problems that cannot overlap."""
+
+import hashlib
+from typing import Protocol
+
+from grpo.types import Problem
+
+HELD_OUT_SHARE = 0.2
+
+
+def split_of(canonical: str) -> str:
+    """ "train" or "test", decided by the canonical form of a problem alone, so that a problem
+    written in another way falls on the same side."""
+    digest = hashlib.sha256(canonical.encode()).digest()
+    return "test" if digest[0] < 256 * HELD_OUT_SHARE else "train"
+
+
+class Drawn(Protocol):
+    name: str
+
+    def problem(self, seed: int, split: str, index: int) -> Problem: ...
+
+
+def distinct_held_out(env: Drawn, count: int, widen: str) -> list[Problem]:
+    """`count` different held-out problems of a task that draws them, the same in every run.
+
+    Raises:
+        ValueError: there are not that many; `widen` names the settings that would give more.
+    """
+    problems: dict[str, Problem] = {}
+    for index in range(20 * count):
+        problem = env.problem(0, "test", index)
+        problems.setdefault(problem.key, problem)
+        if len(problems) == count:
+            return list(problems.values())
+    raise ValueError(
+        f"evaluation.num_problems={count}: these settings of env {env.name} have only about {len(problems)} "
+        f"held-out problems; ask for fewer, or widen {widen}"
+    )
+
+
+def require(ok: bool, key: str, value: object, allowed: str) -> None:
+    """Refuse a setting of the task by name."""
+    if not ok:
+        raise ValueError(f"env.{key} must be {allowed}, got {value}")
