@@ -1,6 +1,7 @@
 from data.tiny_corpus import blank_tokenizer, drills, tiny_countdown, traces
 from data.tiny_skills import BOUNDS, tiny_skills
-from envs.countdown import split_of
+from envs.countdown import sorted_text
+from envs.splits import split_of
 from monitor.trace import read_tries
 from rewards.countdown import check
 from rewards.tags import read_tags
@@ -17,7 +18,7 @@ def test_traces_are_true_and_stop_at_the_first_hit():
         problem = env.problem(3, "train", index)
         numbers, target = problem.fields["numbers"], problem.fields["target"]
         tries = read_tries(row["completion"], numbers)
-        assert split_of(numbers) == "train" and row["prompt"] == problem.prompt
+        assert split_of(sorted_text(numbers)) == "train" and row["prompt"] == problem.prompt
         assert all(one.copied and one.arithmetic for one in tries)
         assert [one.verdict == "yes" for one in tries] == [one.value == target for one in tries]
         assert all(one.value != target for one in tries[:-1])
