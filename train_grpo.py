@@ -10,7 +10,7 @@ rarely acts; rewards come from rules alone, there is no reward model.
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import hydra
@@ -19,7 +19,7 @@ from rich.console import Console
 
 from conf.launch import checking_settings, launch
 from conf.schema import Config
-from envs.score import score
+from envs.score import Scorer
 from grpo.advantages import group_advantages
 from grpo.batching import make_batch
 from grpo.types import Completion, Problem
@@ -32,6 +32,7 @@ from monitor.terminal import Terminal
 from monitor.trackers import make_tracker
 from workers.checkpoint import newest_whole, step_of, write_checkpoint
 from workers.interrupt import Interrupt, Interrupted
+from workers.judge import make_judge
 from workers.models import check_model
 from workers.sampler import Request, Sampling, request_seed
 from workers.trio import Trio, start_trio
@@ -40,9 +41,9 @@ from workers.trio import Trio, start_trio
 class Training:
     """A run: its settings, the trio, and how many steps it has done."""
 
-    def __init__(self, cfg: Config, folder: RunFolder, trio: Trio, monitor: Monitor) -> None:
+    def __init__(self, cfg: Config, folder: RunFolder, trio: Trio, scorer: Scorer, monitor: Monitor) -> None:
         self.cfg, self.folder, self.trio, self.monitor = cfg, folder, trio, monitor
-        self.env, self.algorithm, self.reward = cfg.env, cfg.algorithm, cfg.reward.weights
+        self.env, self.algorithm, self.scorer = cfg.env, cfg.algorithm, scorer
         self.held_out = self.env.held_out(cfg.evaluation.num_problems)
         self.step = self.resume()
 
@@ -63,7 +64,7 @@ class Training:
         started, step, actor, rollout = time.monotonic(), self.step, self.trio.actor, self.trio.rollout
         problems = self.training_problems(step)
         completions = rollout.generate(self.training_requests(step, problems), self.sampling())
-        groups = score(self.env, problems, completions, self.reward)
+        groups = self.scorer.score(problems, completions, self.algorithm.group_size)
         advantages = group_advantages(groups, self.algorithm.scale_by_std, self.algorithm.std_epsilon)
         batch = make_batch(groups, advantages)
         batch = self.trio.with_logprobs(batch)
@@ -72,7 +73,8 @@ class Training:
         rollout.load_weights(weights)
         self.step = step + 1
         metrics = rollout_metrics(groups) | policy_metrics(update) | mismatch_metrics(batch)
-        times = time_metrics(self.trio.clock.read(), time.monotonic() - started, metrics["rollout/tokens"])
+        phases = self.trio.clock.read() | {"score": self.scorer.seconds_after}
+        times = time_metrics(phases, time.monotonic() - started, metrics["rollout/tokens"])
         versions = {"weights/version": weights.version, "weights/sha256": weights.sha256}
         self.monitor.log(step, groups, metrics | times | versions)
 
@@ -97,12 +99,12 @@ class Training:
             self.evaluate(self.held_out[: self.cfg.evaluation.interim_problems], greedy=False)
 
     def evaluate(self, problems: Sequence[Problem], greedy: bool) -> Evaluation:
-        def generate(problems: Sequence[Problem], temperature: float) -> list[Completion]:
+        def generate(problems: Sequence[Problem], temperature: float) -> Iterator[tuple[int, Completion]]:
             requests = [Request(p.prompt, request_seed(self.cfg.seed, "evaluation", p.key)) for p in problems]
             sampling = Sampling(temperature, self.cfg.model.max_completion_tokens)
             return self.trio.rollout.generate(requests, sampling, phase="evaluate")
 
-        evaluation = evaluate(generate, self.env, problems, self.reward, greedy)
+        evaluation = evaluate(generate, self.scorer, problems, greedy)
         self.monitor.log_evaluation(self.step, evaluation)
         return evaluation
 
@@ -135,8 +137,11 @@ def train(cfg: Config, folder: RunFolder, resolved: Mapping[str, Any]) -> None:
     terminal = Terminal(cfg.num_steps, console)
     try:
         with start_trio(cfg, interrupt) as trio:
-            with Monitor(folder, make_tracker(cfg.tracker, folder.path, resolved), terminal) as monitor:
-                training = Training(cfg, folder, trio, monitor)
+            with (
+                Scorer(cfg.env, cfg.reward, make_judge(cfg, trio.device)) as scorer,
+                Monitor(folder, make_tracker(cfg.tracker, folder.path, resolved), terminal) as monitor,
+            ):
+                training = Training(cfg, folder, trio, scorer, monitor)
                 training.run()
             sha256 = trio.actor.weights(version=training.step).sha256
     except Interrupted:

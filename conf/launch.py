@@ -44,7 +44,7 @@ def one_line(error: Exception, schema: type) -> str:
         return _unknown_key(unknown[1], schema)
     if option := re.search(r"Could not find '(\w+)/([^']+)'", text):
         available = text.rsplit("Available options", maxsplit=1)[-1].split("Config search path", maxsplit=1)[0]
-        options = re.findall(r"^\t(\S+)", available, re.MULTILINE)
+        options = re.findall(r"^\t(\S+)(?<!_schema)$", available, re.MULTILINE)
         return f"{option[1]}={option[2]}: unknown; allowed are {', '.join(options)}"
     if override := re.search(r"Error merging override (.+)", text):
         return f"{override[1]}: {cause.strip().splitlines()[0]}"

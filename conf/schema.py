@@ -9,8 +9,12 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
 
+from envs.code import Code
 from envs.countdown import Countdown
-from rewards.mix import COMPONENTS
+from envs.mixed import Mixed
+from envs.multiplication import Multiplication
+from envs.questions import Questions
+from rewards.mix import RewardConfig
 
 
 @dataclass
@@ -43,19 +47,6 @@ class ModelConfig:
         looks_local = self.source.startswith((".", "/", "~", "models/", "outputs/"))
         if looks_local and not (Path(self.source) / "config.json").is_file():
             raise ValueError(f"model.path={self.source}: no such model folder; give a folder with a config.json")
-
-
-@dataclass
-class RewardConfig:
-    """The reward is the sum of weight * component; every component is also logged apart."""
-
-    weights: dict[str, float] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        if not self.weights:
-            raise ValueError(f"reward.weights must name at least one of {', '.join(COMPONENTS)}")
-        for name in self.weights:
-            one_of("reward.weights", name, tuple(COMPONENTS))
 
 
 @dataclass
@@ -266,11 +257,16 @@ def one_of(key: str, value: object, allowed: Sequence[str]) -> None:
         raise ValueError(f"{key} must be one of {', '.join(allowed)}, got {value}")
 
 
+# A task's settings are its own class; conf/env/*.yaml says which one it is made of.
+ENVS = {"code": Code, "countdown": Countdown, "mixed": Mixed, "multiplication": Multiplication, "questions": Questions}
+
+
 def store_schema() -> None:
     store = ConfigStore.instance()
     store.store(name="schema", node=Config)
     store.store(name="sft_schema", node=SftConfig)
-    store.store(group="env", name="countdown_schema", node=Countdown)
+    for name, env in ENVS.items():
+        store.store(group="env", name=f"{name}_schema", node=env)
 
 
 store_schema()

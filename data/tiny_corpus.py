@@ -19,22 +19,22 @@ Beside the traces there are drills, lines of plain arithmetic, for the sums that
 
 import argparse
 import itertools
-import json
 import random
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import torch
-from transformers import AddedToken, Qwen2Config, Qwen2ForCausalLM, Qwen2Tokenizer
+from transformers import Qwen2ForCausalLM, Qwen2Tokenizer
 
-from envs.countdown import Countdown, Derivation, Step, apply, grouped
+from data.tiny_model import make_model, make_tokenizer, write_start
+from envs.countdown import Countdown, Derivation, Step, Value, apply, grouped
 
 MAX_VALUE = 200
-END = "<|endoftext|>"
 WORDS = ["make", " from", "\n", "<think>", "</think>", " <answer>", " </answer>"]
 WORDS += [" low", " high", " yes", ",", " =", " (", " )", " +", " -", " *", " /"]
+NUMBERS = {f" {number}": number for number in range(MAX_VALUE + 1)}
+PERIODS = [2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 400.0]
 DRILL_LINES = 12
 # How many candidates a trace tries before it gives up, as (share, least, most).
 STAMINA = [(0.6, 1, 1), (0.25, 2, 3), (0.15, 4, 20)]
@@ -98,7 +98,7 @@ def line(candidate: Derivation, target: int) -> str:
 def all_derivations(numbers: tuple[int, ...], operations: str = "+-*") -> tuple[Derivation, ...]:
     """Every way to combine the numbers with values in 0..MAX_VALUE, each written once."""
 
-    def combine(values: tuple[tuple[int, str], ...], steps: tuple[Step, ...]) -> Iterator[Derivation]:
+    def combine(values: tuple[tuple[Value, str], ...], steps: tuple[Step, ...]) -> Iterator[Derivation]:
         if len(values) == 1:
             yield Derivation(steps, values[0][1])
         for first in range(len(values)):
@@ -117,44 +117,12 @@ def all_derivations(numbers: tuple[int, ...], operations: str = "+-*") -> tuple[
 
 
 def blank_tokenizer() -> Qwen2Tokenizer:
-    """One token a word, a sign or a whole number 0..MAX_VALUE, its leading space included, so that
-    decoding gives back the very text. They are added tokens of a Qwen2Tokenizer because
-    transformers loads that class for every Qwen2 model, whatever the folder says."""
-    tokenizer = Qwen2Tokenizer(
-        vocab={END: 0}, merges=[], unk_token=END, eos_token=END, pad_token=END, clean_up_tokenization_spaces=False
-    )
-    words = [*WORDS, *(f" {number}" for number in range(MAX_VALUE + 1))]
-    tokenizer.add_tokens([AddedToken(word, normalized=False) for word in words])
-    return tokenizer
+    """One token a word, a sign or a whole number 0..MAX_VALUE, its leading space included."""
+    return make_tokenizer([*WORDS, *NUMBERS])
 
 
 def blank_model(tokenizer: Qwen2Tokenizer, seed: int) -> Qwen2ForCausalLM:
-    """A Qwen2 of 0.6M parameters. Number embeddings start as waves of several periods, so that
-    near numbers look alike from the first step and sums are learned in minutes, not hours."""
-    torch.manual_seed(seed)
-    config = Qwen2Config(
-        vocab_size=len(tokenizer),
-        hidden_size=128,
-        num_hidden_layers=4,
-        num_attention_heads=4,
-        num_key_value_heads=1,
-        intermediate_size=256,
-        max_position_embeddings=512,
-        tie_word_embeddings=True,
-        bos_token_id=None,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-    )
-    model = Qwen2ForCausalLM(config)
-    numbers = torch.arange(MAX_VALUE + 1, dtype=torch.float32)
-    periods = torch.tensor([2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 400.0])
-    angles = 2 * torch.pi * numbers[:, None] / periods
-    waves = torch.cat([angles.sin(), angles.cos()], dim=1)
-    first = tokenizer.convert_tokens_to_ids(" 0")
-    scale = config.initializer_range * 2
-    with torch.no_grad():
-        model.model.embed_tokens.weight[first : first + MAX_VALUE + 1, : waves.shape[1]] = scale * waves
-    return model
+    return make_model(tokenizer, seed, NUMBERS, PERIODS)
 
 
 def main() -> None:
@@ -164,13 +132,9 @@ def main() -> None:
     parser.add_argument("--drills", type=int, default=0)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
-    args.output.mkdir(parents=True, exist_ok=True)
     tokenizer = blank_tokenizer()
-    tokenizer.save_pretrained(args.output / "blank")
-    blank_model(tokenizer, args.seed).save_pretrained(args.output / "blank")
-    with (args.output / "corpus.jsonl").open("w", encoding="utf-8") as file:
-        for row in itertools.chain(traces(args.traces, args.seed), drills(args.drills, args.seed)):
-            file.write(json.dumps(row) + "\n")
+    rows = itertools.chain(traces(args.traces, args.seed), drills(args.drills, args.seed))
+    write_start(args.output, tokenizer, blank_model(tokenizer, args.seed), rows)
 
 
 if __name__ == "__main__":

@@ -11,12 +11,11 @@ from rich.table import Table
 
 from conf.schema import ModelConfig, RolloutConfig
 from data.tiny_corpus import tiny_countdown
-from envs.score import score
+from envs.score import Scorer
 from monitor.skills import Skills, measure_skills
+from rewards.mix import RewardConfig
 from workers.sampler import Request, Sampling, request_seed
 from workers.transformers_sampler import TransformersSampler
-
-WEIGHTS = {"correct": 1.0}
 
 
 @dataclass(frozen=True)
@@ -48,7 +47,8 @@ def tiny_skills(path: str, num_problems: int, samples: int) -> Skills:
     problems = env.held_out(num_problems)
     requests = [Request(p.prompt, request_seed("skills", p.key, i)) for p in problems for i in range(samples)]
     completions = sampler.generate(requests, Sampling(temperature=1.0, max_tokens=320))
-    return measure_skills(score(env, problems, completions, WEIGHTS))
+    with Scorer(env, RewardConfig({"correct": 1.0})) as scorer:
+        return measure_skills(scorer.score(problems, completions, samples))
 
 
 def main() -> None:

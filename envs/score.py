@@ -1,12 +1,19 @@
 """Completions become scored groups."""
 
-from collections.abc import Mapping, Sequence
-from typing import Protocol
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any, Protocol
 
+from envs.grader import failed
+from envs.grading import GradingPool
 from grpo.types import Completion, Group, Problem, Rollout, Score
-from rewards.countdown import Verdict
-from rewards.mix import COMPONENTS
-from rewards.tags import read_tags
+from rewards.judge import FormatJudge
+from rewards.mix import FORMAT_JUDGE, RewardConfig
+from rewards.verdict import Verdict
+
+JUDGED_TOGETHER = 16
 
 
 class Env(Protocol):
@@ -20,28 +27,75 @@ class Env(Protocol):
 
     def check(self, problem: Problem, answer: str | None) -> Verdict: ...
 
-
-def score(
-    env: Env, problems: Sequence[Problem], completions: Sequence[Completion], weights: Mapping[str, float]
-) -> list[Group]:
-    """Score `completions`, which hold the same number for each problem, problem by problem."""
-    size = len(completions) // len(problems)
-    assert size * len(problems) == len(completions)
-    groups = []
-    for place, problem in enumerate(problems):
-        members = completions[place * size : (place + 1) * size]
-        rollouts = tuple(Rollout(c, score_one(env, problem, c.text, weights)) for c in members)
-        groups.append(Group(problem, rollouts))
-    return groups
+    def read(self, fields: Mapping[str, Any]) -> Problem: ...
 
 
-def score_one(env: Env, problem: Problem, text: str, weights: Mapping[str, float]) -> Score:
-    """A grader that raises costs the completion its score, and is counted, never hidden."""
-    try:
-        parts = read_tags(text)
-        verdict = env.check(problem, parts.answer)
-        components = {name: COMPONENTS[name](parts, verdict) for name in weights}
-    except Exception as error:  # noqa: BLE001 - whatever a grader raises is a counted error
-        return Score(0.0, False, dict.fromkeys(weights, 0.0), "the grader failed", error=repr(error))
-    reward = sum(weight * components[name] for name, weight in weights.items())
-    return Score(reward, verdict.correct, components, verdict.reason)
+class Scorer:
+    """Scores completions as they come, in processes beside those that write them."""
+
+    def __init__(self, env: Env, reward: RewardConfig, judge: FormatJudge | None = None) -> None:
+        assert reward.judged == (judge is not None)
+        self.reward = reward
+        self.pool = GradingPool(env, reward)
+        self.judge = judge
+        self.seconds_after = 0.0  # from the last completion to the last score
+        self.judging = ThreadPoolExecutor(1, thread_name_prefix="judging")
+
+    def score(
+        self, problems: Sequence[Problem], completions: Iterable[tuple[int, Completion]], group_size: int = 1
+    ) -> list[Group]:
+        """Groups in the order of `problems`.
+
+        completions  (place, completion) as they are finished, in any order; places 0..G-1 belong to
+                     the first problem, the next G to the second
+        """
+        written: dict[int, Completion] = {}
+        scores: dict[int, Future[Score]] = {}
+        reviews: list[tuple[list[int], Future[list[float | None]]]] = []
+        unread: list[int] = []
+        for place, completion in completions:
+            written[place] = completion
+            problem = problems[place // group_size]
+            scores[place] = self.pool.submit(problem, completion.text, len(completion.token_ids))
+            unread.append(place)
+            if self.judge is not None and len(unread) == JUDGED_TOGETHER:
+                reviews.append(self._review(self.judge, unread, written))
+                unread = []
+        if self.judge is not None and unread:
+            reviews.append(self._review(self.judge, unread, written))
+        last_written = time.monotonic()
+        final = {place: score.result() for place, score in scores.items()}
+        for places, review in reviews:
+            for place, value in zip(places, review.result(), strict=True):
+                final[place] = join_review(self.reward, final[place], value)
+        self.seconds_after = time.monotonic() - last_written
+        rollouts = [Rollout(written[place], final[place]) for place in range(len(problems) * group_size)]
+        return [
+            Group(problem, tuple(rollouts[place * group_size : (place + 1) * group_size]))
+            for place, problem in enumerate(problems)
+        ]
+
+    def _review(
+        self, judge: FormatJudge, places: list[int], written: Mapping[int, Completion]
+    ) -> tuple[list[int], Future[list[float | None]]]:
+        return places, self.judging.submit(judge.review, [written[place].text for place in places])
+
+    def close(self) -> None:
+        self.pool.close()
+        self.judging.shutdown(cancel_futures=True)
+
+    def __enter__(self) -> "Scorer":
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+
+def join_review(reward: RewardConfig, score: Score, review: float | None) -> Score:
+    """The score with the judge's component; a judge that failed is a counted error."""
+    if score.error is not None:
+        return score
+    if review is None:
+        return failed(reward, "the judge gave no score")
+    components = {**score.components, FORMAT_JUDGE: review}
+    return replace(score, components=components, reward=reward.total(components))

@@ -1,6 +1,8 @@
 """Training and held-out problems that cannot overlap."""
 
 import hashlib
+import random
+from functools import lru_cache
 from typing import Protocol
 
 from grpo.types import Problem
@@ -37,6 +39,12 @@ def distinct_held_out(env: Drawn, count: int, widen: str) -> list[Problem]:
         f"evaluation.num_problems={count}: these settings of env {env.name} have only about {len(problems)} "
         f"held-out problems; ask for fewer, or widen {widen}"
     )
+
+
+@lru_cache(maxsize=8)
+def order_of(count: int, name: str) -> tuple[int, ...]:
+    """0..count - 1 in a random order that is a function of `name` alone."""
+    return tuple(random.Random(name).sample(range(count), count))
 
 
 def require(ok: bool, key: str, value: object, allowed: str) -> None:

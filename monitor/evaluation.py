@@ -1,13 +1,13 @@
 """Held-out accuracy: exact correctness, sampled and greedy."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from envs.score import Env, score
+from envs.score import Scorer
 from grpo.types import Completion, Group, Problem
-from monitor.metrics import mean_tries
+from monitor.metrics import accuracy_by_env, mean_tries
 
-Generate = Callable[[Sequence[Problem], float], list[Completion]]
+Generate = Callable[[Sequence[Problem], float], Iterable[tuple[int, Completion]]]
 
 
 @dataclass(frozen=True)
@@ -25,16 +25,15 @@ class Evaluation:
             "eval/tries": mean_tries(self.sampled),
             "eval/length": sum(lengths) / len(lengths),
         }
+        named |= accuracy_by_env(self.sampled, "eval")
         return named | ({"eval/greedy": accuracy(self.greedy)} if self.greedy else {})
 
 
-def evaluate(
-    generate: Generate, env: Env, problems: Sequence[Problem], weights: Mapping[str, float], greedy: bool
-) -> Evaluation:
+def evaluate(generate: Generate, scorer: Scorer, problems: Sequence[Problem], greedy: bool) -> Evaluation:
     """One completion a problem at temperature 1, and one greedy where asked for."""
     return Evaluation(
-        sampled=score(env, problems, generate(problems, 1.0), weights),
-        greedy=score(env, problems, generate(problems, 0.0), weights) if greedy else [],
+        sampled=scorer.score(problems, generate(problems, 1.0)),
+        greedy=scorer.score(problems, generate(problems, 0.0)) if greedy else [],
     )
 
 

@@ -32,7 +32,17 @@ def rollout_metrics(groups: Sequence[Group]) -> dict[str, float]:
     }
     for name in rollouts[0].score.components:
         metrics[f"reward/{name}"] = _mean([rollout.score.components[name] for rollout in rollouts])
-    return metrics
+    return metrics | accuracy_by_env(groups, "env")
+
+
+def accuracy_by_env(groups: Sequence[Group], prefix: str) -> dict[str, float]:
+    """The accuracy on each task, where a mix has several."""
+    names = sorted({group.problem.env for group in groups})
+    correct = {
+        name: [r.score.correct for group in groups if group.problem.env == name for r in group.rollouts]
+        for name in names
+    }
+    return {f"{prefix}/{name}": share(values) for name, values in correct.items()} if len(names) > 1 else {}
 
 
 def mean_tries(groups: Sequence[Group]) -> float:

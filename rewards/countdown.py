@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 
-from rewards.expression import ExpressionError, parse
+from rewards.expression import MAX_LENGTH, ExpressionError, parse
 from rewards.verdict import CORRECT, NO_ANSWER, Verdict
 
 
@@ -12,6 +12,8 @@ def check(answer: str | None, numbers: Sequence[int], target: int) -> Verdict:
     second only when what follows the sign is the target itself."""
     if answer is None or not answer.strip():
         return NO_ANSWER
+    if len(answer) > 2 * MAX_LENGTH:
+        return Verdict(False, False, f"longer than {MAX_LENGTH} characters")
     text, sign, claimed = answer.partition("=")
     if sign and claimed.strip() != str(target):
         return Verdict(False, False, f"the text after '=' is not {target}")

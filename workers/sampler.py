@@ -1,7 +1,7 @@
 """What the rollout worker asks of a generation backend."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -29,11 +29,16 @@ class Sampling:
 class Sampler(Protocol):
     version: int
 
-    def generate(self, requests: Sequence[Request], sampling: Sampling) -> list[Completion]:
-        """One completion a request, in order."""
+    def generate(self, requests: Sequence[Request], sampling: Sampling) -> Iterator[tuple[int, Completion]]:
+        """One completion a request, as they are finished, each with the place of its request."""
 
     def load_weights(self, weights: Weights) -> None:
         """Replace the weights in place."""
+
+
+def in_order(completions: Iterable[tuple[int, Completion]]) -> list[Completion]:
+    """All of them, in the order of their requests."""
+    return [completion for _, completion in sorted(completions, key=lambda item: item[0])]
 
 
 def request_seed(*parts: object) -> int:

@@ -1,6 +1,6 @@
 """Generation by transformers alone: for platforms without vLLM, and the oracle of the tests."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -28,11 +28,10 @@ class TransformersSampler:
         assert not unexpected and set(missing) <= tied, (missing, unexpected)
         self.version = weights.version
 
-    def generate(self, requests: Sequence[Request], sampling: Sampling) -> list[Completion]:
-        completions: list[Completion] = []
+    def generate(self, requests: Sequence[Request], sampling: Sampling) -> Iterator[tuple[int, Completion]]:
         for start in range(0, len(requests), self.batch_size):
-            completions += self._generate_batch(requests[start : start + self.batch_size], sampling)
-        return completions
+            batch = self._generate_batch(requests[start : start + self.batch_size], sampling)
+            yield from enumerate(batch, start)
 
     @torch.inference_mode()
     def _generate_batch(self, requests: Sequence[Request], sampling: Sampling) -> list[Completion]:

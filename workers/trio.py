@@ -27,6 +27,7 @@ from workers.weight_sync import Weights, remove, shared_folder
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 MAX_RESTARTS = 5
+SENT_TOGETHER = 16  # completions a message: each costs a millisecond
 # Threads that spin while they wait starve the other workers on a few cores.
 PATIENT_THREADS = {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "0", "KMP_BLOCKTIME": "0"}
 
@@ -75,8 +76,15 @@ class RolloutWorker:
             torch.set_num_threads(cfg.rollout.threads)
             self.sampler = TransformersSampler(cfg.model, cfg.rollout, device)
 
-    def generate(self, requests: Sequence[Request], sampling: Sampling) -> list[Completion]:
-        return self.sampler.generate(requests, sampling)
+    def generate(self, requests: Sequence[Request], sampling: Sampling) -> Iterator[list[tuple[int, Completion]]]:
+        """Completions by the place of their request, a few at a time as they are finished."""
+        finished: list[tuple[int, Completion]] = []
+        for item in self.sampler.generate(requests, sampling):
+            finished.append(item)
+            if len(finished) == SENT_TOGETHER:
+                yield finished
+                finished = []
+        yield finished
 
     def load_weights(self, weights: Weights) -> None:
         self.sampler.load_weights(weights)
@@ -100,6 +108,14 @@ class Clock:
         result = ray.get(pending)
         self.seconds[phase] = self.seconds.get(phase, 0.0) + time.monotonic() - started
         return result
+
+    def first_ready(self, phase: str, streams: list[Any]) -> Any:
+        """The first of Ray's streams that has an item or has ended; interruptible."""
+        started = time.monotonic()
+        while not (ready := ray.wait(streams, timeout=0.2)[0]):
+            self.interrupt.check()
+        self.seconds[phase] = self.seconds.get(phase, 0.0) + time.monotonic() - started
+        return ready[0]
 
     def read(self) -> dict[str, float]:
         seconds, self.seconds = self.seconds, {}
@@ -133,28 +149,46 @@ class Rollout:
         self.current: Weights | None = None
         self.restarts = 0
 
-    def generate(self, requests: Sequence[Request], sampling: Sampling, phase: str = "generate") -> list[Completion]:
-        """One completion a request, in order; the requests are dealt out to the replicas."""
+    def generate(
+        self, requests: Sequence[Request], sampling: Sampling, phase: str = "generate"
+    ) -> Iterator[tuple[int, Completion]]:
+        """One completion a request, as they are finished, each with the place of its request; the
+        requests are dealt out to the replicas."""
         count = len(self.workers)
-        parts = self._on_all("generate", phase, [(requests[i::count], sampling) for i in range(count)])
-        completions: list[Completion] = [parts[i % count][i // count] for i in range(len(requests))]
-        return completions
+
+        def ask(replica: int) -> Any:
+            method = self.workers[replica].generate.options(num_returns="streaming")
+            return method.remote(requests[replica::count], sampling)
+
+        streams = {ask(replica): replica for replica in range(count)}
+        seen: set[int] = set()
+        while streams:
+            stream = self.clock.first_ready(phase, list(streams))
+            replica = streams[stream]
+            try:
+                finished = ray.get(next(stream))
+            except StopIteration:
+                del streams[stream]
+                continue
+            except RayActorError:
+                del streams[stream]
+                self._replace(replica)
+                streams[ask(replica)] = replica
+                continue
+            for index, completion in finished:
+                place = replica + index * count
+                if place not in seen:
+                    seen.add(place)
+                    yield place, completion
 
     def load_weights(self, weights: Weights) -> None:
         self.current = weights
-        self._on_all("load_weights", "weight_sync", [(weights,)] * len(self.workers))
-
-    def _on_all(self, method: str, phase: str, arguments: list[tuple]) -> list[Any]:
-        pending = [getattr(w, method).remote(*args) for w, args in zip(self.workers, arguments, strict=True)]
-        for place in range(len(pending)):
-            while True:
-                try:
-                    pending[place] = self.clock.wait(phase, pending[place], interruptible=phase != "weight_sync")
-                    break
-                except RayActorError:
-                    self._replace(place)
-                    pending[place] = getattr(self.workers[place], method).remote(*arguments[place])
-        return pending
+        pending = [worker.load_weights.remote(weights) for worker in self.workers]
+        for replica, done in enumerate(pending):
+            try:
+                self.clock.wait("weight_sync", done)
+            except RayActorError:
+                self._replace(replica)
 
     def _replace(self, place: int) -> None:
         self.restarts += 1
@@ -181,6 +215,7 @@ class Trio:
     rollout: Rollout
     reference: Any | None
     clock: Clock
+    device: str
 
     def with_logprobs(self, batch: Batch) -> Batch:
         """The batch with `old_logprobs` and, where there is a reference, `ref_logprobs`."""
@@ -226,7 +261,7 @@ def start_trio(cfg: Config, interrupt: Interrupt) -> Iterator[Trio]:
             clock.wait("start", [worker.__ray_ready__.remote() for worker in workers], interruptible=True)
         except ActorDiedError as error:
             raise RuntimeError(f"a worker died while it started: {error}") from error
-        yield Trio(Actor(actor, clock), rollout, reference, clock)
+        yield Trio(Actor(actor, clock), rollout, reference, clock, device)
     finally:
         ray.shutdown()
         remove(folder)

@@ -1,6 +1,6 @@
 """Generation by vLLM, the same class on the CPU and on a GPU."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from conf.schema import ModelConfig, RolloutConfig
 from grpo.types import Completion
@@ -52,22 +52,26 @@ class VllmSampler:
         assert self.llm.reset_prefix_cache()
         self.version = weights.version
 
-    def generate(self, requests: Sequence[Request], sampling: Sampling) -> list[Completion]:
+    def generate(self, requests: Sequence[Request], sampling: Sampling) -> Iterator[tuple[int, Completion]]:
         from vllm import SamplingParams, TokensPrompt
+        from vllm.sampling_params import RequestOutputKind
 
-        encoded = [encode(self.tokenizer, r.prompt) for r in requests]
-        params = [
-            SamplingParams(
+        engine = self.llm.llm_engine
+        for place, request in enumerate(requests):
+            params = SamplingParams(
                 temperature=sampling.temperature,
                 max_tokens=sampling.max_tokens,
-                seed=r.seed,
+                seed=request.seed,
                 logprobs=0,
                 detokenize=False,
+                output_kind=RequestOutputKind.FINAL_ONLY,
             )
-            for r in requests
-        ]
-        outputs = self.llm.generate([TokensPrompt(prompt_token_ids=ids) for ids in encoded], params, use_tqdm=False)
-        return [self._completion(output) for output in outputs]
+            prompt = TokensPrompt(prompt_token_ids=encode(self.tokenizer, request.prompt))
+            engine.add_request(str(place), prompt, params)
+        while engine.has_unfinished_requests():
+            for output in engine.step():
+                if output.finished:
+                    yield int(output.request_id), self._completion(output)
 
     def _completion(self, output) -> Completion:  # type: ignore[no-untyped-def]
         first = output.outputs[0]

@@ -1,9 +1,17 @@
+import os
+import signal
+import time
+from dataclasses import dataclass
+
 import pytest
 
 from data.tiny_corpus import tiny_countdown
-from envs.score import score
-from rewards.mix import COMPONENTS
-from tests.builders import completion
+from envs.grader import grade
+from envs.score import Scorer
+from rewards.judge import FormatJudge, JudgeConfig
+from rewards.mix import RewardConfig
+from rewards.verdict import CORRECT
+from tests.builders import PROBLEM, completion
 
 TINYZERO = {"correct": 0.9, "answered": 0.1}
 
@@ -11,8 +19,7 @@ TINYZERO = {"correct": 0.9, "answered": 0.1}
 def scored(text, weights=TINYZERO):
     env = tiny_countdown()
     problem = env.problem(0, "train", 0)
-    text = text.replace("GOLD", problem.answer)
-    return score(env, [problem], [completion(text=text), completion(text="")], weights)[0].rollouts[0].score
+    return grade(env, RewardConfig(weights), problem, text.replace("GOLD", problem.answer), 10)
 
 
 @pytest.mark.parametrize(
@@ -32,23 +39,83 @@ def test_tinyzero_gives_1_a_tenth_or_nothing(text, reward, correct):
 
 
 def test_each_component_is_kept_apart():
-    assert scored("</think><answer>GOLD</answer>", {"correct": 2.0, "tags": 0.5}).components == {
-        "correct": 1.0,
-        "tags": 1.0,
-    }
-    assert scored("<answer>GOLD</answer></think>", {"correct": 2.0, "tags": 0.5}).reward == 2.0
+    found = scored("so </think><answer>GOLD</answer>", {"correct": 2.0, "format": 0.5})
+    assert found.components == {"correct": 1.0, "format": 1.0} and found.reward == 2.5
+    assert scored("<answer>GOLD</answer></think>", {"correct": 2.0, "format": 0.5}).reward == 2.0
 
 
-def test_a_grader_that_raises_is_an_error_and_no_silent_zero(monkeypatch):
-    monkeypatch.setattr("envs.score.COMPONENTS", {**COMPONENTS, "correct": lambda parts, verdict: 1 / 0})
-    found = scored("</think><answer>GOLD</answer>")
-    assert found.error == "ZeroDivisionError('division by zero')" and found.reward == 0.0
+@dataclass
+class Treacherous:
+    """A task whose checker does what the answer says."""
+
+    name: str = "treacherous"
+
+    def check(self, problem, answer):
+        if answer == "hang":
+            time.sleep(60)
+        if answer == "die":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if answer == "raise":
+            raise ZeroDivisionError("no")
+        if answer == "eat":
+            return bytearray(2**40)
+        return CORRECT
 
 
-def test_completions_are_grouped_by_problem_in_order():
+def test_a_grader_that_hangs_dies_raises_or_eats_memory_costs_that_completion_alone():
+    texts = [f"<answer>{word}</answer>" for word in ("fine", "hang", "fine", "die", "fine", "raise", "eat", "fine")]
+    with Scorer(Treacherous(), RewardConfig({"correct": 1.0}, timeout=1.0)) as scorer:
+        groups = scorer.score([PROBLEM], enumerate(completion(text=text) for text in texts), len(texts))
+    scores = [rollout.score for rollout in groups[0].rollouts]
+    assert [score.correct for score in scores] == [True, False, True, False, True, False, False, True]
+    errors = [score.error for score in scores]
+    assert errors[1] == "took longer than reward.timeout=1 s" and errors[3] == "died"
+    assert errors[5] == "ZeroDivisionError('no')" and "MemoryError" in str(errors[6])
+    assert [error for place, error in enumerate(errors) if place not in (1, 3, 5, 6)] == [None] * 4
+
+
+def test_completions_in_any_order_end_up_with_their_problem():
     env = tiny_countdown()
     problems = [env.problem(0, "train", i) for i in range(2)]
-    texts = ["a", "b", "c", "d"]
-    groups = score(env, problems, [completion(text=t) for t in texts], TINYZERO)
+    stream = [(place, completion(text="abcd"[place])) for place in (3, 0, 2, 1)]
+    with Scorer(env, RewardConfig(TINYZERO)) as scorer:
+        groups = scorer.score(problems, stream, 2)
     assert [[r.completion.text for r in g.rollouts] for g in groups] == [["a", "b"], ["c", "d"]]
     assert [g.problem for g in groups] == problems
+
+
+def test_scoring_goes_on_beside_the_writing():
+    """Four completions that take 0.2 s each to write and to check are done in little more than 0.8 s."""
+    with Scorer(Slow(), RewardConfig({"correct": 1.0})) as scorer:
+        scorer.score([PROBLEM], enumerate([completion()]))
+
+        def writing():
+            for place in range(4):
+                time.sleep(0.2)
+                yield place, completion(text="<answer>x</answer>")
+
+        scorer.score([PROBLEM], writing(), 4)
+    assert 0.1 < scorer.seconds_after < 0.6
+
+
+@dataclass
+class Slow:
+    name: str = "slow"
+
+    def check(self, problem, answer):
+        time.sleep(0.2)
+        return CORRECT
+
+
+def test_the_judges_score_joins_the_others_and_its_failure_is_an_error():
+    def ask(questions):
+        return ["SCORE: 3" if "tidy" in question.user else None for question in questions]
+
+    reward = RewardConfig({"correct": 1.0, "format_judge": 0.5}, judge=JudgeConfig(model="any"))
+    problem = tiny_countdown().problem(0, "train", 0)
+    texts = [f"tidy </think><answer>{problem.answer}</answer>", "no reply"]
+    with Scorer(tiny_countdown(), reward, FormatJudge(ask)) as scorer:
+        (group,) = scorer.score([problem], enumerate(completion(text=text) for text in texts), 2)
+    good, bad = (rollout.score for rollout in group.rollouts)
+    assert good.reward == 1.0 + 0.5 * 0.75 and good.components == {"correct": 1.0, "format_judge": 0.75}
+    assert bad.error == "the judge gave no score" and bad.reward == 0.0

@@ -5,10 +5,10 @@ import torch
 
 from conf.schema import AlgorithmConfig, ModelConfig, RolloutConfig
 from data.tiny_corpus import tiny_countdown
-from envs.score import score
 from grpo.batching import make_batch
+from tests.builders import grouped
 from workers.policy import Policy
-from workers.sampler import Request, Sampling, request_seed
+from workers.sampler import Request, Sampling, in_order, request_seed
 from workers.transformers_sampler import TransformersSampler
 
 TINY = ModelConfig(name="tiny", path="models/tiny", prompt_style="tiny", max_prompt_tokens=16)
@@ -26,15 +26,15 @@ def requests(count):
 
 def test_a_request_gives_the_same_completion_alone_and_in_company(sampler):
     sampling = Sampling(1.0, 64)
-    together = sampler.generate(requests(8), sampling)
-    alone = [sampler.generate([request], sampling)[0] for request in requests(8)]
+    together = in_order(sampler.generate(requests(8), sampling))
+    alone = [in_order(sampler.generate([request], sampling))[0] for request in requests(8)]
     assert [c.token_ids for c in together] == [c.token_ids for c in alone]
 
 
 def test_behavior_logprobs_are_the_policys_own(sampler):
-    completions = sampler.generate(requests(6), Sampling(0.8, 64))
+    completions = in_order(sampler.generate(requests(6), Sampling(0.8, 64)))
     env = tiny_countdown()
-    groups = score(env, [env.problem(0, "train", 0)], completions, {"correct": 1.0})
+    groups = [grouped(env.problem(0, "train", 0), completions)]
     batch = make_batch(groups, torch.zeros(6))
     found = Policy(TINY, AlgorithmConfig(temperature=0.8), "cpu").logprobs(batch)
     assert (found - batch.behavior_logprobs).abs().max() < 1e-4
@@ -42,7 +42,7 @@ def test_behavior_logprobs_are_the_policys_own(sampler):
 
 def test_a_completion_ends_with_the_end_token_or_at_the_limit(sampler):
     end = sampler.tokenizer.eos_token_id
-    for completion in sampler.generate(requests(8), Sampling(1.0, 24)):
+    for completion in in_order(sampler.generate(requests(8), Sampling(1.0, 24))):
         if completion.truncated:
             assert len(completion.token_ids) == 24 and completion.token_ids[-1] != end
         else:
@@ -50,8 +50,8 @@ def test_a_completion_ends_with_the_end_token_or_at_the_limit(sampler):
 
 
 def test_greedy_does_not_depend_on_the_seed(sampler):
-    one = sampler.generate(requests(3), Sampling(0.0, 40))
-    other = sampler.generate([dataclasses.replace(r, seed=99) for r in requests(3)], Sampling(0.0, 40))
+    one = in_order(sampler.generate(requests(3), Sampling(0.0, 40)))
+    other = in_order(sampler.generate([dataclasses.replace(r, seed=99) for r in requests(3)], Sampling(0.0, 40)))
     assert [c.token_ids for c in one] == [c.token_ids for c in other]
 
 

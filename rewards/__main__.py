@@ -1,0 +1,103 @@
+"""Why does a completion get its score? One JSON object a line in, one out, in the same order.
+
+    python -m rewards score --env gsm8k --reward r1_zero < completions.jsonl
+
+A line has `completion`, which starts where the prompt's opened <think> ends, and the problem: the
+task's own fields (countdown: `numbers` and `target`; multiplication: `a` and `b`), or `answer`. The
+component `length` needs `tokens` too. Further arguments are Hydra overrides of a run.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future
+from itertools import islice
+from typing import Any
+
+from conf.compose import compose_config
+from conf.launch import checking_settings
+from conf.schema import Config
+from envs.grading import GradingPool
+from envs.score import join_review
+from grpo.types import Score
+from rewards.judge import FormatJudge
+
+SCORED_TOGETHER = 64
+
+
+def main() -> int:
+    """0 when every line could be scored, 1 when one could not."""
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(prog="python -m rewards", description=__doc__, formatter_class=raw)
+    parser.add_argument("command", choices=["score"])
+    parser.add_argument("--env", default="countdown", help="the task, a name in conf/env/")
+    parser.add_argument("--reward", default="tinyzero", help="the mix, a name in conf/reward/")
+    parser.add_argument("overrides", nargs="*", help="e.g. reward.weights.correct=2")
+    args = parser.parse_intermixed_args()
+    with checking_settings():
+        cfg = compose_config([f"env={args.env}", f"reward={args.reward}", "model=qwen-3b", *args.overrides])
+        judge = make_judge(cfg)
+    clean = True
+    for line in scored(sys.stdin, cfg, judge):
+        clean &= "error" not in line
+        print(json.dumps(line, ensure_ascii=False), flush=True)
+    return 0 if clean else 1
+
+
+def make_judge(cfg: Config) -> FormatJudge | None:
+    if not cfg.reward.judged:
+        return None
+    from workers.judge import local_judge  # torch and transformers, for a judge alone
+
+    return local_judge(cfg.reward.judge)
+
+
+def scored(lines: Iterable[str], cfg: Config, judge: FormatJudge | None) -> Iterator[dict[str, Any]]:
+    """The answer to each line, in order."""
+    pool = GradingPool(cfg.env, cfg.reward)
+    numbered = enumerate(lines, start=1)
+    try:
+        while batch := list(islice(numbered, SCORED_TOGETHER)):
+            pending = [submit(number, line, cfg, pool) for number, line in batch]
+            reviews: list[float | None] = [None] * len(batch)
+            if judge is not None:
+                reviews = judge.review([str(record.get("completion", "")) for record, _ in pending])
+            for (_, future), review in zip(pending, reviews, strict=True):
+                if isinstance(future, str):
+                    yield {"reward": 0.0, "correct": False, "components": {}, "reason": future, "error": future}
+                    continue
+                score = future.result()
+                yield shown(score if judge is None else join_review(cfg.reward, score, review))
+    finally:
+        pool.close()
+
+
+def submit(number: int, line: str, cfg: Config, pool: GradingPool) -> tuple[dict[str, Any], Future[Score] | str]:
+    """The record of a line and its score to come, or what is wrong with the line."""
+    try:
+        record = json.loads(line)
+    except ValueError:
+        return {}, f"line {number}: not JSON"
+    if not isinstance(record, dict) or not isinstance(record.get("completion"), str):
+        return {}, f"line {number}: no field completion"
+    try:
+        problem = cfg.env.read(record)
+    except ValueError as error:
+        return record, f"line {number}: {error}"
+    tokens = record.get("tokens")
+    return record, pool.submit(problem, record["completion"], tokens if isinstance(tokens, int) else None)
+
+
+def shown(score: Score) -> dict[str, Any]:
+    line = {
+        "reward": score.reward,
+        "correct": score.correct,
+        "components": dict(score.components),
+        "reason": score.reason,
+    }
+    return line if score.error is None else {**line, "error": score.error}
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,61 @@
+"""The judge of the reward's `format_judge`, where the run itself loads its model."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import ray
+
+from conf.schema import Config, ModelConfig, RolloutConfig
+from grpo.types import Chat
+from rewards.judge import REPLY_TOKENS, Ask, FormatJudge, JudgeConfig, ServedJudge
+from workers.sampler import Request, Sampler, Sampling, in_order
+from workers.transformers_sampler import TransformersSampler
+
+PROMPT_TOKENS = 4096
+
+
+class LocalJudge:
+    """An `Ask` over a chat model in this process, greedy, its reply begun for it."""
+
+    def __init__(self, judge: JudgeConfig, device: str) -> None:
+        assert judge.model is not None
+        model = ModelConfig(
+            "judge",
+            judge.model,
+            prompt_style="chat",
+            max_prompt_tokens=PROMPT_TOKENS,
+            max_completion_tokens=REPLY_TOKENS,
+            dtype="bfloat16" if device == "cuda" else "float32",
+        )
+        self.sampler: Sampler = TransformersSampler(model, RolloutConfig(max_sequences=16), device)
+
+    def __call__(self, questions: Sequence[Chat]) -> list[str | None]:
+        requests = [Request(question, seed=0) for question in questions]
+        replies = in_order(self.sampler.generate(requests, Sampling(0.0, REPLY_TOKENS)))
+        return [reply.text for reply in replies]
+
+
+def make_judge(cfg: Config, device: str) -> FormatJudge | None:
+    """The judge of a run, in a Ray process of its own unless a server has it; None where no
+    component asks for one."""
+    judge = cfg.reward.judge
+    if not cfg.reward.judged:
+        return None
+    if judge.base_url is not None:
+        return FormatJudge(ServedJudge(judge))
+    worker: Any = ray.remote(LocalJudge).options(num_cpus=1).remote(judge, device)
+    return FormatJudge(_asking(worker))
+
+
+def _asking(worker: Any) -> Callable[[Sequence[Chat]], list[str | None]]:
+    def ask(questions: Sequence[Chat]) -> list[str | None]:
+        replies: list[str | None] = ray.get(worker.__call__.remote(questions))
+        return replies
+
+    return ask
+
+
+def local_judge(judge: JudgeConfig) -> FormatJudge:
+    """A judge without Ray, for the command line."""
+    ask: Ask = ServedJudge(judge) if judge.base_url is not None else LocalJudge(judge, "cpu")
+    return FormatJudge(ask)
