@@ -62,7 +62,8 @@ class RewardConfig:
         return FORMAT_JUDGE in self.weights
 
     def total(self, scores: Mapping[str, float]) -> float:
-        return sum(weight * scores[name] for name, weight in self.weights.items())
+        """The weighted sum of the components that are known so far."""
+        return sum(self.weights[name] * score for name, score in scores.items())
 
 
 def component_scores(

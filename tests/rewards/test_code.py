@@ -1,5 +1,7 @@
 """Answers that try to pass without solving anything. A problem's expected results never reach them."""
 
+import textwrap
+
 import pytest
 
 from rewards.code import MAX_LENGTH, check_code, source_of
@@ -85,7 +87,9 @@ def test_a_wrong_answer_says_which_test_failed_and_how(answer, reason):
 def test_a_right_prefix_is_not_enough():
     """The graders that compare with zip pass an answer that stops early; every test counts here."""
     for tests_passed in range(5):
-        answer = f"calls = []\ndef double(n):\n    calls.append(n)\n    return 2 * n if len(calls) <= {tests_passed} else None"
+        answer = (
+            f"calls = []\ndef double(n):\n    calls.append(n)\n    return 2 * n if len(calls) <= {tests_passed} else 1"
+        )
         found = verdict(answer)
         assert not found.correct and f"test {tests_passed + 1} of 5" in found.reason
     lists = {"function": "f", "tests": [{"args": [], "expected": [1, 2, 3]}]}
@@ -240,7 +244,8 @@ def test_asserts_run_apart_from_the_answer():
         "class A(int):\n    def __eq__(self, o): return True\n    __radd__ = __hash__ = None\ndef f(x): return A()",
         "import sys\ndef f(x): sys.exit(0)",
         "import os\ndef f(x): os._exit(0)",
-        "import os\ndef f(x):\n    for fd in range(3, 20):\n        try: os.write(fd, b'{\"passed\": true}\\n')\n        except OSError: pass",
+        FORGED_OUTPUT.replace("def double(n)", "def f(x)"),
+        "def f(x):\n" + textwrap.indent(FORGED_OUTPUT.replace("def double(n):", ""), "    "),
         "import sys\ndef f(x):\n    frame = sys._getframe(1)\n    return frame.f_code.co_consts[1]",
     ],
 )
