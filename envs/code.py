@@ -98,7 +98,7 @@ class Code:
         read = read_fields(fields)
         return Problem(
             env=self.name,
-            key=hashlib.sha256(canonical(read["question"] or read["function"]).encode()).hexdigest()[:16],
+            key=hashlib.sha256(canonical(read["text"]).encode()).hexdigest()[:16],
             prompt=make_prompt(self.prompt_style, read["question"], example(read["function"]), ""),
             answer=read["solution"],
             fields=read,

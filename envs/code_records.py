@@ -16,7 +16,8 @@ COMPARE = ("strict", "equal")
 
 
 def read_fields(record: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of a record in any of the three forms, with its `question` and `solution`.
+    """The fields of a record in any of the three forms, with its `question` and `solution`, and with
+    the `text` of the question that tells it from other problems.
 
     Raises:
         ValueError: what is missing, or can't be read.
@@ -39,6 +40,7 @@ def read_own(record: Mapping[str, Any]) -> dict[str, Any]:
         "context": words(record, "context", ""),
         "asserts": words(record, "asserts", ""),
         "question": words(record, "question", ""),
+        "text": words(record, "text", "") or words(record, "question", "") or words(record, "function"),
         "solution": words(record, "solution", ""),
     }
     if not fields["function"].isidentifier():
@@ -73,7 +75,8 @@ def read_mbpp(record: Mapping[str, Any]) -> dict[str, Any]:
     fields = {"function": function, "tests": data, "compare": "equal", "context": setup}
     fields["asserts"] = ast.unparse(ast.Module(rest, [])) if rest else ""
     check_names(fields)
-    return fields | {"question": f"{text.strip()}\nFor example: {tests[0].strip()}", "solution": solution}
+    question = f"{text.strip()}\nFor example: {tests[0].strip()}"
+    return fields | {"question": question, "text": text, "solution": solution}
 
 
 def read_humaneval(record: Mapping[str, Any]) -> dict[str, Any]:
@@ -88,7 +91,8 @@ def read_humaneval(record: Mapping[str, Any]) -> dict[str, Any]:
     fields["asserts"] = f"{test}\ncheck({function})\n" if rest else ""
     check_names(fields)
     question = f"Complete this Python function, and give all of it:\n{prompt.strip()}"
-    return fields | {"question": question, "solution": prompt + words(record, "canonical_solution", "")}
+    solution = prompt + words(record, "canonical_solution", "")
+    return fields | {"question": question, "text": prompt, "solution": solution}
 
 
 def split_asserts(body: Sequence[ast.stmt], function: str) -> tuple[list[dict[str, Tree]], list[ast.stmt]]:
