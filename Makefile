@@ -16,7 +16,7 @@ BIN := .venv/bin
 READY := .venv/ready-$(REQUIREMENTS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test test-slow lint format tiny-base smollm2 lock clean
+.PHONY: help setup train test fuzz bench test-slow lint format tiny-base smollm2 lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -35,6 +35,13 @@ train: $(READY) ## train by RL: MODEL=tiny ENV=countdown ARGS="seed=1 run=my-run
 
 test: lint ## lint, types and the tests
 	$(BIN)/python -m pytest -m "not slow" $(ARGS)
+
+fuzz: $(READY) ## a million hostile completions through every rule-based reward (ARGS="--seed 1")
+	$(BIN)/python -m tests.fuzz.run $(ARGS)
+
+bench: $(READY) ## scoring speed, and agreement with other projects' rules
+	$(BIN)/python -m benchmarks.scoring
+	$(BIN)/python -m benchmarks.peers
 
 test-slow: $(READY) ## the tests that take longer than a coffee
 	$(BIN)/python -m pytest -m slow $(ARGS)

@@ -4,6 +4,7 @@ python -m data.tiny_skills models/tiny
 """
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rich.console import Console
@@ -11,7 +12,8 @@ from rich.table import Table
 
 from conf.schema import ModelConfig, RolloutConfig
 from data.tiny_corpus import tiny_countdown
-from envs.score import Scorer
+from envs.score import Env, Scorer
+from grpo.types import Group
 from monitor.skills import Skills, measure_skills
 from rewards.mix import RewardConfig
 from workers.sampler import Request, Sampling, request_seed
@@ -20,12 +22,14 @@ from workers.transformers_sampler import TransformersSampler
 
 @dataclass(frozen=True)
 class Bound:
+    """A skill is a share in 0..1, an attribute of a skills class."""
+
     skill: str
     least: float
     most: float
     meaning: str
 
-    def holds(self, skills: Skills) -> bool:
+    def holds(self, skills: object) -> bool:
         return self.least <= getattr(skills, self.skill) <= self.most
 
 
@@ -40,33 +44,47 @@ BOUNDS = [
 
 
 def tiny_skills(path: str, num_problems: int, samples: int) -> Skills:
-    """Sample held-out problems at temperature 1 and count."""
+    return measure_skills(sampled_groups(path, tiny_countdown(), num_problems, samples))
+
+
+def sampled_groups(path: str, env: Env, num_problems: int, samples: int) -> list[Group]:
+    """`samples` completions of a tiny model for each held-out problem, at temperature 1, scored."""
     model = ModelConfig(name="tiny", path=path, prompt_style="tiny", max_prompt_tokens=16)
     sampler = TransformersSampler(model, RolloutConfig(backend="transformers", max_sequences=512), "cpu")
-    env = tiny_countdown()
     problems = env.held_out(num_problems)
     requests = [Request(p.prompt, request_seed("skills", p.key, i)) for p in problems for i in range(samples)]
     completions = sampler.generate(requests, Sampling(temperature=1.0, max_tokens=320))
     with Scorer(env, RewardConfig({"correct": 1.0})) as scorer:
-        return measure_skills(scorer.score(problems, completions, samples))
+        return scorer.score(problems, completions, samples)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("path")
-    parser.add_argument("--problems", type=int, default=512)
-    parser.add_argument("--samples", type=int, default=4)
-    args = parser.parse_args()
-    skills = tiny_skills(args.path, args.problems, args.samples)
-    table = Table(title=f"{args.path}: {skills.completions} completions, {skills.tries:.2f} tries each")
+def print_skills(title: str, skills: object, bounds: Sequence[Bound]) -> bool:
+    """A table of the skills beside their bounds; whether all of these hold."""
+    table = Table(title=title)
     for name in ("skill", "measured", "must be", "", "meaning"):
         table.add_column(name)
-    for bound in BOUNDS:
+    for bound in bounds:
         must = f"{100 * bound.least:.0f}..{100 * bound.most:.0f}%"
         value = f"{100 * getattr(skills, bound.skill):.2f}%"
         table.add_row(bound.skill, value, must, "ok" if bound.holds(skills) else "NOT MET", bound.meaning)
     Console().print(table)
-    if not all(bound.holds(skills) for bound in BOUNDS):
+    return all(bound.holds(skills) for bound in bounds)
+
+
+def parse_arguments(description: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("path")
+    parser.add_argument("--problems", type=int, default=512)
+    parser.add_argument("--samples", type=int, default=4)
+    return parser.parse_args()
+
+
+def main() -> None:
+    assert __doc__ is not None
+    args = parse_arguments(__doc__.splitlines()[0])
+    skills = tiny_skills(args.path, args.problems, args.samples)
+    title = f"{args.path}: {skills.completions} completions, {skills.tries:.2f} tries each"
+    if not print_skills(title, skills, BOUNDS):
         raise SystemExit(f"{args.path} is not a proper base")
 
 

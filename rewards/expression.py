@@ -2,7 +2,7 @@
 
     sum     = product (("+" | "-") product)*
     product = factor (("*" | "/") factor)*
-    factor  = "-" factor | number | "(" sum ")"
+    factor  = ("-" | "+") factor | number | "(" sum ")"
 
 It reads text that a model wrote, so length, digits and depth are bounded and nothing is evaluated.
 """
@@ -100,9 +100,9 @@ class _Parser:
         if depth > MAX_DEPTH:
             raise ExpressionError(f"nested deeper than {MAX_DEPTH}")
         token = self.take()
-        if token == "-":
+        if token in ("-", "+"):
             value = self.factor(depth + 1)
-            return None if value is None else -value
+            return -value if value is not None and token == "-" else value
         if token == "(":
             value = self.sum(depth + 1)
             if self.take() != ")":

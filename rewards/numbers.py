@@ -13,8 +13,13 @@ from rewards.verdict import CORRECT, NO_ANSWER, Verdict
 MAX_LENGTH = 200
 
 MAGNITUDE = r"(?:[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]+(?!,[0-9]))(?:\.[0-9]*)?(?:[eE][-+]?[0-9]{1,3}(?![0-9]))?"
-NUMBER = re.compile(rf"(?<![\w.,/^+-])(?P<sign>[-+]?)(?P<magnitude>{MAGNITUDE}|\.[0-9]+)(?![.,]?[0-9])")
-FRACTION = re.compile(r"(?<![\w.,/^+-])(?P<sign>[-+]?)(?:(?P<whole>[0-9]+) +)?(?P<over>[0-9]+) ?/ ?(?P<under>[0-9]+)")
+# `18/hour` and `5-foot` have units; in `18+` and `18-` something is missing.
+ENDED = r"(?![.,]? ?[-+/^](?![A-Za-z]))"
+NUMBER = re.compile(rf"(?<![\w.,/^+-])(?P<sign>[-+]?)(?P<magnitude>{MAGNITUDE}|\.[0-9]+)(?![.,]?[0-9]){ENDED}")
+FRACTION = re.compile(
+    r"(?<![\w.,/^+-])(?P<sign>[-+]?)(?:(?P<whole>[0-9]+) +)?(?P<over>[0-9]+) ?/ ?(?P<under>[0-9]+)"
+    rf"(?![.,]?[0-9]){ENDED}"
+)
 LATEX = (
     (re.compile(r"\\boxed\s*\{(.*)\}", re.DOTALL), r"\1"),
     (re.compile(r"\\[dt]?frac\s*\{([^{}]*)\}\s*\{([^{}]*)\}"), r"\1/\2"),

@@ -1,0 +1,127 @@
+"""`make fuzz`: hostile completions through every rule-based reward, against oracles.
+
+    python -m tests.fuzz.run --completions 1000000 --seed 0
+
+It fails when a completion raises, takes longer than LIMIT of processor time, is scored correct where
+an oracle rejects it, or is rejected where one accepts it.
+"""
+
+import argparse
+import random
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+
+from envs.countdown import Countdown
+from envs.grader import grade
+from envs.multiplication import Multiplication
+from envs.questions import Questions
+from envs.score import Env
+from grpo.types import Problem, Score
+from rewards.mix import COMPONENTS, RewardConfig
+from tests.fuzz import hostile
+from tests.fuzz.oracles import answer_of, could_mean, in_format, solves_countdown
+
+LIMIT = 0.050  # seconds
+MEGABYTES = 0.0005  # the share of completions of a million characters
+RANGES = {"language": (0.0, 1.0), "length": (-1.0, 0.0), "repetition": (-1.0, 0.0)}
+REWARD = RewardConfig(dict.fromkeys(COMPONENTS, 1.0))
+PROBLEMS = 5000
+
+
+@dataclass
+class Findings:
+    completions: int = 0
+    correct: int = 0
+    decided: int = 0
+    slowest: float = 0.0
+    faults: list[str] = field(default_factory=list)
+
+
+def fuzz(completions: int, seed: int) -> Findings:
+    """Grade so many completions; the same ones for the same seed."""
+    questions = Questions("gsm8k", path="unread")
+    drawing: list[Env] = [
+        Countdown(),
+        Countdown(num_numbers=[3, 4, 5], max_number=20, division="rational"),
+        Multiplication(["1x1", "2x2", "3x3"]),
+    ]
+    tasks: list[Env] = [*drawing, questions]
+    drawn = [[task.problem(seed, "train", i) for i in range(min(PROBLEMS, completions))] for task in drawing]
+    rng, findings = random.Random(f"fuzz/{seed}"), Findings()
+    for _ in range(completions):
+        place = rng.randrange(len(tasks))
+        problem = rng.choice(drawn[place]) if place < len(drawn) else question(questions, rng)
+        answer, label = answer_to(problem, rng)
+        text = hostile.megabyte(answer, rng) if rng.random() < MEGABYTES else hostile.dressed(answer, rng)
+        started = time.thread_time()
+        score = grade(tasks[place], REWARD, problem, text, rng.randint(0, 1200))
+        seconds = time.thread_time() - started
+        findings.completions += 1
+        findings.correct += score.correct
+        findings.slowest = max(findings.slowest, seconds)
+        faults = found_in(problem, text, score, label if answer_of(text) == answer.strip() else None, findings)
+        if seconds > LIMIT:
+            faults.append(f"took {seconds * 1000:.0f} ms")
+        findings.faults += [f"{fault}: {problem.fields} {text[:300]!r} ({score.reason})" for fault in faults]
+    return findings
+
+
+def question(env: Questions, rng: random.Random) -> Problem:
+    whole = rng.randint(1, 10 ** rng.randint(1, 7)) * rng.choice([1, 1, 1, -1])
+    value = Fraction(whole, rng.choice([1, 1, 1, 2, 4, 5]))
+    return env.read({"question": "how many?", "answer": str(value)})
+
+
+def answer_to(problem: Problem, rng: random.Random) -> hostile.Labelled:
+    if problem.env == "countdown":
+        return hostile.countdown(problem.answer, problem.fields["numbers"], problem.fields["target"], rng)
+    return hostile.number(Fraction(problem.answer), rng)
+
+
+def found_in(problem: Problem, text: str, score: Score, label: bool | None, findings: Findings) -> list[str]:
+    """What is wrong with a score; `label` is what is known of the answer from how it was made."""
+    if score.error is not None:
+        return [f"raised {score.error}"]
+    faults = [
+        f"{name} is {score.components[name]}"
+        for name, (least, most) in RANGES.items()
+        if not least <= score.components[name] <= most
+    ]
+    if score.components["format"] != in_format(text):
+        faults.append("format is wrong")
+    if problem.env == "countdown":
+        expected = solves_countdown(answer_of(text), problem.fields["numbers"], problem.fields["target"])
+        assert label is None or label == expected, (label, text)
+        findings.decided += 1
+    else:
+        expected = label if label is not None else score.correct
+        findings.decided += label is not None
+        if score.correct and Fraction(problem.answer) not in could_mean(answer_of(text)):
+            faults.append("correct, but the answer can't mean that")
+    if score.correct != expected:
+        faults.append("wrongly " + ("accepted" if score.correct else "rejected"))
+    return faults
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--completions", type=int, default=1_000_000)
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args(arguments)
+    started = time.monotonic()
+    findings = fuzz(args.completions, args.seed)
+    print(
+        f"{findings.completions:,} completions in {time.monotonic() - started:.0f} s, seed {args.seed}: "
+        f"{findings.correct:,} correct, {findings.decided:,} decided by an oracle, "
+        f"slowest {findings.slowest * 1000:.1f} ms, {len(findings.faults)} faults"
+    )
+    for fault in findings.faults[:20]:
+        print(fault)
+    if findings.faults:
+        raise SystemExit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,61 @@
+import random
+import time
+from fractions import Fraction
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from envs.countdown import Countdown
+from envs.grader import grade
+from envs.questions import Questions
+from rewards.mix import COMPONENTS, RewardConfig
+from tests.fuzz.hostile import CODE, ODD, TAGS, megabyte
+from tests.fuzz.oracles import answer_of, could_mean, in_format, solves_countdown
+from tests.fuzz.run import LIMIT, fuzz
+
+ALL = RewardConfig(dict.fromkeys(COMPONENTS, 1.0))
+PROBLEM = Countdown().read({"numbers": [4, 6, 1], "target": 24})
+PIECES = [*TAGS, *ODD, *CODE, *"0123456789+-*/()=. ", "4 * 6 * 1"]
+SOUP = st.lists(st.sampled_from(PIECES) | st.text(max_size=4)).map("".join)
+    "".join
+)
+
+
+def test_hostile_completions_find_no_fault():
+    findings = fuzz(10_000, seed=7)
+    assert findings.faults == [] and findings.correct > 2000 and findings.decided > 6000
+
+
+@settings(max_examples=500, deadline=None)
+@given(SOUP | st.text())
+def test_any_text_is_scored_as_the_oracle_says(text):
+    score = grade(Countdown(), ALL, PROBLEM, text, 10)
+    assert score.error is None
+    assert score.correct == solves_countdown(answer_of(text), [4, 6, 1], 24)
+    assert score.components["format"] == in_format(text)
+
+
+@settings(max_examples=500, deadline=None)
+@given(st.lists(st.sampled_from([*"0123456789.,-+/%$ =e", "\\frac{1}{2}", *ODD])).map("".join))
+def test_no_number_is_accepted_that_the_text_can_not_mean(text):
+    env = Questions("gsm8k", path="unread")
+    for value in could_mean(text) | {Fraction(18), Fraction(1, 2)}:
+        score = grade(env, ALL, env.read({"answer": str(value)}), f"so </think><answer>{text}</answer>", 10)
+        assert not score.correct or value in could_mean(text)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_megabyte_takes_no_longer_than_the_limit(seed):
+    text = megabyte("4 * 6 * 1", random.Random(seed))
+    started = time.thread_time()
+    assert grade(Countdown(), ALL, PROBLEM, text, 10).error is None
+    assert time.thread_time() - started < 2 * LIMIT
+
+
+@pytest.mark.parametrize(
+    ("answer", "right"),
+    [("4*6/1", True), ("+4 * 6 * 1", True), ("4 ** 6", False), ("(4 * 6 * 1", False), ("24", False), ("4_6", False)],
+)
+def test_the_oracle_knows_what_is_right(answer, right):
+    assert solves_countdown(answer, [4, 6, 1], 24) is right
