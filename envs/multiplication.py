@@ -18,6 +18,7 @@ from rewards.numbers import check_number
 from rewards.verdict import Verdict
 
 DIGITS = re.compile(r"[1-9]x[1-9]")
+WHOLE = re.compile(r"-?[0-9]{1,18}")
 LARGEST = 10**18
 
 
@@ -116,8 +117,10 @@ def difficulty(digits: str) -> tuple[int, int]:
 
 
 def whole(fields: Mapping[str, Any], name: str) -> int:
-    """The field `name` as a whole number; JSON's true and false are none."""
+    """The field `name` as a whole number, which may be written as text; JSON's true and false are none."""
     value = fields.get(name)
+    if isinstance(value, str) and WHOLE.fullmatch(value):
+        value = int(value)
     if isinstance(value, bool) or not isinstance(value, int) or abs(value) >= LARGEST:
         raise ValueError(f"multiplication: {name} must be a whole number below 10^18, got {value!r}")
     return value
