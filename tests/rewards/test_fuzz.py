@@ -18,8 +18,6 @@ ALL = RewardConfig(dict.fromkeys(COMPONENTS, 1.0))
 PROBLEM = Countdown().read({"numbers": [4, 6, 1], "target": 24})
 PIECES = [*TAGS, *ODD, *CODE, *"0123456789+-*/()=. ", "4 * 6 * 1"]
 SOUP = st.lists(st.sampled_from(PIECES) | st.text(max_size=4)).map("".join)
-    "".join
-)
 
 
 def test_hostile_completions_find_no_fault():

@@ -1,0 +1,58 @@
+import json
+import subprocess
+import sys
+
+import pytest
+
+
+def score(lines, *arguments):
+    command = [sys.executable, "-m", "rewards", "score", *arguments]
+    done = subprocess.run(command, input="\n".join(lines), text=True, capture_output=True, timeout=120, check=False)
+    return [json.loads(line) for line in done.stdout.splitlines()], done
+
+
+def test_each_line_gets_one_object_in_order_and_a_bad_line_its_reason():
+    lines = [
+        json.dumps({"completion": "so </think> <answer>$1,018.00</answer>", "answer": "10 * 100 + 18\n#### 1,018"}),
+        "not json",
+        json.dumps({"completion": "so </think> <answer>17</answer>", "answer": 18}),
+        json.dumps({"completion": "18", "answer": "18"}),
+        json.dumps({"completion": "18"}),
+    ]
+    found, done = score(lines, "--env", "gsm8k", "--reward", "r1_zero")
+    assert [line["correct"] for line in found] == [True, False, False, False, False]
+    assert [line["reward"] for line in found] == [2.0, 0.0, 1.0, 0.0, 0.0]
+    assert found[0]["components"] == {"correct": 1.0, "format": 1.0}
+    assert [line["reason"] for line in found[1:]] == [
+        "line 2: not JSON",
+        "is 17, not 18",
+        "no answer",
+        "line 5: no field answer",
+    ]
+    assert done.returncode == 1 and done.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("env", "record"),
+    [
+        ("countdown", {"completion": "x</think><answer>(1+2)*3</answer>", "numbers": [1, 2, 3], "target": 9}),
+        ("countdown", {"completion": "x</think><answer>(1+2)*3</answer>", "answer": "3 * (2 + 1)"}),
+        ("multiplication", {"completion": "x</think><answer>56,088</answer>", "a": 123, "b": 456}),
+        ("math", {"completion": r"x</think><answer>\frac{2}{4}</answer>", "answer": r"\frac{1}{2}"}),
+    ],
+)
+def test_every_task_reads_its_own_fields(env, record):
+    needed = ["env.path=unread"] if env == "math" else []
+    found, done = score([json.dumps(record)], "--env", env, "--reward", "strict", *needed)
+    assert [line["reward"] for line in found] == [1.0] and done.returncode == 0
+
+
+def test_an_unknown_task_is_refused_in_one_line():
+    _, done = score([], "--env", "chess")
+    assert done.returncode == 2 and done.stderr.startswith("error: env=chess: unknown; allowed are code, countdown")
+
+
+def test_sample_prints_problems_with_their_prompts():
+    command = [sys.executable, "-m", "envs", "sample", "--env", "countdown", "-n", "2", "--split", "test"]
+    shown = subprocess.run(command, text=True, capture_output=True, timeout=120, check=True).stdout
+    assert shown.count("--- countdown test") == 2 and shown.count("Assistant: Let me solve this step by step.") == 2
