@@ -129,6 +129,7 @@ ACCEPTANCES = [
     (r"\*\*", "", "the peer accepts a power"),
     (r"//", "", "the peer accepts a floor division"),
     (r"\.", "", "the peer accepts digits joined to a decimal number"),
+    (r"_", "", "the peer reads 7_8 as 78"),
 ]
 REJECTIONS = [
     (r"=", "", "the peer rejects `solution = target`, or reads the first number of it"),
