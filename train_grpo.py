@@ -137,8 +137,10 @@ def train(cfg: Config, folder: RunFolder, resolved: Mapping[str, Any]) -> None:
     terminal = Terminal(cfg.num_steps, console)
     try:
         with start_trio(cfg, interrupt) as trio:
+            with checking_settings():
+                judge = make_judge(cfg, trio.device)
             with (
-                Scorer(cfg.env, cfg.reward, make_judge(cfg, trio.device)) as scorer,
+                Scorer(cfg.env, cfg.reward, judge) as scorer,
                 Monitor(folder, make_tracker(cfg.tracker, folder.path, resolved), terminal) as monitor,
             ):
                 training = Training(cfg, folder, trio, scorer, monitor)

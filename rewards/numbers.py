@@ -47,7 +47,7 @@ def read_number(text: str) -> Fraction:
     if SCALE_WORD.search(text):
         raise NumberError("a number in words; write it in digits")
     text = _plain(text)
-    if re.search(r"(?<!^)[-+]\s+\.?[0-9]", text):
+    if re.search(r"(?<!^)[-+]\s+[-+]?\.?[0-9]", text):
         raise NumberError("a sign apart from its number can be read in two ways")
     text = re.sub(r"^([-+])\s+", r"\1", text)
     values: list[Fraction] = []

@@ -1,9 +1,10 @@
 """The judge of the reward's `format_judge`, where the run itself loads its model."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import ray
+from ray.exceptions import RayError
 
 from conf.schema import Config, ModelConfig, RolloutConfig
 from grpo.types import Chat
@@ -12,6 +13,7 @@ from workers.sampler import Request, Sampler, Sampling, in_order
 from workers.transformers_sampler import TransformersSampler
 
 PROMPT_TOKENS = 4096
+EXAMPLE = "3 and 4 add up to 7. </think> <answer>7</answer>"
 
 
 class LocalJudge:
@@ -37,25 +39,40 @@ class LocalJudge:
 
 def make_judge(cfg: Config, device: str) -> FormatJudge | None:
     """The judge of a run, in a Ray process of its own unless a server has it; None where no
-    component asks for one."""
+    component asks for one.
+
+    Raises:
+        ValueError: it can't be had, or gives no score to a plain example.
+    """
     judge = cfg.reward.judge
     if not cfg.reward.judged:
         return None
     if judge.base_url is not None:
-        return FormatJudge(ServedJudge(judge))
+        return proven(FormatJudge(ServedJudge(judge)), judge)
     worker: Any = ray.remote(LocalJudge).options(num_cpus=1).remote(judge, device)
-    return FormatJudge(_asking(worker))
 
-
-def _asking(worker: Any) -> Callable[[Sequence[Chat]], list[str | None]]:
     def ask(questions: Sequence[Chat]) -> list[str | None]:
-        replies: list[str | None] = ray.get(worker.__call__.remote(questions))
+        try:
+            replies: list[str | None] = ray.get(worker.__call__.remote(questions))
+        except RayError:
+            return [None] * len(questions)
         return replies
 
-    return ask
+    return proven(FormatJudge(ask), judge)
 
 
 def local_judge(judge: JudgeConfig) -> FormatJudge:
     """A judge without Ray, for the command line."""
     ask: Ask = ServedJudge(judge) if judge.base_url is not None else LocalJudge(judge, "cpu")
-    return FormatJudge(ask)
+    return proven(FormatJudge(ask), judge)
+
+
+def proven(judge: FormatJudge, cfg: JudgeConfig) -> FormatJudge:
+    """The judge, when it can score an example."""
+    if judge.review([EXAMPLE]) == [None]:
+        where = f"at reward.judge.base_url={cfg.base_url}" if cfg.base_url else "loaded by the run"
+        raise ValueError(
+            f"reward.judge.model={cfg.model}, {where}, gave no score to a plain example; "
+            "see that it runs, has a chat template, and follows instructions"
+        )
+    return judge

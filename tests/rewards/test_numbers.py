@@ -60,7 +60,20 @@ def test_a_number_is_read_as_people_write_it(text, value):
         "18+",
         "1 000",
     ]
-    + ["Answer - 5", "2 million", "half", "１８", "1\u200b8", "½", "9" * 201, "1e9999", "0x12", "3/4.5", "5 = "],
+    + [
+        "Answer - 5",
+        "x + -5",
+        "2 million",
+        "half",
+        "１８",
+        "1\u200b8",
+        "½",
+        "9" * 201,
+        "1e9999",
+        "0x12",
+        "3/4.5",
+        "5 = ",
+    ],
 )
 def test_what_is_not_one_number_is_refused_and_not_guessed_at(text):
     with pytest.raises(NumberError):

@@ -1,0 +1,44 @@
+import pytest
+
+from rewards.judge import FormatJudge, JudgeConfig
+from workers.judge import LocalJudge, local_judge, proven
+from workers.models import load_model, load_tokenizer
+
+TEMPLATE = "{% for turn in messages %}{{ turn['content'] }}{% if not loop.last %}\n{% endif %}{% endfor %}"
+
+
+@pytest.fixture(scope="module")
+def chatty(tmp_path_factory):
+    """The tiny model with a chat template: a chat model that follows no instructions."""
+    folder = tmp_path_factory.mktemp("chatty")
+    tokenizer = load_tokenizer("models/tiny")
+    tokenizer.chat_template = TEMPLATE
+    tokenizer.save_pretrained(folder)
+    load_model("models/tiny", "float32").save_pretrained(folder)
+    return str(folder)
+
+
+def test_a_judge_in_this_process_replies_to_every_question_in_order(chatty):
+    asked = []
+    judge = FormatJudge(LocalJudge(JudgeConfig(chatty), "cpu"))
+    ask = judge.ask
+    judge.ask = lambda questions: asked.append(ask(questions)) or asked[-1]
+    assert len(judge.review(["one", "two", "three"])) == 3
+    assert len(asked[0]) == 3 and all(isinstance(reply, str) for reply in asked[0])
+
+
+def test_a_judge_that_can_not_score_an_example_is_refused_at_the_start(chatty):
+    with pytest.raises(ValueError, match="gave no score to a plain example"):
+        local_judge(JudgeConfig(chatty))
+    with pytest.raises(ValueError, match="has no chat template"):
+        local_judge(JudgeConfig("models/tiny"))
+
+
+def test_a_server_that_is_not_there_is_refused_at_the_start():
+    with pytest.raises(ValueError, match="at reward.judge.base_url=http://127.0.0.1:9/v1, gave no score"):
+        local_judge(JudgeConfig("any", "http://127.0.0.1:9/v1", timeout=1))
+
+
+def test_a_judge_that_scores_the_example_is_taken():
+    judge = FormatJudge(lambda questions: ["SCORE: 4"] * len(questions))
+    assert proven(judge, JudgeConfig("any")) is judge
