@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from envs.score import Scorer
 from grpo.types import Completion, Group, Problem
-from monitor.metrics import accuracy_by_env, mean_tries
+from monitor.metrics import mean_tries, metrics_by_env
 
 Generate = Callable[[Sequence[Problem], float], Iterable[tuple[int, Completion]]]
 
@@ -24,8 +24,9 @@ class Evaluation:
             "eval/n": float(len(self.sampled)),
             "eval/tries": mean_tries(self.sampled),
             "eval/length": sum(lengths) / len(lengths),
+            "eval/errors": float(sum(group.rollouts[0].score.error is not None for group in self.sampled)),
         }
-        named |= accuracy_by_env(self.sampled, "eval")
+        named |= metrics_by_env(self.sampled, "eval")
         return named | ({"eval/greedy": accuracy(self.greedy)} if self.greedy else {})
 
 

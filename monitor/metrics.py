@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import torch
 
 from grpo.batching import Batch
-from grpo.types import Group
+from grpo.types import Group, Rollout
 from monitor.skills import share
 from monitor.trace import read_tries
 
@@ -32,17 +32,22 @@ def rollout_metrics(groups: Sequence[Group]) -> dict[str, float]:
     }
     for name in rollouts[0].score.components:
         metrics[f"reward/{name}"] = _mean([rollout.score.components[name] for rollout in rollouts])
-    return metrics | accuracy_by_env(groups, "env")
+    return metrics | metrics_by_env(groups, "env")
 
 
-def accuracy_by_env(groups: Sequence[Group], prefix: str) -> dict[str, float]:
-    """The accuracy on each task, where a mix has several."""
-    names = sorted({group.problem.env for group in groups})
-    correct = {
-        name: [r.score.correct for group in groups if group.problem.env == name for r in group.rollouts]
-        for name in names
-    }
-    return {f"{prefix}/{name}": share(values) for name, values in correct.items()} if len(names) > 1 else {}
+def metrics_by_env(groups: Sequence[Group], prefix: str) -> dict[str, float]:
+    """Accuracy, reward and length on each task, where a mix has several."""
+    by_env: dict[str, list[Rollout]] = {}
+    for group in groups:
+        by_env.setdefault(group.problem.env, []).extend(group.rollouts)
+    metrics: dict[str, float] = {}
+    for env, rollouts in sorted(by_env.items()) if len(by_env) > 1 else ():
+        metrics |= {
+            f"{prefix}/{env}/accuracy": share([rollout.score.correct for rollout in rollouts]),
+            f"{prefix}/{env}/reward": _mean([rollout.score.reward for rollout in rollouts]),
+            f"{prefix}/{env}/length": _mean([len(rollout.completion.token_ids) for rollout in rollouts]),
+        }
+    return metrics
 
 
 def mean_tries(groups: Sequence[Group]) -> float:

@@ -5,7 +5,7 @@ import pytest
 from envs.countdown import Countdown
 from envs.mixed import Mixed, deal
 from envs.multiplication import Multiplication
-from monitor.metrics import accuracy_by_env
+from monitor.metrics import metrics_by_env
 from tests.builders import completion, grouped
 
 
@@ -46,8 +46,13 @@ def test_each_problem_is_checked_by_its_own_task():
 def test_each_task_has_a_metric_of_its_own():
     env = mixed(countdown=1.0, multiplication=1.0)
     groups = [grouped(problem, [completion()]) for problem in env.held_out(4)]
-    assert accuracy_by_env(groups, "eval") == {"eval/countdown": 1.0, "eval/multiplication": 1.0}
-    assert accuracy_by_env(groups[:1], "eval") == {}
+    found = metrics_by_env(groups, "eval")
+    assert found == {
+        f"eval/{env}/{name}": value
+        for env in ("countdown", "multiplication")
+        for name, value in (("accuracy", 1.0), ("reward", 1.0), ("length", 2.0))
+    }
+    assert metrics_by_env(groups[:1], "eval") == {}
 
 
 def test_impossible_weights_are_refused_by_name():

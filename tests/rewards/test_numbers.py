@@ -88,5 +88,9 @@ def test_the_verdict_says_why():
     assert not unread.well_formed and unread.reason == "holds more than one number"
 
 
+def test_a_number_that_only_contains_the_answer_gets_nothing():
+    assert not check_number("112", Fraction(12)).correct
+
+
 def test_percent_is_a_unit_and_no_division():
     assert check_number("50%", Fraction(50)).correct and not check_number("50%", Fraction(1, 2)).correct
