@@ -19,7 +19,7 @@ READY := .venv/ready-$(REQUIREMENTS)
 .PHONY: help setup train test fuzz bench test-slow lint format tiny-base tiny-multiplication-base smollm2 lock clean
 
 help: ## list the targets
-	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 27
 
 setup: $(READY) ## make the environment in .venv (every other target does it too)
 
