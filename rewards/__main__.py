@@ -8,6 +8,7 @@ component `length` needs `tokens` too. Further arguments are Hydra overrides of 
 """
 
 import argparse
+import io
 import json
 import sys
 from collections.abc import Iterable, Iterator
@@ -39,9 +40,10 @@ def main() -> int:
         cfg = compose_config([f"env={args.env}", f"reward={args.reward}", "model=qwen-3b", *args.overrides])
         judge = make_judge(cfg)
     clean = True
-    for line in scored(sys.stdin, cfg, judge):
+    lines = io.TextIOWrapper(sys.stdin.buffer, encoding="utf-8", errors="replace")
+    for line in scored(lines, cfg, judge):
         clean &= "error" not in line
-        print(json.dumps(line, ensure_ascii=False), flush=True)
+        print(json.dumps(line), flush=True)
     return 0 if clean else 1
 
 

@@ -47,6 +47,15 @@ def test_every_task_reads_its_own_fields(env, record):
     assert [line["reward"] for line in found] == [1.0] and done.returncode == 0
 
 
+def test_broken_text_is_scored_like_any_other():
+    lines = ['{"completion": "</think><answer>\\ud800</answer>", "numbers": [1, 2], "target": 3}', "\udcff\udcfe"]
+    command = [sys.executable, "-m", "rewards", "score"]
+    sent = "\n".join(lines).encode("utf-8", "surrogateescape")
+    done = subprocess.run(command, input=sent, capture_output=True, timeout=120, check=False)
+    reasons = [json.loads(line)["reason"] for line in done.stdout.splitlines()]
+    assert reasons == ["unexpected '\\ud800'", "line 2: not JSON"]
+
+
 def test_an_unknown_task_is_refused_in_one_line():
     _, done = score([], "--env", "chess")
     assert done.returncode == 2 and done.stderr.startswith("error: env=chess: unknown; allowed are code, countdown")
