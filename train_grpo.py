@@ -65,7 +65,7 @@ class Training:
         problems = self.training_problems(step)
         completions = rollout.generate(self.training_requests(step, problems), self.sampling())
         groups = self.scorer.score(problems, completions, self.algorithm.group_size)
-        advantages = group_advantages(groups, self.algorithm.scale_by_std, self.algorithm.std_epsilon)
+        advantages = group_advantages(groups, self.algorithm.baseline, self.algorithm.scale, self.algorithm.std_epsilon)
         batch = make_batch(groups, advantages)
         batch = self.trio.with_logprobs(batch)
         update = actor.update(batch)

@@ -67,10 +67,19 @@ class OptimizerConfig:
         one_of("algorithm.optimizer.schedule", self.schedule, ("constant", "constant_with_warmup", "linear", "cosine"))
 
 
+# What grpo/advantages.py and grpo/losses.py know; said again here, because importing them is
+# importing torch.
+BASELINES = ("group_mean", "leave_one_out", "batch_mean")
+SCALES = ("group_std", "batch_std", "none")
+AGGREGATIONS = ("token", "sequence", "constant")
+
+
 @dataclass
 class AlgorithmConfig:
     """One step: num_prompts problems, group_size completions each, num_updates optimizer updates.
-    micro_batch_tokens bounds the tokens of one forward and backward pass; it changes no result."""
+    micro_batch_tokens bounds the tokens of one forward and backward pass; it changes no result.
+    baseline and scale make advantages of rewards (grpo/advantages.py), aggregation weighs the tokens
+    of the loss (grpo/losses.py)."""
 
     name: str = "grpo"
     num_prompts: int = 32
@@ -78,7 +87,8 @@ class AlgorithmConfig:
     num_updates: int = 1
     micro_batch_tokens: int = 8192
     temperature: float = 1.0
-    scale_by_std: bool = True
+    baseline: str = "group_mean"
+    scale: str = "group_std"
     std_epsilon: float = 1e-4
     clip_low: float = 0.2
     clip_high: float = 0.2
@@ -95,7 +105,8 @@ class AlgorithmConfig:
         return self.kl_coef > 0
 
     def __post_init__(self) -> None:
-        one_of("algorithm.name", self.name, ("grpo",))
+        one_of("algorithm.baseline", self.baseline, BASELINES)
+        one_of("algorithm.scale", self.scale, SCALES)
         at_least("algorithm.num_prompts", self.num_prompts, 1)
         at_least("algorithm.group_size", self.group_size, 2)
         at_least("algorithm.num_updates", self.num_updates, 1)
@@ -104,7 +115,7 @@ class AlgorithmConfig:
         above("algorithm.temperature", self.temperature, 0)
         above("algorithm.clip_low", self.clip_low, 0)
         above("algorithm.clip_high", self.clip_high, 0)
-        one_of("algorithm.aggregation", self.aggregation, ("token", "sequence"))
+        one_of("algorithm.aggregation", self.aggregation, AGGREGATIONS)
         if self.num_completions % self.num_updates:
             raise ValueError(
                 f"algorithm.num_updates={self.num_updates} must divide num_prompts * group_size = "

@@ -58,16 +58,22 @@ def k3(logprobs: Tensor, ref_logprobs: Tensor) -> Tensor:
     return torch.exp(difference) - difference - 1
 
 
-def token_weights(mask: Tensor, aggregation: str) -> Tensor:
-    """Weights [B, T] that sum to 1 over the whole batch: the loss is (weights * per-token loss).sum().
+AGGREGATIONS = ("token", "sequence", "constant")
+
+
+def token_weights(mask: Tensor, aggregation: str, max_tokens: int) -> Tensor:
+    """Weights [B, T] over the whole batch: the loss is (weights * per-token loss).sum().
 
     They are made before the batch is cut, so that micro-batches, whatever their number, add up to
     the same loss.
-      "token"     every token of the batch counts the same (DAPO equation 8)
-      "sequence"  every completion counts the same (DeepSeekMath equation 3)
+      "token"     every token of the batch counts the same (DAPO, arXiv 2503.14476, equation 8)
+      "sequence"  every completion counts the same (DeepSeekMath, arXiv 2402.03300, equation 3)
+      "constant"  every token counts the same in every batch, 1 / (B * max_tokens), so that no length
+                  is favoured (Dr. GRPO, arXiv 2503.20783, section 3.1)
     """
     if aggregation == "token":
         return mask.float() / mask.sum()
-    assert aggregation == "sequence"
+    if aggregation == "constant":
+        return mask.float() / (mask.shape[0] * max_tokens)
     lengths = mask.sum(dim=1, keepdim=True).clamp(min=1)
     return mask.float() / lengths / mask.shape[0]

@@ -21,6 +21,7 @@ class Policy:
         self.cfg = algorithm
         self.device = torch.device(device)
         self.source = model.source
+        self.max_tokens = model.max_completion_tokens
         self.model = load_model(model.source, model.dtype, model.attention).to(self.device)
         if model.gradient_checkpointing:
             self.model.gradient_checkpointing_enable({"use_reentrant": False})
@@ -67,7 +68,7 @@ class TrainedPolicy(Policy):
     def _accumulate_gradients(self, mini: Batch) -> dict[str, float]:
         """Gradients of the loss over a mini-batch, whatever the number of micro-batches."""
         assert mini.old_logprobs is not None
-        weights = token_weights(mini.mask, self.cfg.aggregation)
+        weights = token_weights(mini.mask, self.cfg.aggregation, self.max_tokens)
         sums: dict[str, float] = {}
         for index, rows in microbatches(mini, self.cfg.micro_batch_tokens):
             part = rows.to(self.device)

@@ -9,9 +9,11 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from conf import schema
 from conf.launch import one_line
 from conf.schema import Config
 from envs.countdown import Countdown
+from grpo import advantages, losses
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -33,6 +35,17 @@ def test_every_choice_of_every_group_composes(group):
     for option in options(group):
         needed = {"math": ["env.path=problems.jsonl"], "code": ["model=qwen-3b"]}.get(option, [])
         assert isinstance(composed(f"{group}={option}", *needed), Config)
+
+
+def test_the_schema_allows_what_the_mathematics_knows():
+    assert schema.BASELINES == advantages.BASELINES and schema.SCALES == advantages.SCALES
+    assert schema.AGGREGATIONS == losses.AGGREGATIONS
+
+
+def test_dr_grpo_divides_by_no_length_and_by_no_spread():
+    algorithm = composed("algorithm=dr_grpo").algorithm
+    assert (algorithm.baseline, algorithm.scale, algorithm.aggregation) == ("group_mean", "none", "constant")
+    assert not algorithm.uses_reference
 
 
 def test_the_default_is_the_tiny_model_on_countdown():

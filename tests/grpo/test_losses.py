@@ -72,7 +72,9 @@ def test_loss_gradient_agrees_with_finite_differences():
 
 def test_token_weights_by_hand():
     mask = torch.tensor([[True, True, True], [True, False, False]])
-    by_token = token_weights(mask, "token")
-    by_sequence = token_weights(mask, "sequence")
+    by_token = token_weights(mask, "token", 3)
+    by_sequence = token_weights(mask, "sequence", 3)
     assert torch.allclose(by_token, torch.tensor([[0.25, 0.25, 0.25], [0.25, 0, 0]]))
     assert torch.allclose(by_sequence, torch.tensor([[1 / 6, 1 / 6, 1 / 6], [1 / 2, 0, 0]]))
+    # 2 completions of at most 5 tokens each
+    assert torch.allclose(token_weights(mask, "constant", 5), mask.float() / 10)

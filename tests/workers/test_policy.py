@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from conf.schema import AlgorithmConfig, ModelConfig, OptimizerConfig
-from grpo.losses import grpo_loss, token_weights
+from grpo.losses import AGGREGATIONS, grpo_loss, token_weights
 from tests.builders import random_batch, small_model
 from workers.policy import Policy, TrainedPolicy
 
@@ -25,7 +25,7 @@ def gradients(trained: TrainedPolicy, batch) -> list[torch.Tensor]:
     return [parameter.grad.clone() for parameter in trained.model.parameters()]
 
 
-@pytest.mark.parametrize("aggregation", ["token", "sequence"])
+@pytest.mark.parametrize("aggregation", AGGREGATIONS)
 def test_many_micro_batches_give_the_gradient_of_one(model_config, aggregation):
     batch = random_batch([1, 9, 4, 6, 2, 8])
     one = gradients(policy(model_config, aggregation=aggregation, micro_batch_tokens=10_000), batch)
@@ -48,7 +48,7 @@ def test_the_gradient_equals_that_of_the_loss_written_out(model_config):
         rows.append(torch.stack([logits[row, t - 1, batch.input_ids[row, t]] for t in positions]))
     logprobs = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
     terms = grpo_loss(logprobs, batch.old_logprobs, batch.advantages, batch.ref_logprobs, 0.2, 0.2, 0.1)
-    (token_weights(batch.mask, "token") * terms.loss).sum().backward()
+    (token_weights(batch.mask, "token", 64) * terms.loss).sum().backward()
     for one, parameter in zip(found, model.parameters(), strict=True):
         assert torch.allclose(one, parameter.grad, atol=1e-5)
 
