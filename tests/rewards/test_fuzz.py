@@ -25,7 +25,7 @@ def test_hostile_completions_find_no_fault():
     assert findings.faults == [] and findings.correct > 2000 and findings.decided > 6000
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500, deadline=None, derandomize=True)
 @given(SOUP | st.text())
 def test_any_text_is_scored_as_the_oracle_says(text):
     score = grade(Countdown(), ALL, PROBLEM, text, 10)
@@ -34,11 +34,12 @@ def test_any_text_is_scored_as_the_oracle_says(text):
     assert score.components["format"] == in_format(text)
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500, deadline=None, derandomize=True)
 @given(st.lists(st.sampled_from([*"0123456789.,-+/%$ =e", "\\frac{1}{2}", *ODD])).map("".join))
 def test_no_number_is_accepted_that_the_text_can_not_mean(text):
     env = Questions("gsm8k", path="unread")
-    for value in could_mean(text) | {Fraction(18), Fraction(1, 2)}:
+    sayable = {value for value in could_mean(text) if len(str(value)) < 100}
+    for value in sayable | {Fraction(18), Fraction(1, 2)}:
         score = grade(env, ALL, env.read({"answer": str(value)}), f"so </think><answer>{text}</answer>", 10)
         assert not score.correct or value in could_mean(text)
 
