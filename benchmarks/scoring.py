@@ -39,10 +39,11 @@ def main() -> None:
     table = Table(title="completions scored per second on one core")
     for heading in ("task", *mixes):
         table.add_column(heading)
-    for name, (env, cases) in tasks().items():
+    measured = tasks()
+    for name, (env, cases) in measured.items():
         speeds = [rate(env, reward, cases, args.seconds) for reward in mixes.values()]
         table.add_row(name, *(f"{speed:,.0f}" for speed in speeds))
-    env, cases = tasks()["countdown"]
+    env, cases = measured["countdown"]
     pool = GradingPool(env, mixes["correct alone"])
     started = time.monotonic()
     for future in [pool.submit(problem, text, TOKENS) for problem, text in cases * 10]:

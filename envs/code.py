@@ -20,7 +20,7 @@ from envs.code_records import read_fields
 from envs.prompts import STYLES, make_prompt
 from envs.questions import canonical
 from envs.records import read_file
-from envs.splits import order_of, require, split_of
+from envs.splits import in_epochs, require, split_of, unique
 from grpo.types import Problem
 from rewards.code import check_code
 from rewards.plain import Tree, show
@@ -69,8 +69,7 @@ class Code:
             problems = _load(tuple(sorted(vars(self).items())))[split]
             if not problems:
                 raise ValueError(f"env.path={self.path}: no problem of it falls into the split {split}")
-            epoch, place = divmod(index, len(problems))
-            return problems[order_of(len(problems), f"{self.name}/{seed}/{split}/{epoch}")[place]]
+            return in_epochs(problems, f"{self.name}/{seed}/{split}", index)
         return self._written(self._variant(seed, split, index))
 
     def held_out(self, count: int) -> list[Problem]:
@@ -172,14 +171,7 @@ def _load(settings: tuple[tuple[str, Any], ...]) -> Mapping[str, tuple[Problem, 
     env = Code(**dict(settings))
     path = Path(str(env.path))
     if path.is_dir():
-        train, test = (_unique(read_file(path / f"{split}.jsonl", env.read_question)) for split in SPLITS)
+        train, test = (unique(read_file(path / f"{split}.jsonl", env.read_question)) for split in SPLITS)
         return {"train": tuple(p for key, p in train.items() if key not in test), "test": tuple(test.values())}
-    together = _unique(read_file(path, env.read_question)).values()
+    together = unique(read_file(path, env.read_question)).values()
     return {split: tuple(p for p in together if split_of(p.key) == split) for split in SPLITS}
-
-
-def _unique(problems: list[Problem]) -> dict[str, Problem]:
-    unique: dict[str, Problem] = {}
-    for problem in problems:
-        unique.setdefault(problem.key, problem)
-    return unique

@@ -13,7 +13,7 @@ from typing import Any
 
 from envs.countdown_data import load_countdown, sorted_text
 from envs.prompts import STYLES, make_prompt
-from envs.splits import distinct_held_out, order_of, require, split_of
+from envs.splits import distinct_held_out, in_epochs, require, split_of
 from grpo.types import Problem
 from rewards.countdown import check
 from rewards.expression import parse
@@ -154,8 +154,7 @@ class Countdown:
 
     def _from_data(self, seed: int, split: str, index: int) -> Problem:
         rows = load_countdown(str(self.data), tuple(self.num_numbers))[split]
-        epoch, place = divmod(index, len(rows))
-        numbers, target = rows[order_of(len(rows), f"countdown/{seed}/{split}/{epoch}")[place]]
+        numbers, target = in_epochs(rows, f"countdown/{seed}/{split}", index)
         return self._problem(list(numbers), target, "")
 
     def _available(self, split: str) -> int:

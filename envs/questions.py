@@ -6,7 +6,7 @@ that is held out is taken out of the training part, whatever file it came in.
 
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
@@ -15,7 +15,7 @@ from typing import Any
 
 from envs.prompts import STYLES, make_prompt
 from envs.records import read_file, read_hub
-from envs.splits import order_of, require, split_of
+from envs.splits import in_epochs, require, split_of, unique
 from grpo.types import Problem
 from rewards.latex import check_latex
 from rewards.numbers import NumberError, check_number, read_number
@@ -53,8 +53,7 @@ class Questions:
     def problem(self, seed: int, split: str, index: int) -> Problem:
         """The problem at `index`: every epoch goes through all of a split, in an order of its own."""
         problems = self.problems(split)
-        epoch, place = divmod(index, len(problems))
-        return problems[order_of(len(problems), f"{self.name}/{seed}/{split}/{epoch}")[place]]
+        return in_epochs(problems, f"{self.name}/{seed}/{split}", index)
 
     def held_out(self, count: int) -> list[Problem]:
         """`count` held-out problems, the same in every run.
@@ -114,9 +113,9 @@ def _load(settings: tuple[tuple[str, Any], ...]) -> Mapping[str, tuple[Problem, 
     """Both splits, read once a process; a module's cache, so that an env stays small to send."""
     env = Questions(**dict(settings))
     if env.path is not None and Path(env.path).suffix == ".jsonl":
-        together = _unique(read_file(Path(env.path), env.read_question))
+        together = unique(read_file(Path(env.path), env.read_question))
         return {split: tuple(p for p in together.values() if split_of(p.key) == split) for split in ("train", "test")}
-    train, test = (_unique(_part(env, split)) for split in ("train", "test"))
+    train, test = (unique(_part(env, split)) for split in ("train", "test"))
     return {"train": tuple(p for key, p in train.items() if key not in test), "test": tuple(test.values())}
 
 
@@ -125,13 +124,6 @@ def _part(env: Questions, split: str) -> list[Problem]:
         return read_file(Path(env.path, f"{split}.jsonl"), env.read_question)
     assert env.hub is not None
     return read_hub(env.hub, env.hub_config, split, env.read_question)
-
-
-def _unique(problems: Sequence[Problem]) -> dict[str, Problem]:
-    unique: dict[str, Problem] = {}
-    for problem in problems:
-        unique.setdefault(problem.key, problem)
-    return unique
 
 
 def canonical(question: str) -> str:

@@ -2,12 +2,14 @@
 
 import hashlib
 import random
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from grpo.types import Problem
 
 HELD_OUT_SHARE = 0.2
+T = TypeVar("T")
 
 
 def split_of(canonical: str) -> str:
@@ -45,6 +47,20 @@ def distinct_held_out(env: Drawn, count: int, widen: str) -> list[Problem]:
 def order_of(count: int, name: str) -> tuple[int, ...]:
     """0..count - 1 in a random order that is a function of `name` alone."""
     return tuple(random.Random(name).sample(range(count), count))
+
+
+def in_epochs(items: Sequence[T], name: str, index: int) -> T:
+    """The item at `index` of an endless walk: each epoch has all of them, in an order of its own."""
+    epoch, place = divmod(index, len(items))
+    return items[order_of(len(items), f"{name}/{epoch}")[place]]
+
+
+def unique(problems: Iterable[Problem]) -> dict[str, Problem]:
+    """The problems by key, the first of each."""
+    found: dict[str, Problem] = {}
+    for problem in problems:
+        found.setdefault(problem.key, problem)
+    return found
 
 
 def require(ok: bool, key: str, value: object, allowed: str) -> None:
