@@ -1,9 +1,10 @@
 """R1-Zero: a base model learns to reason from rewards alone, by GRPO (arXiv 2402.03300).
 
 Where this differs from the paper: the loss is averaged over all completion tokens of a step
-(`algorithm.aggregation=token`, as DAPO does), where the paper averages within each completion
+(`algorithm.loss.aggregation=token`, as DAPO does), where the paper averages within each completion
 first (`=sequence`); one optimizer update is made a step, so the ratio starts at 1 and clipping
-rarely acts; rewards come from rules alone, there is no reward model.
+rarely acts; rewards come from rules alone, there is no reward model. docs/algorithms.md has the
+rest of the family.
 
     make train                                     # the tiny model on countdown
     python train_grpo.py model=smollm2-135m seed=1 run=my-run
@@ -11,6 +12,7 @@ rarely acts; rewards come from rules alone, there is no reward model.
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import hydra
@@ -20,12 +22,13 @@ from rich.console import Console
 from conf.launch import checking_settings, launch
 from conf.schema import Config
 from envs.score import Scorer
-from grpo.advantages import group_advantages
+from grpo.advantages import with_advantages
 from grpo.batching import make_batch
-from grpo.types import Completion, Problem
+from grpo.selection import has_signal, most_telling, replaced
+from grpo.types import Completion, Group, Problem
 from monitor.ending import print_end, print_start
 from monitor.evaluation import Evaluation, evaluate
-from monitor.metrics import mismatch_metrics, policy_metrics, rollout_metrics, time_metrics
+from monitor.metrics import Spent, mismatch_metrics, policy_metrics, rollout_metrics, time_metrics
 from monitor.monitor import Monitor, summarize
 from monitor.run_folder import RunFolder
 from monitor.terminal import Terminal
@@ -33,9 +36,19 @@ from monitor.trackers import make_tracker
 from workers.checkpoint import newest_whole, step_of, write_checkpoint
 from workers.interrupt import Interrupt, Interrupted
 from workers.judge import make_judge
-from workers.models import check_model
+from workers.models import check_model, check_optimizer
 from workers.sampler import Request, Sampling, request_seed
 from workers.trio import Trio, start_trio
+
+
+class Diverged(RuntimeError):  # noqa: N818 - a state, said by its name
+    """The gradient was not finite too many times in a row."""
+
+    def __init__(self, step: int, times: int, saved: Path) -> None:
+        super().__init__(
+            f"the gradient was not finite {times} times in a row, up to step {step}; the weights are as they were "
+            f"before; the step's data lie in {saved}; try a lower algorithm.optimizer.lr"
+        )
 
 
 class Training:
@@ -44,13 +57,16 @@ class Training:
     def __init__(self, cfg: Config, folder: RunFolder, trio: Trio, scorer: Scorer, monitor: Monitor) -> None:
         self.cfg, self.folder, self.trio, self.monitor = cfg, folder, trio, monitor
         self.env, self.algorithm, self.scorer = cfg.env, cfg.algorithm, scorer
+        self.spent = Spent()
+        self.num_tokens = 0
         self.held_out = self.env.held_out(cfg.evaluation.num_problems)
         self.step = self.resume()
 
     def run(self) -> None:
-        """Train to `num_steps`. Stopped by the user, it leaves a checkpoint and raises Interrupted."""
+        """Train to `num_steps` or `num_tokens`. Stopped by the user, it leaves a checkpoint and raises
+        Interrupted."""
         try:
-            while self.step < self.cfg.num_steps:
+            while not self.is_done():
                 self.maybe_evaluate()
                 self.train_step()
                 self.maybe_checkpoint()
@@ -65,32 +81,72 @@ class Training:
         problems = self.training_problems(step)
         completions = rollout.generate(self.training_requests(step, problems), self.sampling())
         groups = self.scorer.score(problems, completions, self.algorithm.group_size)
-        advantages = group_advantages(groups, self.algorithm.baseline, self.algorithm.scale, self.algorithm.std_epsilon)
-        batch = make_batch(groups, advantages)
+        groups = self.replace_equal(step, groups)
+        batch = make_batch(groups, self.algorithm.loss.mask_truncated)
         batch = self.trio.with_logprobs(batch)
+        batch = with_advantages(batch, groups, self.algorithm.advantage, self.algorithm.kl, self.cfg.reward.weights)
         update = actor.update(batch)
         weights = actor.weights(version=step + 1)
-        rollout.load_weights(weights)
+        self.trio.load_weights(weights)
         self.step = step + 1
-        metrics = rollout_metrics(groups) | policy_metrics(update) | mismatch_metrics(batch)
+        metrics = rollout_metrics(groups) | policy_metrics(update) | mismatch_metrics(batch) | self.spent.read(groups)
+        self.num_tokens += int(metrics["rollout/tokens"])
         phases = self.trio.clock.read() | {"score": self.scorer.seconds_after}
         times = time_metrics(phases, time.monotonic() - started, metrics["rollout/tokens"])
         versions = {"weights/version": weights.version, "weights/sha256": weights.sha256}
         self.monitor.log(step, groups, metrics | times | versions)
+        if update["skipped_in_row"] >= self.algorithm.optimizer.max_skipped:
+            raise Diverged(step, int(update["skipped_in_row"]), self.folder.save_step(step, batch, groups))
 
-    def training_problems(self, step: int) -> list[Problem]:
-        first = step * self.algorithm.num_prompts
-        return [self.env.problem(self.cfg.seed, "train", first + i) for i in range(self.algorithm.num_prompts)]
+    def training_problems(self, step: int, replacing: int = 0) -> list[Problem]:
+        """The problems of a step, or the `replacing`th lot that dynamic sampling draws for it; the most
+        telling of several candidates where the algorithm asks for that."""
+        sampling, count = self.algorithm.sampling, self.algorithm.num_prompts
+        drawn = count * sampling.candidates
+        first = (step * sampling.max_rounds + replacing) * drawn
+        candidates = [self.env.problem(self.cfg.seed, "train", first + i) for i in range(drawn)]
+        if sampling.candidates == 1:
+            return candidates
+        size = sampling.trial_completions
+        requests = self.requests(candidates, size, "trial", step, replacing)
+        trials = self.scorer.score(candidates, self.trio.rollout.generate(requests, self.sampling()), size)
+        self.spent.add("tried", trials)
+        return [trial.problem for trial in most_telling(trials, count)]
 
-    def training_requests(self, step: int, problems: Sequence[Problem]) -> list[Request]:
+    def replace_equal(self, step: int, groups: list[Group]) -> list[Group]:
+        """Dynamic sampling (DAPO, arXiv 2503.14476, section 3.2): groups whose rewards are all equal
+        teach nothing; others take their places, as far as `max_rounds` go."""
+        for replacing in range(1, self.algorithm.sampling.max_rounds):
+            if all(has_signal(group) for group in groups):
+                break
+            problems = self.training_problems(step, replacing)
+            problems = problems[: sum(not has_signal(group) for group in groups)]
+            requests = self.training_requests(step, problems, replacing)
+            completions = self.trio.rollout.generate(requests, self.sampling())
+            fresh = self.scorer.score(problems, completions, self.algorithm.group_size)
+            groups, dropped = replaced(groups, fresh)
+            self.spent.add("dropped", dropped)
+        return groups
+
+    def training_requests(self, step: int, problems: Sequence[Problem], replacing: int = 0) -> list[Request]:
+        named = ("train", step, replacing) if replacing else ("train", step)
+        return self.requests(problems, self.algorithm.group_size, *named)
+
+    def requests(self, problems: Sequence[Problem], size: int, *name: object) -> list[Request]:
+        """`size` for each problem, with seeds that are functions of the run's seed and of `name`."""
         return [
-            Request(problem.prompt, request_seed(self.cfg.seed, "train", step, place, sample))
+            Request(problem.prompt, request_seed(self.cfg.seed, *name, place, sample))
             for place, problem in enumerate(problems)
-            for sample in range(self.algorithm.group_size)
+            for sample in range(size)
         ]
 
     def sampling(self) -> Sampling:
-        return Sampling(self.algorithm.temperature, self.cfg.model.max_completion_tokens)
+        cfg = self.algorithm.sampling
+        return Sampling(cfg.temperature, self.cfg.model.max_completion_tokens, cfg.top_p, cfg.top_k)
+
+    def is_done(self) -> bool:
+        enough_tokens = self.cfg.num_tokens is not None and self.num_tokens >= self.cfg.num_tokens
+        return enough_tokens or self.step >= self.cfg.num_steps
 
     def maybe_evaluate(self) -> None:
         if self.step == 0:
@@ -109,11 +165,11 @@ class Training:
         return evaluation
 
     def maybe_checkpoint(self) -> None:
-        if self.step % self.cfg.checkpoint.every == 0 or self.step == self.cfg.num_steps:
+        if self.step % self.cfg.checkpoint.every == 0 or self.is_done():
             self.checkpoint()
 
     def checkpoint(self) -> None:
-        write_checkpoint(self.folder.checkpoints, self.step, self.trio.actor.save, self.cfg.checkpoint.keep)
+        write_checkpoint(self.folder.checkpoints, self.step, self.trio.save, self.cfg.checkpoint.keep)
 
     def resume(self) -> int:
         """Load the newest whole checkpoint, if any, and give the sampler the actor's weights."""
@@ -121,10 +177,11 @@ class Training:
         step = 0
         if path is not None:
             step = step_of(path)
-            self.trio.actor.load(path)
+            self.trio.load(path)
             self.monitor.terminal.say(f"going on from {path}")
         self.folder.rewind(step)
-        self.monitor.terminal.rows = self.folder.metric_rows()
+        self.monitor.terminal.rows = rows = self.folder.metric_rows()
+        self.num_tokens = int(sum(row.get("rollout/tokens", 0) for row in rows))
         self.trio.rollout.load_weights(self.trio.actor.weights(version=step))
         self.trio.clock.read()
         return step
@@ -149,6 +206,8 @@ def train(cfg: Config, folder: RunFolder, resolved: Mapping[str, Any]) -> None:
     except Interrupted:
         terminal.say("stopped; the same command goes on from the last checkpoint")
         return
+    except Diverged as error:
+        raise SystemExit(f"error: {error}") from error
     folder.write_summary(summarize(folder, cfg.usd_per_hour, sha256))
     print_end(console, folder)
 
@@ -161,9 +220,10 @@ def main(raw: DictConfig) -> None:
         resolved: Any = OmegaConf.to_container(raw, resolve=True)
         folder = RunFolder.of(cfg.run)
         check_model(cfg.model)
+        check_optimizer(cfg.algorithm.optimizer)
         cfg.env.held_out(cfg.evaluation.num_problems)
         folder.claim(resolved)
-    if folder.is_finished(cfg.num_steps):
+    if folder.is_finished(cfg.num_steps, cfg.num_tokens):
         print_end(Console(), folder)
         print(f"this run is finished; choose run=NAME for another, or a larger num_steps than {cfg.num_steps} to go on")
         return

@@ -1,7 +1,6 @@
 """Every setting of a run, with its check. Hydra composes the YAML files of conf/ over these classes."""
 
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,18 +8,34 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
 
+from conf.algorithms import AlgorithmConfig, OptimizerConfig
 from envs.code import Code
 from envs.countdown import Countdown
 from envs.mixed import Mixed
 from envs.multiplication import Multiplication
 from envs.questions import Questions
+from grpo.settings import above, at_least, one_of
 from rewards.mix import RewardConfig
+
+
+@dataclass
+class LoraConfig:
+    """Low-rank adapters on all linear layers (arXiv 2106.09685): rank 0 trains the whole model; the
+    adapter's output is scaled by alpha / rank."""
+
+    rank: int = 0
+    alpha: int = 32
+
+    def __post_init__(self) -> None:
+        at_least("model.lora.rank", self.rank, 0)
+        above("model.lora.alpha", self.alpha, 0)
 
 
 @dataclass
 class ModelConfig:
     """path: a Hub name or a folder; local_path: a folder that is used instead where it exists.
-    prompt_style: how the task speaks to this model, "base" or "tiny"."""
+    dtype: of the computation and of what generates; what trains is kept in float32.
+    prompt_style: how the task speaks to this model, "base", "chat" or "tiny"."""
 
     name: str = MISSING
     path: str = MISSING
@@ -32,6 +47,7 @@ class ModelConfig:
     max_completion_tokens: int = 1024
     gradient_checkpointing: bool = False
     frozen: list[str] = field(default_factory=list)
+    lora: LoraConfig = field(default_factory=LoraConfig)
 
     @property
     def source(self) -> str:
@@ -47,80 +63,6 @@ class ModelConfig:
         looks_local = self.source.startswith((".", "/", "~", "models/", "outputs/"))
         if looks_local and not (Path(self.source) / "config.json").is_file():
             raise ValueError(f"model.path={self.source}: no such model folder; give a folder with a config.json")
-
-
-@dataclass
-class OptimizerConfig:
-    """AdamW; schedule is a name of transformers' get_scheduler, warmup_updates its warm-up."""
-
-    lr: float = 1e-6
-    beta1: float = 0.9
-    beta2: float = 0.99
-    weight_decay: float = 0.0
-    max_grad_norm: float = 1.0
-    schedule: str = "constant_with_warmup"
-    warmup_updates: int = 0
-
-    def __post_init__(self) -> None:
-        above("algorithm.optimizer.lr", self.lr, 0)
-        above("algorithm.optimizer.max_grad_norm", self.max_grad_norm, 0)
-        one_of("algorithm.optimizer.schedule", self.schedule, ("constant", "constant_with_warmup", "linear", "cosine"))
-
-
-# What grpo/advantages.py and grpo/losses.py know; said again here, because importing them is
-# importing torch.
-BASELINES = ("group_mean", "leave_one_out", "batch_mean")
-SCALES = ("group_std", "batch_std", "none")
-AGGREGATIONS = ("token", "sequence", "constant")
-
-
-@dataclass
-class AlgorithmConfig:
-    """One step: num_prompts problems, group_size completions each, num_updates optimizer updates.
-    micro_batch_tokens bounds the tokens of one forward and backward pass; it changes no result.
-    baseline and scale make advantages of rewards (grpo/advantages.py), aggregation weighs the tokens
-    of the loss (grpo/losses.py)."""
-
-    name: str = "grpo"
-    num_prompts: int = 32
-    group_size: int = 8
-    num_updates: int = 1
-    micro_batch_tokens: int = 8192
-    temperature: float = 1.0
-    baseline: str = "group_mean"
-    scale: str = "group_std"
-    std_epsilon: float = 1e-4
-    clip_low: float = 0.2
-    clip_high: float = 0.2
-    aggregation: str = "token"
-    kl_coef: float = 0.001
-    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
-
-    @property
-    def num_completions(self) -> int:
-        return self.num_prompts * self.group_size
-
-    @property
-    def uses_reference(self) -> bool:
-        return self.kl_coef > 0
-
-    def __post_init__(self) -> None:
-        one_of("algorithm.baseline", self.baseline, BASELINES)
-        one_of("algorithm.scale", self.scale, SCALES)
-        at_least("algorithm.num_prompts", self.num_prompts, 1)
-        at_least("algorithm.group_size", self.group_size, 2)
-        at_least("algorithm.num_updates", self.num_updates, 1)
-        at_least("algorithm.micro_batch_tokens", self.micro_batch_tokens, 1)
-        at_least("algorithm.kl_coef", self.kl_coef, 0)
-        above("algorithm.temperature", self.temperature, 0)
-        above("algorithm.clip_low", self.clip_low, 0)
-        above("algorithm.clip_high", self.clip_high, 0)
-        one_of("algorithm.aggregation", self.aggregation, AGGREGATIONS)
-        if self.num_completions % self.num_updates:
-            raise ValueError(
-                f"algorithm.num_updates={self.num_updates} must divide num_prompts * group_size = "
-                f"{self.num_prompts} * {self.group_size} = {self.num_completions}"
-            )
 
 
 @dataclass
@@ -206,10 +148,23 @@ class CheckpointConfig:
 
 
 @dataclass
+class SweepConfig:
+    """name: the group of its jobs, whose runs lie in outputs/sweeps/<name>/; baseline: the variant that
+    the others are compared with, as "algorithm=grpo"."""
+
+    name: str | None = None
+    baseline: str | None = None
+
+
+@dataclass
 class Config:
+    """num_tokens: the run ends with the step that reaches this many completion tokens, if num_steps
+    do not end it before."""
+
     run: str = MISSING
     seed: int = 0
     num_steps: int = 100
+    num_tokens: int | None = None
     usd_per_hour: float = 0.0
     model: ModelConfig = MISSING
     env: Any = MISSING
@@ -220,11 +175,19 @@ class Config:
     tracker: TrackerConfig = field(default_factory=TrackerConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
+    sweep: SweepConfig = field(default_factory=SweepConfig)
 
     def __post_init__(self) -> None:
         at_least("num_steps", self.num_steps, 1)
+        if self.num_tokens is not None:
+            at_least("num_tokens", self.num_tokens, 1)
         at_least("seed", self.seed, 0)
         at_least("usd_per_hour", self.usd_per_hour, 0)
+        if self.model.lora.rank and self.algorithm.kl.replace_every:
+            raise ValueError(
+                f"algorithm.kl.replace_every={self.algorithm.kl.replace_every} can't go with model.lora.rank="
+                f"{self.model.lora.rank}: the reference is the model without its adapter; set one of them to 0"
+            )
 
 
 @dataclass
@@ -251,21 +214,6 @@ class SftConfig:
             raise ValueError(f"data={self.data}: no such file; give JSONL rows of prompt and completion")
         for key in ("epochs", "batch_size", "max_length", "log_every"):
             above(key, getattr(self, key), 0)
-
-
-def at_least(key: str, value: float, least: float) -> None:
-    if value < least:
-        raise ValueError(f"{key} must be >= {least}, got {value}")
-
-
-def above(key: str, value: float, bound: float) -> None:
-    if value <= bound:
-        raise ValueError(f"{key} must be > {bound}, got {value}")
-
-
-def one_of(key: str, value: object, allowed: Sequence[str]) -> None:
-    if value not in allowed:
-        raise ValueError(f"{key} must be one of {', '.join(allowed)}, got {value}")
 
 
 # A task's settings are its own class; conf/env/*.yaml says which one it is made of.

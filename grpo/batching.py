@@ -19,14 +19,19 @@ class Batch:
     input_ids: Tensor  # int64 [B, L], prompt then completion then padding
     prompt_lengths: Tensor  # int64 [B]
     mask: Tensor  # bool [B, T], true on completion tokens
-    advantages: Tensor  # float32 [B]
+    loss_mask: Tensor  # bool [B, T], true on those that carry loss
     behavior_logprobs: Tensor  # float32 [B, T], recorded by the sampler
+    advantages: Tensor | None = None  # float32 [B, T]
     old_logprobs: Tensor | None = None  # float32 [B, T], the actor before this step's first update
     ref_logprobs: Tensor | None = None  # float32 [B, T], the reference; None when the KL is off
 
+    def __len__(self) -> int:
+        """B."""
+        return len(self.prompt_lengths)
+
     @property
     def num_tokens(self) -> int:
-        """Completion tokens, the ones that carry loss."""
+        """Completion tokens."""
         return int(self.mask.sum())
 
     @property
@@ -52,17 +57,20 @@ class Batch:
         return replace(self, **moved)
 
 
-def make_batch(groups: Sequence[Group], advantages: Tensor, pad_id: int = 0) -> Batch:
-    """Stack the rollouts of all groups, in order; `advantages` is float32 [P * G]."""
+def make_batch(groups: Sequence[Group], mask_truncated: bool = False, pad_id: int = 0) -> Batch:
+    """Stack the rollouts of all groups, in order. With `mask_truncated`, completions that were cut at
+    the limit carry no loss (overlong filtering, DAPO, arXiv 2503.14476, section 3.4)."""
     completions = [rollout.completion for group in groups for rollout in group.rollouts]
     ids = [torch.tensor(c.prompt_ids + c.token_ids) for c in completions]
     behavior = [torch.tensor(c.behavior_logprobs, dtype=torch.float32) for c in completions]
     lengths = torch.tensor([len(c.token_ids) for c in completions])
+    mask = torch.arange(int(lengths.max()))[None, :] < lengths[:, None]
+    carries_loss = torch.tensor([not (mask_truncated and c.truncated) for c in completions])
     return Batch(
         input_ids=torch.nn.utils.rnn.pad_sequence(ids, batch_first=True, padding_value=pad_id),
         prompt_lengths=torch.tensor([len(c.prompt_ids) for c in completions]),
-        mask=torch.arange(int(lengths.max()))[None, :] < lengths[:, None],
-        advantages=advantages,
+        mask=mask,
+        loss_mask=mask & carries_loss[:, None],
         behavior_logprobs=torch.nn.utils.rnn.pad_sequence(behavior, batch_first=True),
     )
 
@@ -70,10 +78,9 @@ def make_batch(groups: Sequence[Group], advantages: Tensor, pad_id: int = 0) -> 
 def minibatches(batch: Batch, count: int) -> Iterator[Batch]:
     """`count` parts of equal size, one optimizer update each; rows are dealt out in turn, so that
     each part sees every group."""
-    size = len(batch.advantages)
-    assert size % count == 0
+    assert len(batch) % count == 0
     for part in range(count):
-        yield batch.rows(torch.arange(part, size, count))
+        yield batch.rows(torch.arange(part, len(batch), count))
 
 
 def microbatches(batch: Batch, max_tokens: int) -> Iterator[tuple[Tensor, Batch]]:

@@ -35,6 +35,30 @@ def rollout_metrics(groups: Sequence[Group]) -> dict[str, float]:
     return metrics | metrics_by_env(groups, "env")
 
 
+class Spent:
+    """Completions of a step that were paid for and not trained on, and why."""
+
+    def __init__(self) -> None:
+        self.groups: dict[str, list[Group]] = {}
+
+    def add(self, why: str, groups: Sequence[Group]) -> None:
+        self.groups.setdefault(why, []).extend(groups)
+
+    def read(self, trained: Sequence[Group]) -> dict[str, float]:
+        """How many groups and tokens went that way since the last reading, and `rollout/tokens`, all
+        tokens of the step, with those of the groups that were trained on."""
+        spent, self.groups = self.groups, {}
+        metrics = {"rollout/tokens": float(sum(num_tokens(groups) for groups in (trained, *spent.values())))}
+        for why, groups in spent.items():
+            metrics |= {f"rollout/{why}_groups": float(len(groups)), f"rollout/{why}_tokens": float(num_tokens(groups))}
+        return metrics
+
+
+def num_tokens(groups: Sequence[Group]) -> int:
+    """Completion tokens."""
+    return sum(len(rollout.completion.token_ids) for group in groups for rollout in group.rollouts)
+
+
 def metrics_by_env(groups: Sequence[Group], prefix: str) -> dict[str, float]:
     """Accuracy, reward and length on each task, where a mix has several."""
     by_env: dict[str, list[Rollout]] = {}

@@ -6,11 +6,23 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from safetensors.torch import save_file
 
+from grpo.batching import Batch
 from grpo.types import Group
 
 # Changing these between two starts of a run changes where and how long it runs, not what it computes.
-FREE_KEYS = ("num_steps", "topology", "tracker", "checkpoint", "evaluation", "rollout", "usd_per_hour")
+FREE_KEYS = (
+    "num_steps",
+    "num_tokens",
+    "sweep",
+    "topology",
+    "tracker",
+    "checkpoint",
+    "evaluation",
+    "rollout",
+    "usd_per_hour",
+)
 
 
 class RunFolder:
@@ -46,11 +58,12 @@ class RunFolder:
         self.path.mkdir(parents=True, exist_ok=True)
         self.config.write_text(yaml.safe_dump(dict(config), sort_keys=False), encoding="utf-8")
 
-    def is_finished(self, num_steps: int) -> bool:
-        """A summary of at least `num_steps` steps is there."""
+    def is_finished(self, num_steps: int, num_tokens: int | None) -> bool:
+        """A summary of at least `num_steps` steps, or of `num_tokens` tokens, is there."""
         if not self.summary.is_file():
             return False
-        return json.loads(self.summary.read_text(encoding="utf-8"))["steps"] >= num_steps
+        summary = json.loads(self.summary.read_text(encoding="utf-8"))
+        return summary["steps"] >= num_steps or (num_tokens is not None and summary["tokens"] >= num_tokens)
 
     def rewind(self, step: int) -> None:
         """Drop the lines of `step` and later, which a resumed run writes anew."""
@@ -65,24 +78,17 @@ class RunFolder:
         _append(self.metrics, [{"step": step, **metrics}])
 
     def add_samples(self, step: int, kind: str, groups: Iterable[Group]) -> None:
-        rows = [
-            {
-                "step": step,
-                "kind": kind,
-                "key": group.problem.key,
-                "prompt": str(group.problem.prompt),
-                "completion": rollout.completion.text,
-                "reward": rollout.score.reward,
-                "correct": rollout.score.correct,
-                "components": dict(rollout.score.components),
-                "reason": rollout.score.reason,
-                "tokens": len(rollout.completion.token_ids),
-                "truncated": rollout.completion.truncated,
-            }
-            for group in groups
-            for rollout in group.rollouts
-        ]
-        _append(self.samples, rows)
+        _append(self.samples, _sample_rows(step, kind, groups))
+
+    def save_step(self, step: int, batch: Batch, groups: Iterable[Group]) -> Path:
+        """All of a step's data, for a look at what went wrong: the tensors of the batch as safetensors,
+        the completions as JSONL. Returns the folder."""
+        folder = self.path / f"failed_step_{step:06d}"
+        folder.mkdir(parents=True, exist_ok=True)
+        tensors = {name: tensor.contiguous() for name, tensor in vars(batch).items() if tensor is not None}
+        save_file(tensors, folder / "batch.safetensors")
+        _append(folder / "completions.jsonl", _sample_rows(step, "train", groups))
+        return folder
 
     def metric_rows(self) -> list[dict[str, Any]]:
         return list(read_rows(self.metrics)) if self.metrics.is_file() else []
@@ -109,6 +115,26 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             flat[f"{prefix}{key}"] = value
     return flat
+
+
+def _sample_rows(step: int, kind: str, groups: Iterable[Group]) -> list[dict[str, Any]]:
+    return [
+        {
+            "step": step,
+            "kind": kind,
+            "key": group.problem.key,
+            "prompt": str(group.problem.prompt),
+            "completion": rollout.completion.text,
+            "reward": rollout.score.reward,
+            "correct": rollout.score.correct,
+            "components": dict(rollout.score.components),
+            "reason": rollout.score.reason,
+            "tokens": len(rollout.completion.token_ids),
+            "truncated": rollout.completion.truncated,
+        }
+        for group in groups
+        for rollout in group.rollouts
+    ]
 
 
 def _append(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:

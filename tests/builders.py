@@ -51,10 +51,10 @@ def small_model(seed: int = 0, vocabulary: int = 32) -> Qwen2ForCausalLM:
 
 
 def random_batch(lengths: Sequence[int], seed: int = 0) -> Batch:
-    """Completions of these lengths with random advantages and log-probabilities."""
+    """Completions of these lengths with random advantages, one a completion, and log-probabilities."""
     generator = torch.Generator().manual_seed(seed)
-    group = group_of([0.0] * len(lengths), lengths)
-    batch = make_batch([group], torch.randn(len(lengths), generator=generator))
+    batch = make_batch([group_of([0.0] * len(lengths), lengths)])
+    advantages = torch.randn(len(lengths), 1, generator=generator) * batch.mask
     noise = torch.randn(batch.mask.shape, generator=generator) * batch.mask
-    fields = vars(batch) | {"old_logprobs": -3 + 0.3 * noise, "ref_logprobs": -3 - 0.2 * noise}
-    return Batch(**fields)
+    fields = {"advantages": advantages, "old_logprobs": -3 + 0.3 * noise, "ref_logprobs": -3 - 0.2 * noise}
+    return Batch(**vars(batch) | fields)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from workers.checkpoint import list_checkpoints, verify
@@ -24,6 +25,7 @@ SETTINGS = [
     "evaluation.interim_problems=8",
     "evaluation.every=4",
     "checkpoint.every=5",
+    "algorithm.kl.replace_every=4",
 ]
 
 
@@ -104,7 +106,13 @@ def test_after_each_sync_vllm_agrees_with_the_actor(straight):
     assert [row["weights/version"] for row in steps] == list(range(1, 11))
     assert len({row["weights/sha256"] for row in steps}) == 10
     # the weights did move, so that stale ones would have been seen
-    assert steps[-1]["policy/kl"] > 1e-5 and steps[0]["policy/kl"] == pytest.approx(0, abs=1e-7)
+    assert len({row["policy/grad_norm"] for row in steps}) == 10
+
+
+def test_the_reference_takes_the_actor_s_weights_every_four_steps(straight):
+    distance = [row["policy/kl"] for row in metrics(straight[0], "straight") if "policy/kl" in row]
+    for step in range(10):
+        assert distance[step] == pytest.approx(0, abs=1e-7) if step % 4 == 0 else distance[step] > 1e-6, step
 
 
 def test_five_and_five_steps_equal_ten_to_the_bit(straight, tmp_path):
@@ -129,9 +137,55 @@ def test_a_killed_rollout_worker_is_replaced_and_nothing_changes(straight, tmp_p
     assert sum("time/restart" in row for row in metrics(tmp_path, "killed")) == 1
 
 
+def test_problems_are_chosen_groups_replaced_and_every_token_is_counted(tmp_path):
+    """The run ends with the step that reaches its tokens, those spent on trials and dropped groups too."""
+    sampling = ["max_rounds=2", "candidates=2", "trial_completions=2"]
+    settings = [f"algorithm.sampling.{one}" for one in sampling]
+    finish(start(tmp_path, "chosen", "num_steps=100", "num_tokens=4000", "algorithm=dapo", "tracker=none", *settings))
+    steps = [row for row in metrics(tmp_path, "chosen") if "rollout/tokens" in row]
+    tokens = [row["rollout/tokens"] for row in steps]
+    assert sum(tokens[:-1]) < 4000 <= sum(tokens) == summary(tmp_path, "chosen")["tokens"]
+    for row in steps:
+        # 4 problems of 8 tried twice, and perhaps of 8 more for the second round
+        assert row["rollout/tried_groups"] in (8, 16)
+        trained = 16 * row["length/mean"]
+        spent = row["rollout/tried_tokens"] + row.get("rollout/dropped_tokens", 0)
+        assert row["rollout/tokens"] == pytest.approx(trained + spent)
+    assert any("rollout/dropped_groups" in row for row in steps)
+    # the same command finds the run finished
+    again = ["num_steps=100", "num_tokens=4000", "algorithm=dapo", "tracker=none", *settings]
+    assert "this run is finished" in finish(start(tmp_path, "chosen", *again))
+
+
+def test_an_adapter_trains_and_vllm_gets_it_merged(tmp_path):
+    finish(start(tmp_path, "lora", "num_steps=3", "model.lora.rank=4", "algorithm.kl.replace_every=0", "tracker=none"))
+    steps = [row for row in metrics(tmp_path, "lora") if "mismatch/max_gap" in row]
+    assert all(row["mismatch/max_gap"] < 1e-4 for row in steps)
+    assert steps[0]["policy/kl"] == pytest.approx(0, abs=1e-7) and steps[2]["policy/kl"] > 1e-7
+    assert len({row["weights/sha256"] for row in steps}) == 3
+    checkpoint = tmp_path / "outputs" / "lora" / "checkpoints" / "step_000003"
+    AutoModelForCausalLM.from_pretrained(checkpoint / "hf")
+    assert (checkpoint / "adapter" / "adapter_model.safetensors").is_file()
+
+
+def test_a_run_whose_gradients_are_not_finite_stops_and_leaves_the_step_s_data(tmp_path):
+    # Logits divided by this temperature are infinite in the trainer; the sampler takes it for greedy.
+    settings = ["algorithm.sampling.temperature=1e-38", "algorithm.optimizer.max_skipped=2"]
+    process = start(tmp_path, "broken", "num_steps=9", "tracker=none", *settings)
+    output, _ = process.communicate(timeout=400)
+    assert process.returncode == 1
+    assert "the gradient was not finite 2 times in a row, up to step 1" in output
+    run = tmp_path / "outputs" / "broken"
+    batch = load_file(run / "failed_step_000001" / "batch.safetensors")
+    assert batch["input_ids"].shape[0] == 16
+    assert len((run / "failed_step_000001" / "completions.jsonl").read_text().splitlines()) == 16
+    assert [row["policy/skipped_in_row"] for row in metrics(tmp_path, "broken")] == [1, 2]
+    assert not (run / "summary.json").exists()
+
+
 @pytest.mark.parametrize("number", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGTERM])
 def test_a_signal_leaves_a_checkpoint_and_no_process(tmp_path, number):
-    process = start(tmp_path, "stopped", "num_steps=1000", "tracker=none", "algorithm.kl_coef=0")
+    process = start(tmp_path, "stopped", "num_steps=1000", "tracker=none", "algorithm.kl.coef=0")
     wait_for_step(tmp_path, "stopped", 2)
     children = descendants(process)
     assert not [p for p in children if "ReferenceWorker" in " ".join(p.cmdline())]

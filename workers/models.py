@@ -1,12 +1,15 @@
 """Loading models and tokenizers, and the optimizer over them."""
 
+from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase, get_scheduler
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 
-from conf.schema import ModelConfig, OptimizerConfig
+from conf.algorithms import OptimizerConfig
+from conf.schema import ModelConfig
 from grpo.types import Chat
 
 
@@ -23,6 +26,19 @@ def check_model(model: ModelConfig) -> None:
             f"model.path={model.path}: neither a folder with a config.json nor a model that the Hub could give now "
             f"({str(error).splitlines()[0]}); give model.path=FOLDER"
         ) from error
+
+
+def check_optimizer(optimizer: OptimizerConfig) -> None:
+    """Fail early where the optimizer's library is not installed.
+
+    Raises:
+        ValueError: it names the library.
+    """
+    if optimizer.name == "adamw_8bit" and find_spec("bitsandbytes") is None:
+        raise ValueError(
+            "algorithm.optimizer.name=adamw_8bit needs bitsandbytes, which is not installed; "
+            "install it by .venv/bin/uv pip install bitsandbytes, or choose adamw"
+        )
 
 
 def load_tokenizer(source: str) -> PreTrainedTokenizerBase:
@@ -55,10 +71,23 @@ def load_model(source: str | Path, dtype: str, attention: str = "sdpa") -> Any:
     ).eval()
 
 
-def make_optimizer(model: torch.nn.Module, cfg: OptimizerConfig) -> torch.optim.AdamW:
+def replace_weights(model: Any, tensors: Mapping[str, torch.Tensor]) -> None:
+    """Put `tensors` in place of the model's parameters; a tied output layer may be left out."""
+    missing, unexpected = model.load_state_dict(tensors, strict=False)
+    assert not unexpected and set(missing) <= set(model.all_tied_weights_keys), (missing, unexpected)
+
+
+def make_optimizer(model: torch.nn.Module, cfg: OptimizerConfig) -> torch.optim.Optimizer:
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    return torch.optim.AdamW(parameters, lr=cfg.lr, betas=(cfg.beta1, cfg.beta2), weight_decay=cfg.weight_decay)
+    settings: dict[str, Any] = {"lr": cfg.lr, "betas": (cfg.beta1, cfg.beta2), "weight_decay": cfg.weight_decay}
+    if cfg.name == "adamw":
+        return torch.optim.AdamW(parameters, **settings)
+    from bitsandbytes.optim import AdamW8bit  # three seconds that only its users should pay
+
+    return AdamW8bit(parameters, **settings)
 
 
 def make_schedule(optimizer: torch.optim.Optimizer, cfg: OptimizerConfig, num_updates: int) -> Any:
+    from transformers import get_scheduler  # brings peft along, a second that only a trainer should pay
+
     return get_scheduler(cfg.schedule, optimizer, cfg.warmup_updates, num_updates)

@@ -1,28 +1,34 @@
-"""The model as the actor trains it and as the reference reads it: a plain class, no Ray."""
+"""The model as the actor trains it and as the reference reads it: plain classes, no Ray."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file, save_file
 
-from conf.schema import AlgorithmConfig, ModelConfig
+from conf.algorithms import AlgorithmConfig
+from conf.schema import ModelConfig
 from grpo.batching import Batch, microbatches, minibatches
 from grpo.logprobs import completion_logprobs
-from grpo.losses import grpo_loss, token_weights
-from workers.models import load_model, load_tokenizer, make_optimizer, make_schedule
-from workers.weight_sync import Weights, publish
+from grpo.losses import token_losses, token_weights
+from workers.lora import add_adapter, merged_weights
+from workers.models import load_model, load_tokenizer, make_optimizer, make_schedule, replace_weights
+from workers.weight_sync import Weights, fetch, publish
 
 
 class Policy:
-    """Weights on one device, and what GRPO asks of them."""
+    """Weights on one device, and what GRPO asks of them. `dtype` is that of the weights; the computation
+    is in the model's own, `model.dtype`."""
 
-    def __init__(self, model: ModelConfig, algorithm: AlgorithmConfig, device: str) -> None:
+    def __init__(self, model: ModelConfig, algorithm: AlgorithmConfig, device: str, dtype: str | None = None) -> None:
         self.cfg = algorithm
         self.device = torch.device(device)
         self.source = model.source
         self.max_tokens = model.max_completion_tokens
-        self.model = load_model(model.source, model.dtype, model.attention).to(self.device)
+        self.dtype: torch.dtype = getattr(torch, model.dtype)
+        self.model = load_model(model.source, dtype or model.dtype, model.attention).to(self.device)
         if model.gradient_checkpointing:
             self.model.gradient_checkpointing_enable({"use_reentrant": False})
         freeze(self.model, model.frozen)
@@ -36,63 +42,86 @@ class Policy:
             result[index, : logprobs.shape[1]] = logprobs.cpu()
         return result
 
-    def _forward(self, part: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-        return completion_logprobs(self.model, part.input_ids, part.prompt_lengths, part.mask, self.cfg.temperature)
+    def load_weights(self, weights: Weights) -> None:
+        replace_weights(self.model, fetch(weights))
+
+    def save_weights(self, path: Path) -> None:
+        save_file(self._weights(), path)
+
+    def read_weights(self, path: Path) -> None:
+        replace_weights(self.model, load_file(path))
+
+    def _forward(self, part: Batch, entropy_gradient: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
+        temperature = self.cfg.sampling.temperature
+        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
+            return completion_logprobs(
+                self.model, part.input_ids, part.prompt_lengths, part.mask, temperature, entropy_gradient
+            )
+
+    def _weights(self) -> dict[str, torch.Tensor]:
+        """Parameters by their name in the HF folder, as others use them; a tied output layer is left out."""
+        return {name: p.detach().to(self.dtype).contiguous() for name, p in self.model.named_parameters()}
 
 
 class TrainedPolicy(Policy):
-    """A policy with an optimizer: the actor."""
+    """A policy with an optimizer: the actor. What trains is float32: at a rate of 1e-6 most updates are
+    too small for bfloat16 to hold."""
 
     def __init__(self, model: ModelConfig, algorithm: AlgorithmConfig, device: str, num_steps: int) -> None:
-        super().__init__(model, algorithm, device)
+        super().__init__(model, algorithm, device, model.dtype if model.lora.rank else "float32")
+        self.adapter: Any = add_adapter(self.model, model.lora) if model.lora.rank else None
         self.optimizer = make_optimizer(self.model, algorithm.optimizer)
         self.schedule = make_schedule(self.optimizer, algorithm.optimizer, num_steps * algorithm.num_updates)
+        self.skipped_in_row = 0
+
+    def ref_logprobs(self, batch: Batch) -> torch.Tensor:
+        """`logprobs` of the base, without its adapter."""
+        with self.adapter.disable_adapter():
+            return self.logprobs(batch)
 
     def update(self, batch: Batch) -> dict[str, float]:
-        """One step of GRPO: `num_updates` optimizer updates over the batch, `old_logprobs` frozen.
+        """One step: `num_epochs` passes of `num_minibatches` updates each, `old_logprobs` frozen.
 
-        Returns: means over the loss tokens of all updates, and the last gradient norm and rate.
+        Returns: means over the tokens of all updates, the last gradient norm and rate, and how many
+        updates were skipped, because their gradient was not finite, now and without a good one since.
         """
         totals: dict[str, float] = {}
-        for mini in minibatches(batch, self.cfg.num_updates):
-            terms = self._accumulate_gradients(mini)
-            grad_norm = float(torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.cfg.optimizer.max_grad_norm))
-            lr = self.schedule.get_last_lr()[0]
+        skipped = 0
+        for _ in range(self.cfg.num_epochs):
+            for mini in minibatches(batch, self.cfg.num_minibatches):
+                terms = self._accumulate_gradients(mini)
+                grad_norm, lr = self._move_weights()
+                skipped += self.skipped_in_row > 0
+                for name, value in terms.items():
+                    totals[name] = totals.get(name, 0.0) + value / self.cfg.num_updates
+        counts = {"skipped": float(skipped), "skipped_in_row": float(self.skipped_in_row)}
+        return totals | {"grad_norm": grad_norm, "lr": lr} | counts
+
+    def _move_weights(self) -> tuple[float, float]:
+        """One optimizer update, unless the gradient is not finite; the gradient norm and the rate."""
+        grad_norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.cfg.optimizer.max_grad_norm)
+        lr = self.schedule.get_last_lr()[0]
+        if torch.isfinite(grad_norm):
+            self.skipped_in_row = 0
             self.optimizer.step()
             self.schedule.step()
-            self.optimizer.zero_grad()
-            for name, value in terms.items():
-                totals[name] = totals.get(name, 0.0) + value / self.cfg.num_updates
-        return totals | {"grad_norm": grad_norm, "lr": lr}
+        else:
+            self.skipped_in_row += 1
+        self.optimizer.zero_grad()
+        return float(grad_norm), lr
 
     def _accumulate_gradients(self, mini: Batch) -> dict[str, float]:
         """Gradients of the loss over a mini-batch, whatever the number of micro-batches."""
-        assert mini.old_logprobs is not None
-        weights = token_weights(mini.mask, self.cfg.aggregation, self.max_tokens)
+        cfg = self.cfg
+        weights = token_weights(mini.loss_mask, cfg.loss.aggregation, self.max_tokens)
         sums: dict[str, float] = {}
-        for index, rows in microbatches(mini, self.cfg.micro_batch_tokens):
+        for index, rows in microbatches(mini, cfg.micro_batch_tokens):
             part = rows.to(self.device)
-            assert part.old_logprobs is not None
-            logprobs, entropy = self._forward(part)
-            terms = grpo_loss(
-                logprobs,
-                part.old_logprobs,
-                part.advantages,
-                part.ref_logprobs,
-                self.cfg.clip_low,
-                self.cfg.clip_high,
-                self.cfg.kl_coef,
-            )
-            loss = (weights[index, : part.mask.shape[1]].to(self.device) * terms.loss).sum()
+            logprobs, entropy = self._forward(part, entropy_gradient=cfg.loss.entropy_coef > 0)
+            per_token, watched = token_losses(part, logprobs, entropy, cfg.loss, cfg.kl, cfg.correction)
+            loss = (weights[index, : part.mask.shape[1]].to(self.device) * per_token).sum()
             loss.backward()
             sums["loss"] = sums.get("loss", 0.0) + loss.item()
-            watched = {
-                "entropy": entropy,
-                "kl": terms.kl,
-                "clip_low": terms.clipped_low,
-                "clip_high": terms.clipped_high,
-                "policy_ratio": terms.policy_ratio,
-            }
             for name, values in watched.items():
                 share = float((values * part.mask).sum()) / mini.num_tokens
                 sums[name] = sums.get(name, 0.0) + share
@@ -100,35 +129,47 @@ class TrainedPolicy(Policy):
 
     def publish(self, folder: Path, version: int) -> Weights:
         """Put the current weights into shared memory for the samplers."""
-        return publish(self._tensors(), folder, version)
+        return publish(self._weights(), folder, version)
 
     def save(self, folder: Path) -> None:
-        """Write `hf/`, which transformers and vLLM load, and `trainer/`, what a resume needs."""
+        """Write `hf/`, which transformers and vLLM load, and `trainer/`, what a resume needs; with an
+        adapter, `hf/` has it merged, and `adapter/` alone as peft loads it."""
         import torch.distributed.checkpoint as dcp  # 3 s that only a checkpoint should cost
 
-        self.model.save_pretrained(folder / "hf")
+        self.model.save_pretrained(folder / "hf", state_dict=self._weights())
+        say_dtype(folder / "hf" / "config.json", self.dtype)
         load_tokenizer(self.source).save_pretrained(folder / "hf")
+        if self.adapter is not None:
+            self.adapter.save_pretrained(folder / "adapter")
         dcp.save(self._trainer_state(), checkpoint_id=folder / "trainer", no_dist=True)
 
     def load(self, folder: Path) -> None:
         """Continue exactly where `save` was called."""
         import torch.distributed.checkpoint as dcp
-        from torch.distributed.checkpoint.state_dict import set_state_dict
+        from torch.distributed.checkpoint.state_dict import StateDictOptions, set_state_dict
 
         state = self._trainer_state()
         dcp.load(state, checkpoint_id=folder / "trainer", no_dist=True)
-        set_state_dict(self.model, self.optimizer, model_state_dict=state["model"], optim_state_dict=state["optimizer"])
+        set_state_dict(
+            self.model,
+            self.optimizer,
+            model_state_dict=state["model"],
+            optim_state_dict=state["optimizer"],
+            options=StateDictOptions(strict=False),
+        )
         self.schedule.load_state_dict(state["schedule"])
 
     def _trainer_state(self) -> dict[str, Any]:
-        from torch.distributed.checkpoint.state_dict import get_state_dict
+        from torch.distributed.checkpoint.state_dict import StateDictOptions, get_state_dict
 
-        model, optimizer = get_state_dict(self.model, self.optimizer)
+        options = StateDictOptions(ignore_frozen_params=True)
+        model, optimizer = get_state_dict(self.model, self.optimizer, options=options)
         return {"model": model, "optimizer": optimizer, "schedule": self.schedule.state_dict()}
 
-    def _tensors(self) -> Mapping[str, torch.Tensor]:
-        """Parameters by their name in the HF folder; a tied output layer is left out."""
-        return dict(self.model.named_parameters())
+    def _weights(self) -> dict[str, torch.Tensor]:
+        if self.adapter is None:
+            return super()._weights()
+        return {name: tensor.to(self.dtype).contiguous() for name, tensor in merged_weights(self.model).items()}
 
 
 def freeze(model: torch.nn.Module, prefixes: list[str]) -> None:
@@ -143,3 +184,10 @@ def freeze(model: torch.nn.Module, prefixes: list[str]) -> None:
             raise ValueError(f"model.frozen={prefix}: no parameter of the model has that in its name")
         for parameter in matching:
             parameter.requires_grad_(False)
+
+
+def say_dtype(config: Path, dtype: torch.dtype) -> None:
+    """Transformers writes the type of the model in memory; the weights beside it were saved as `dtype`."""
+    settings: Mapping[str, Any] = json.loads(config.read_text(encoding="utf-8"))
+    named = {**settings, "dtype": str(dtype).removeprefix("torch.")}
+    config.write_text(json.dumps(named, indent=2) + "\n", encoding="utf-8")

@@ -20,10 +20,13 @@ class Request:
 
 @dataclass(frozen=True)
 class Sampling:
-    """temperature 0 is greedy decoding; log-probabilities are those at this temperature."""
+    """temperature 0 is greedy decoding; log-probabilities are those at this
+    temperature, after the cut by top_p and top_k (1.0 and 0 cut nothing)."""
 
     temperature: float
     max_tokens: int
+    top_p: float = 1.0
+    top_k: int = 0
 
 
 class Sampler(Protocol):

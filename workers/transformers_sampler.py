@@ -4,10 +4,11 @@ from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
+from transformers import TopKLogitsWarper, TopPLogitsWarper
 
 from conf.schema import ModelConfig, RolloutConfig
 from grpo.types import Completion
-from workers.models import encode, load_model, load_tokenizer
+from workers.models import encode, load_model, load_tokenizer, replace_weights
 from workers.sampler import Request, Sampling
 from workers.weight_sync import Weights, fetch
 
@@ -23,9 +24,7 @@ class TransformersSampler:
         self.version = 0
 
     def load_weights(self, weights: Weights) -> None:
-        missing, unexpected = self.model.load_state_dict(fetch(weights), strict=False)
-        tied = set(self.model.all_tied_weights_keys)
-        assert not unexpected and set(missing) <= tied, (missing, unexpected)
+        replace_weights(self.model, fetch(weights))
         self.version = weights.version
 
     def generate(self, requests: Sequence[Request], sampling: Sampling) -> Iterator[tuple[int, Completion]]:
@@ -51,7 +50,7 @@ class TransformersSampler:
                 input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True
             )
             cache = output.past_key_values
-            chosen, chosen_logprobs = _sample(output.logits[:, -1].float(), sampling.temperature, generators)
+            chosen, chosen_logprobs = _sample(output.logits[:, -1].float(), sampling, generators)
             for row in alive.nonzero().flatten().tolist():
                 tokens[row].append(int(chosen[row]))
                 logprobs[row].append(float(chosen_logprobs[row]))
@@ -75,12 +74,21 @@ class TransformersSampler:
         )
 
 
-def _sample(logits: Tensor, temperature: float, generators: list[torch.Generator]) -> tuple[Tensor, Tensor]:
+def _sample(logits: Tensor, sampling: Sampling, generators: list[torch.Generator]) -> tuple[Tensor, Tensor]:
     """One token a row and its log-probability, from logits [B, vocabulary]."""
-    log_softmax = (logits / temperature if temperature > 0 else logits).log_softmax(-1)
-    if temperature == 0:
+    if sampling.temperature == 0:
+        log_softmax = logits.log_softmax(-1)
         chosen = log_softmax.argmax(-1)
     else:
+        log_softmax = _cut(logits / sampling.temperature, sampling).log_softmax(-1)
         draws = [torch.multinomial(row, 1, generator=g) for row, g in zip(log_softmax.exp(), generators, strict=True)]
         chosen = torch.cat(draws)
     return chosen, log_softmax.gather(-1, chosen[:, None]).squeeze(-1)
+
+
+def _cut(logits: Tensor, sampling: Sampling) -> Tensor:
+    """Without the tokens that top-k and top-p leave out, in the order of vLLM."""
+    unused = torch.empty(0, dtype=torch.long)
+    if sampling.top_k:
+        logits = TopKLogitsWarper(sampling.top_k)(unused, logits)
+    return TopPLogitsWarper(sampling.top_p)(unused, logits) if sampling.top_p < 1 else logits

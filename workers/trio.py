@@ -27,6 +27,7 @@ from workers.weight_sync import Weights, remove, shared_folder
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 MAX_RESTARTS = 5
+REFERENCE = "reference.safetensors"  # in a checkpoint, where the reference moves
 SENT_TOGETHER = 16  # completions a message: each costs a millisecond
 # Threads that spin while they wait starve the other workers on a few cores.
 PATIENT_THREADS = {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "0", "KMP_BLOCKTIME": "0"}
@@ -40,6 +41,9 @@ class ActorWorker:
 
     def logprobs(self, batch: Batch) -> torch.Tensor:
         return self.policy.logprobs(batch)
+
+    def ref_logprobs(self, batch: Batch) -> torch.Tensor:
+        return self.policy.ref_logprobs(batch)
 
     def update(self, batch: Batch) -> dict[str, float]:
         return self.policy.update(batch)
@@ -59,8 +63,17 @@ class ReferenceWorker:
         torch.set_num_threads(cfg.topology.num_threads)
         self.policy = Policy(cfg.model, cfg.algorithm, device)
 
-    def logprobs(self, batch: Batch) -> torch.Tensor:
+    def ref_logprobs(self, batch: Batch) -> torch.Tensor:
         return self.policy.logprobs(batch)
+
+    def load_weights(self, weights: Weights) -> None:
+        self.policy.load_weights(weights)
+
+    def save(self, path: Path) -> None:
+        self.policy.save_weights(path)
+
+    def load(self, path: Path) -> None:
+        self.policy.read_weights(path)
 
 
 class RolloutWorker:
@@ -132,11 +145,27 @@ class Actor:
     def weights(self, version: int) -> Weights:
         return self.clock.wait("weight_sync", self.worker.publish.remote(version))
 
-    def save(self, folder: Path) -> None:
-        self.clock.wait("checkpoint", self.worker.save.remote(folder))
+    def save(self, path: Path) -> None:
+        self.clock.wait("checkpoint", self.worker.save.remote(path))
 
-    def load(self, folder: Path) -> None:
-        self.clock.wait("checkpoint", self.worker.load.remote(folder))
+    def load(self, path: Path) -> None:
+        self.clock.wait("checkpoint", self.worker.load.remote(path))
+
+
+class Reference:
+    """The policy that the KL is measured to: a worker of its own, or the actor without its adapter."""
+
+    def __init__(self, worker: Any, clock: Clock) -> None:
+        self.worker, self.clock = worker, clock
+
+    def load_weights(self, weights: Weights) -> None:
+        self.clock.wait("weight_sync", self.worker.load_weights.remote(weights))
+
+    def save(self, path: Path) -> None:
+        self.clock.wait("checkpoint", self.worker.save.remote(path))
+
+    def load(self, path: Path) -> None:
+        self.clock.wait("checkpoint", self.worker.load.remote(path))
 
 
 class Rollout:
@@ -211,18 +240,39 @@ class Rollout:
 
 @dataclass(frozen=True)
 class Trio:
+    """`replace_every`: steps after which the reference takes the actor's weights, 0 for never."""
+
     actor: Actor
     rollout: Rollout
-    reference: Any | None
+    reference: Reference | None
     clock: Clock
     device: str
+    replace_every: int
 
     def with_logprobs(self, batch: Batch) -> Batch:
         """The batch with `old_logprobs` and, where there is a reference, `ref_logprobs`."""
         shared = ray.put(batch)
-        workers = [self.actor.worker] + ([self.reference] if self.reference is not None else [])
-        old, *ref = self.clock.wait("logprobs", [worker.logprobs.remote(shared) for worker in workers])
+        pending = [self.actor.worker.logprobs.remote(shared)]
+        if self.reference is not None:
+            pending.append(self.reference.worker.ref_logprobs.remote(shared))
+        old, *ref = self.clock.wait("logprobs", pending)
         return replace(batch, old_logprobs=old, ref_logprobs=ref[0] if ref else None)
+
+    def load_weights(self, weights: Weights) -> None:
+        """After a step: the rollout workers take the actor's new weights, and at its time the reference."""
+        self.rollout.load_weights(weights)
+        if self.reference is not None and self.replace_every and weights.version % self.replace_every == 0:
+            self.reference.load_weights(weights)
+
+    def save(self, folder: Path) -> None:
+        self.actor.save(folder)
+        if self.reference is not None and self.replace_every:
+            self.reference.save(folder / REFERENCE)
+
+    def load(self, folder: Path) -> None:
+        self.actor.load(folder)
+        if self.reference is not None and self.replace_every:
+            self.reference.load(folder / REFERENCE)
 
 
 @contextmanager
@@ -254,14 +304,17 @@ def start_trio(cfg: Config, interrupt: Interrupt) -> Iterator[Trio]:
         actor = ray.remote(ActorWorker).options(num_cpus=1, num_gpus=actor_gpus).remote(cfg, device, folder)
         rollout = Rollout(cfg, device, clock)
         reference = None
-        if cfg.algorithm.uses_reference:
+        if cfg.algorithm.uses_reference and cfg.model.lora.rank:
+            reference = actor
+        elif cfg.algorithm.uses_reference:
             reference = ray.remote(ReferenceWorker).options(num_cpus=1, num_gpus=reference_gpus).remote(cfg, device)
         workers = [actor, *rollout.workers] + ([reference] if reference is not None else [])
         try:
             clock.wait("start", [worker.__ray_ready__.remote() for worker in workers], interruptible=True)
         except ActorDiedError as error:
             raise RuntimeError(f"a worker died while it started: {error}") from error
-        yield Trio(Actor(actor, clock), rollout, reference, clock, device)
+        handle = Reference(reference, clock) if reference is not None else None
+        yield Trio(Actor(actor, clock), rollout, handle, clock, device, cfg.algorithm.kl.replace_every)
     finally:
         ray.shutdown()
         remove(folder)

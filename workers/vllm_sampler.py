@@ -60,6 +60,8 @@ class VllmSampler:
         for place, request in enumerate(requests):
             params = SamplingParams(
                 temperature=sampling.temperature,
+                top_p=sampling.top_p,
+                top_k=sampling.top_k,
                 max_tokens=sampling.max_tokens,
                 seed=request.seed,
                 logprobs=0,

@@ -9,11 +9,9 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from conf import schema
 from conf.launch import one_line
 from conf.schema import Config
 from envs.countdown import Countdown
-from grpo import advantages, losses
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -37,15 +35,29 @@ def test_every_choice_of_every_group_composes(group):
         assert isinstance(composed(f"{group}={option}", *needed), Config)
 
 
-def test_the_schema_allows_what_the_mathematics_knows():
-    assert schema.BASELINES == advantages.BASELINES and schema.SCALES == advantages.SCALES
-    assert schema.AGGREGATIONS == losses.AGGREGATIONS
+# What the papers say, algorithm by algorithm: loss, clip, baseline, scale, aggregation, KL.
+RECIPES = {
+    "grpo": ("ppo", 0.2, 0.2, "group_mean", "group_std", "token", "loss"),
+    "dr_grpo": ("ppo", 0.2, 0.2, "group_mean", "none", "constant", None),
+    "dapo": ("ppo", 0.2, 0.28, "group_mean", "group_std", "token", None),
+    "rloo": ("reinforce", 0.2, 0.2, "leave_one_out", "none", "constant", "reward"),
+    "reinforce_pp": ("ppo", 0.2, 0.2, "batch_mean", "batch_std", "token", "reward_to_go"),
+    "gspo": ("gspo", 3e-4, 4e-4, "group_mean", "group_std", "sequence", None),
+    "cispo": ("cispo", 1.0, 4.0, "group_mean", "group_std", "token", None),
+    "sapo": ("sapo", 0.2, 0.2, "group_mean", "group_std", "sequence", None),
+    "gmpo": ("gmpo", 0.4, 0.4, "group_mean", "group_std", "sequence", None),
+}
 
 
-def test_dr_grpo_divides_by_no_length_and_by_no_spread():
-    algorithm = composed("algorithm=dr_grpo").algorithm
-    assert (algorithm.baseline, algorithm.scale, algorithm.aggregation) == ("group_mean", "none", "constant")
-    assert not algorithm.uses_reference
+@pytest.mark.parametrize("name", options("algorithm"))
+def test_each_algorithm_is_its_paper_s_recipe(name):
+    algorithm = composed(f"algorithm={name}").algorithm
+    loss, advantage, kl = algorithm.loss, algorithm.advantage, algorithm.kl
+    clip = (loss.clip_low, loss.clip_high)
+    place = kl.place if algorithm.uses_reference else None
+    found = (loss.name, *clip, advantage.baseline, advantage.scale, loss.aggregation, place)
+    assert algorithm.name == name and found == RECIPES[name]
+    assert (algorithm.sampling.max_rounds > 1) == loss.mask_truncated == (name == "dapo")
 
 
 def test_the_default_is_the_tiny_model_on_countdown():
@@ -65,8 +77,8 @@ def test_qwen_runs_with_the_published_settings(model):
     cfg = composed(f"model={model}")
     assert cfg.model.path == f"Qwen/Qwen2.5-{model.removeprefix('qwen-').upper()}"
     assert cfg.env.prompt_style == "base" and cfg.env.num_numbers == [3, 4] and cfg.env.operations == "+-*/"
-    assert cfg.algorithm.kl_coef == 0.001 and cfg.algorithm.optimizer.lr == 1e-6
-    assert cfg.model.max_completion_tokens == 1024 and cfg.algorithm.temperature == 1.0
+    assert cfg.algorithm.kl.coef == 0.001 and cfg.algorithm.optimizer.lr == 1e-6
+    assert cfg.model.max_completion_tokens == 1024 and cfg.algorithm.sampling.temperature == 1.0
 
 
 def test_a_local_folder_is_used_where_it_exists(tmp_path):
@@ -77,15 +89,23 @@ def test_a_local_folder_is_used_where_it_exists(tmp_path):
 
 def test_without_kl_no_reference_is_used():
     assert composed().algorithm.uses_reference
-    assert not composed("algorithm.kl_coef=0").algorithm.uses_reference
+    assert not composed("algorithm.kl.coef=0").algorithm.uses_reference
 
 
 @pytest.mark.parametrize(
     ("override", "message"),
     [
         ("algorithm.group_size=1", "algorithm.group_size must be >= 2, got 1"),
-        ("algorithm.num_updates=3", "algorithm.num_updates=3 must divide num_prompts * group_size = 32 * 8 = 256"),
-        ("algorithm.temperature=0", "algorithm.temperature must be > 0, got 0.0"),
+        (
+            "algorithm.num_minibatches=3",
+            "algorithm.num_minibatches=3 must divide num_prompts * group_size = 32 * 8 = 256",
+        ),
+        ("algorithm.sampling.temperature=0", "algorithm.sampling.temperature must be > 0, got 0.0"),
+        ("algorithm.loss.name=ppo2", "algorithm.loss.name must be one of ppo, reinforce, gspo, cispo, sapo, gmpo"),
+        ("algorithm.kl.estimator=k1", "algorithm.kl.estimator=k1 in the loss has a gradient of 0 on average"),
+        ("algorithm.correction.high=0.4", "algorithm.correction.high must be > 0.5, got 0.4"),
+        ("algorithm.sampling.top_p=1.5", "algorithm.sampling.top_p must be <= 1, got 1.5"),
+        ("algorithm.optimizer.name=sgd", "algorithm.optimizer.name must be one of adamw, adamw_8bit, got sgd"),
         ("rollout.backend=llama", "rollout.backend must be one of vllm, transformers, got llama"),
         (
             "+reward.weights.corect=1",
@@ -99,6 +119,29 @@ def test_a_wrong_value_is_refused_by_name(override, message):
     with pytest.raises(ValueError) as error:
         composed(override)
     assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["loss.name=gspo", "loss.dual_clip=3"], "algorithm.loss.dual_clip belongs to loss ppo, not to gspo"),
+        (["correction.level=token", "sampling.top_p=0.9"], "algorithm.sampling.top_p=0.9 can't go with"),
+        (["correction.level=sequence", "sampling.top_k=20"], "algorithm.sampling.top_k=20 can't go with"),
+        (["advantage.of=pass_at_k", "advantage.k=9"], "algorithm.advantage.k=9 must be at most algorithm.group_size=8"),
+        (["kl.place=reward", "kl.unbiased=true"], "algorithm.kl.unbiased=true is for place=loss"),
+        (["kl.place=reward", "advantage.of=components"], "needs algorithm.advantage.of=rewards, got components"),
+        (["kl.place=reward_to_go"], "needs algorithm.advantage.baseline=batch_mean and scale batch_std or none"),
+    ],
+)
+def test_settings_of_an_algorithm_that_contradict_each_other_are_refused_by_name(overrides, message):
+    with pytest.raises(ValueError) as error:
+        composed(*[f"algorithm.{one}" for one in overrides])
+    assert message in str(error.value)
+
+
+def test_an_adapter_and_a_reference_that_moves_are_refused_together():
+    with pytest.raises(ValueError, match="algorithm.kl.replace_every=4 can't go with model.lora.rank=8"):
+        composed("model.lora.rank=8", "algorithm.kl.replace_every=4")
 
 
 @pytest.mark.parametrize(

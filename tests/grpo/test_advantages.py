@@ -1,17 +1,24 @@
+import dataclasses
+import itertools
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from grpo.advantages import BASELINES, SCALES, group_advantages
-from tests.builders import group_of
+from grpo.advantages import group_advantages, pass_at_k_advantages, reward_to_go_advantages, with_advantages
+from grpo.batching import make_batch
+from grpo.settings import BASELINES, SCALES, AdvantageConfig, KlConfig
+from grpo.types import Group, Rollout, Score
+from tests.builders import PROBLEM, completion, group_of
 
 REWARDS = st.lists(st.sampled_from([0.0, 0.1, 0.3, 1.0, -1.0]), min_size=2, max_size=6)
 GROUPS = st.lists(REWARDS, min_size=1, max_size=5)
 
 
 def advantages(*rewards, baseline="group_mean", scale="group_std", epsilon=0.0):
-    return group_advantages([group_of(row) for row in rewards], baseline, scale, epsilon)
+    cfg = AdvantageConfig("rewards", baseline, scale, epsilon)
+    return group_advantages([group_of(row) for row in rewards], cfg).float()
 
 
 def test_advantages_by_hand():
@@ -86,3 +93,132 @@ def test_groups_do_not_see_each_other(scale):
 def test_a_group_of_one_is_refused():
     with pytest.raises(ValueError, match="group size must be >= 2, got 1"):
         advantages([1.0])
+
+
+def with_components(*rows: tuple[float, float]) -> Group:
+    """Rollouts with these values of the components `correct` and `format`, whose sum is the reward."""
+    scores = [Score(c + f, c == 1.0, {"correct": c, "format": f}, "") for c, f in rows]
+    return Group(PROBLEM, tuple(Rollout(completion([7, 8]), score) for score in scores))
+
+
+def test_components_are_normalized_apart_by_hand():
+    # correct 1, 0, 0, 0 and format 0, 1, 0, 1: by rewards, the first, second and fourth are one and the
+    # same (1). Apart: correct is sqrt(3), -1/sqrt(3)...; format -1, 1, -1, 1; their sum is divided by its
+    # root mean square, sqrt(1 + 1 + 2 * mean of products) = sqrt(2 - 2 / sqrt(3))
+    group = with_components((1, 0), (0, 1), (0, 0), (0, 1))
+    cfg = AdvantageConfig("components", epsilon=0.0)
+    found = group_advantages([group], cfg, weights={"correct": 1.0, "format": 1.0})
+    third = -1 / 3**0.5
+    expected = torch.tensor([3**0.5 - 1, third + 1, third - 1, third + 1], dtype=torch.float64)
+    assert torch.allclose(found, expected / (2 - 2 / 3**0.5) ** 0.5)
+    assert found[0] != found[1]
+
+
+def test_a_component_counts_by_its_weight():
+    group = with_components((1, 0), (0, 1))
+    cfg = AdvantageConfig("components", epsilon=0.0)
+    # 3 * (1, -1) + 1 * (-1, 1) = (2, -2), divided by 2
+    found = group_advantages([group], cfg, weights={"correct": 3.0, "format": 1.0})
+    assert found.tolist() == [1.0, -1.0]
+
+
+def test_one_component_apart_is_grpo():
+    groups = [with_components((1, 0), (0, 0), (0, 0)), with_components((1, 0), (1, 0), (0, 0))]
+    apart = group_advantages(groups, AdvantageConfig("components", epsilon=0.0), weights={"correct": 1.0})
+    assert torch.allclose(apart, group_advantages(groups, AdvantageConfig(epsilon=0.0)))
+
+
+def every_set_of(correct: list[bool], k: int) -> torch.Tensor:
+    """Pass@k advantages by their meaning: the mean, over the sets of k that a completion is in, of the
+    set's normalized reward."""
+    sets = list(itertools.combinations(range(len(correct)), k))
+    earned = torch.tensor([float(any(correct[i] for i in members)) for members in sets], dtype=torch.float64)
+    advantage = (earned - earned.mean()) / earned.std(correction=0)
+    return torch.stack(
+        [
+            torch.stack([a for a, members in zip(advantage, sets, strict=True) if i in members]).mean()
+            for i in range(len(correct))
+        ]
+    )
+
+
+@pytest.mark.parametrize("k", [1, 2, 3])
+@pytest.mark.parametrize("right", [1, 2, 3])
+def test_pass_at_k_advantages_equal_those_over_every_set(k, right):
+    correct = [place < right for place in range(6)]
+    assert torch.allclose(pass_at_k_advantages(correct, k), every_set_of(correct, k))
+
+
+def test_pass_at_k_by_hand():
+    # 1 right of 4, k = 2: 3 of 6 sets earn 1, M = S = 1/2. Right: 1. Wrong: in 3 sets, 1 of them with the
+    # right one: (1 - 1/2 - 2/3) / (1/2) = -1/3
+    assert torch.allclose(
+        pass_at_k_advantages([True, False, False, False], 2), torch.tensor([1.0, -1 / 3, -1 / 3, -1 / 3]).double()
+    )
+    # 3 right of 4: every pair has a right one, so there is nothing left to learn
+    assert not pass_at_k_advantages([True, True, True, False], 2).any()
+    cfg = AdvantageConfig("pass_at_k", k=2)
+    assert torch.allclose(group_advantages([group_of([1.0, 0.1, 0.0, 0.0])], cfg)[0], torch.tensor(1.0).double())
+
+
+@settings(max_examples=50, deadline=None, derandomize=True)
+@given(st.lists(st.booleans(), min_size=2, max_size=16), st.integers(1, 8))
+def test_pass_at_k_advantages_add_up_to_zero(correct, k):
+    found = pass_at_k_advantages(correct, min(k, len(correct)))
+    assert abs(found.sum().item()) < 1e-9
+
+
+def test_a_penalty_is_taken_off_the_reward_before_the_comparison():
+    found = group_advantages([group_of([1.0, 0.0])], AdvantageConfig(scale="none"), torch.tensor([0.5, 0.0]).double())
+    assert found.tolist() == [0.25, -0.25]
+
+
+def test_rewards_to_go_by_hand():
+    # rewards 1 and 0 with penalties 0.1, 0.2 | 0.4: to go 0.7, 0.8 | -0.4; their mean over tokens is 1.1 / 3
+    penalty = torch.tensor([[0.1, 0.2], [0.4, 0.0]]).double()
+    mask = torch.tensor([[True, True], [True, False]])
+    cfg = AdvantageConfig(baseline="batch_mean", scale="none")
+    found = reward_to_go_advantages(torch.tensor([1.0, 0.0]).double(), penalty, mask, cfg)
+    mean = 1.1 / 3
+    assert torch.allclose(found, torch.tensor([[0.7 - mean, 0.8 - mean], [-0.4 - mean, 0.0]]).double())
+    scaled = reward_to_go_advantages(
+        torch.tensor([1.0, 0.0]).double(), penalty, mask, dataclasses.replace(cfg, scale="batch_std", epsilon=0.0)
+    )
+    assert scaled[mask].mean().item() == pytest.approx(0) and scaled[mask].std(correction=0).item() == pytest.approx(1)
+
+
+def test_rewards_to_go_without_loss_tokens_are_zero():
+    mask = torch.zeros(2, 2, dtype=torch.bool)
+    cfg = AdvantageConfig(baseline="batch_mean", scale="batch_std")
+    found = reward_to_go_advantages(torch.ones(2).double(), torch.zeros(2, 2).double(), mask, cfg)
+    assert not found.any()
+
+
+def batch_with_kl():
+    groups = [group_of([1.0, 0.0], lengths=[2, 3])]
+    batch = make_batch(groups)
+    old, ref = -1.0 * batch.mask, -1.5 * batch.mask  # k1 is 0.5 a token
+    return groups, dataclasses.replace(batch, old_logprobs=old, ref_logprobs=ref)
+
+
+def test_tokens_of_a_completion_share_its_advantage_and_padding_has_none():
+    groups, batch = batch_with_kl()
+    found = with_advantages(batch, groups, AdvantageConfig(scale="none"), KlConfig(), {"correct": 1.0}).advantages
+    assert found.tolist() == [[0.5, 0.5, 0.0], [-0.5, -0.5, -0.5]]
+
+
+def test_the_kl_of_a_whole_completion_is_taken_off_its_reward():
+    groups, batch = batch_with_kl()
+    cfg = AdvantageConfig(baseline="leave_one_out", scale="none")
+    found = with_advantages(batch, groups, cfg, KlConfig(0.2, "reward", "k1"), {}).advantages
+    # 1 - 0.2 * 1.0 = 0.8 and 0 - 0.2 * 1.5 = -0.3
+    assert torch.allclose(found, torch.tensor([[1.1, 1.1, 0.0], [-1.1, -1.1, -1.1]]))
+
+
+def test_the_kl_to_go_grows_towards_the_start():
+    groups, batch = batch_with_kl()
+    cfg = AdvantageConfig(baseline="batch_mean", scale="none")
+    found = with_advantages(batch, groups, cfg, KlConfig(0.2, "reward_to_go", "k1"), {}).advantages
+    to_go = torch.tensor([[0.8, 0.9, 0.0], [-0.3, -0.2, -0.1]])
+    expected = (to_go - to_go[batch.mask].mean()) * batch.mask
+    assert torch.allclose(found, expected)

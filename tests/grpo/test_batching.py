@@ -1,15 +1,25 @@
+import dataclasses
+
 import torch
 
 from grpo.batching import make_batch, microbatches, minibatches
-from tests.builders import group_of, random_batch
+from tests.builders import PROBLEM, completion, group_of, grouped, random_batch
 
 
 def test_rows_are_prompt_then_completion_then_padding():
-    batch = make_batch([group_of([1.0, 0.0], lengths=[1, 3])], torch.tensor([1.0, -1.0]))
+    batch = make_batch([group_of([1.0, 0.0], lengths=[1, 3])])
     assert batch.input_ids.tolist() == [[1, 2, 3, 7, 0, 0], [1, 2, 3, 8, 9, 10]]
     assert batch.mask.tolist() == [[True, False, False], [True, True, True]]
     assert batch.num_tokens == 4 and batch.lengths.tolist() == [4, 6]
     assert batch.behavior_logprobs.tolist() == [[-1, 0, 0], [-1, -1, -1]]
+    assert torch.equal(batch.loss_mask, batch.mask)
+
+
+def test_truncated_completions_carry_no_loss_where_that_is_asked_for():
+    cut = dataclasses.replace(completion([7, 8]), finish_reason="length")
+    groups = [grouped(PROBLEM, [completion([7]), cut])]
+    assert make_batch(groups, mask_truncated=True).loss_mask.tolist() == [[True, False], [False, False]]
+    assert make_batch(groups).loss_mask.tolist() == [[True, False], [True, True]]
 
 
 def test_microbatches_hold_every_row_once_and_keep_to_the_limit():
@@ -19,7 +29,7 @@ def test_microbatches_hold_every_row_once_and_keep_to_the_limit():
         seen += index.tolist()
         assert part.input_ids.numel() <= 24
         assert torch.equal(part.input_ids, batch.input_ids[index, : part.input_ids.shape[1]])
-        assert torch.equal(part.advantages, batch.advantages[index])
+        assert torch.equal(part.advantages, batch.advantages[index, : part.mask.shape[1]])
     assert sorted(seen) == list(range(7))
 
 

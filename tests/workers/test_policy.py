@@ -2,9 +2,12 @@ import dataclasses
 
 import pytest
 import torch
+from transformers import AutoModelForCausalLM
 
-from conf.schema import AlgorithmConfig, ModelConfig, OptimizerConfig
-from grpo.losses import AGGREGATIONS, grpo_loss, token_weights
+from conf.algorithms import AlgorithmConfig, OptimizerConfig
+from conf.schema import LoraConfig, ModelConfig
+from grpo.losses import token_losses, token_weights
+from grpo.settings import AGGREGATIONS, LOSSES, CorrectionConfig, KlConfig, LossConfig
 from tests.builders import random_batch, small_model
 from workers.policy import Policy, TrainedPolicy
 
@@ -16,8 +19,8 @@ def model_config(tmp_path, monkeypatch):
 
 
 def policy(model_config, **settings) -> TrainedPolicy:
-    optimizer = OptimizerConfig(lr=1e-2)
-    return TrainedPolicy(model_config, AlgorithmConfig(**settings, optimizer=optimizer), "cpu", num_steps=10)
+    settings = {"optimizer": OptimizerConfig(lr=1e-2)} | settings
+    return TrainedPolicy(model_config, AlgorithmConfig(**settings), "cpu", num_steps=10)
 
 
 def gradients(trained: TrainedPolicy, batch) -> list[torch.Tensor]:
@@ -26,10 +29,12 @@ def gradients(trained: TrainedPolicy, batch) -> list[torch.Tensor]:
 
 
 @pytest.mark.parametrize("aggregation", AGGREGATIONS)
-def test_many_micro_batches_give_the_gradient_of_one(model_config, aggregation):
+@pytest.mark.parametrize("name", LOSSES)
+def test_many_micro_batches_give_the_gradient_of_one(model_config, name, aggregation):
     batch = random_batch([1, 9, 4, 6, 2, 8])
-    one = gradients(policy(model_config, aggregation=aggregation, micro_batch_tokens=10_000), batch)
-    many = gradients(policy(model_config, aggregation=aggregation, micro_batch_tokens=12), batch)
+    loss = LossConfig(name, aggregation=aggregation, entropy_coef=0.01)
+    one = gradients(policy(model_config, loss=loss, micro_batch_tokens=10_000), batch)
+    many = gradients(policy(model_config, loss=loss, micro_batch_tokens=12), batch)
     for whole, parts in zip(one, many, strict=True):
         assert torch.allclose(whole, parts, atol=1e-6)
 
@@ -37,7 +42,7 @@ def test_many_micro_batches_give_the_gradient_of_one(model_config, aggregation):
 def test_the_gradient_equals_that_of_the_loss_written_out(model_config):
     """Full logits, no chunks, no micro-batches."""
     batch = random_batch([3, 5, 2])
-    trained = policy(model_config, kl_coef=0.1, micro_batch_tokens=16)
+    trained = policy(model_config, kl=KlConfig(0.1), micro_batch_tokens=16)
     found = gradients(trained, batch)
     model = small_model()
     model.load_state_dict(trained.model.state_dict())
@@ -47,8 +52,9 @@ def test_the_gradient_equals_that_of_the_loss_written_out(model_config):
         positions = range(3, 3 + length)
         rows.append(torch.stack([logits[row, t - 1, batch.input_ids[row, t]] for t in positions]))
     logprobs = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
-    terms = grpo_loss(logprobs, batch.old_logprobs, batch.advantages, batch.ref_logprobs, 0.2, 0.2, 0.1)
-    (token_weights(batch.mask, "token", 64) * terms.loss).sum().backward()
+    nothing = torch.zeros_like(logprobs)
+    per_token, _ = token_losses(batch, logprobs, nothing, LossConfig(), KlConfig(0.1), CorrectionConfig())
+    (token_weights(batch.mask, "token", 64) * per_token).sum().backward()
     for one, parameter in zip(found, model.parameters(), strict=True):
         assert torch.allclose(one, parameter.grad, atol=1e-5)
 
@@ -62,16 +68,17 @@ def test_logprobs_do_not_depend_on_the_micro_batches(model_config):
 
 
 def test_equal_rewards_leave_the_weights_alone(model_config):
-    trained = policy(model_config, kl_coef=0.0)
+    trained = policy(model_config, kl=KlConfig(0.0))
     before = [p.clone() for p in trained.model.parameters()]
-    batch = dataclasses.replace(random_batch([3, 4]), advantages=torch.zeros(2))
+    batch = dataclasses.replace(random_batch([3, 4]), advantages=torch.zeros(2, 4))
     trained.update(batch)
     assert all(torch.equal(a, b) for a, b in zip(before, trained.model.parameters(), strict=True))
 
 
 def test_an_update_makes_good_completions_likelier(model_config):
-    trained = policy(model_config, kl_coef=0.0)
-    batch = dataclasses.replace(random_batch([4, 4]), advantages=torch.tensor([1.0, -1.0]))
+    trained = policy(model_config, kl=KlConfig(0.0))
+    advantages = torch.tensor([[1.0], [-1.0]]).expand(2, 4)
+    batch = dataclasses.replace(random_batch([4, 4]), advantages=advantages)
     batch = dataclasses.replace(batch, old_logprobs=trained.logprobs(batch))
     metrics = trained.update(batch)
     change = (trained.logprobs(batch) - batch.old_logprobs).sum(1)
@@ -80,7 +87,7 @@ def test_an_update_makes_good_completions_likelier(model_config):
 
 
 def test_two_updates_a_step_keep_old_logprobs_frozen(model_config):
-    trained = policy(model_config, num_updates=2, num_prompts=1, group_size=4)
+    trained = policy(model_config, num_minibatches=2, num_prompts=1, group_size=4)
     batch = random_batch([4, 4, 4, 4])
     batch = dataclasses.replace(batch, old_logprobs=trained.logprobs(batch))
     # the second half sees weights that have moved, so its mean ratio is no longer 1
@@ -120,3 +127,157 @@ def test_frozen_parameters_do_not_move(model_config):
 def test_freezing_what_does_not_exist_is_refused(model_config):
     with pytest.raises(ValueError, match="model.frozen=nothing"):
         policy(dataclasses.replace(model_config, frozen=["nothing"]))
+
+
+def test_several_epochs_are_as_many_passes_over_the_same_rollouts(model_config):
+    batch = random_batch([3, 4, 5, 2])
+    twice = policy(model_config, num_minibatches=2, num_epochs=2, num_prompts=1, group_size=4)
+    once = policy(model_config, num_minibatches=2, num_prompts=1, group_size=4)
+    twice.update(batch)
+    once.update(batch)
+    once.update(batch)
+    for one, other in zip(twice.model.parameters(), once.model.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_an_update_whose_gradient_is_not_finite_is_skipped_and_counted(model_config):
+    trained = policy(model_config)
+    before = [p.clone() for p in trained.model.parameters()]
+    good = random_batch([3, 4])
+    broken = dataclasses.replace(good, advantages=torch.full((2, 4), float("nan")))
+    assert [trained.update(broken)["skipped_in_row"] for _ in range(2)] == [1, 2]
+    assert all(torch.equal(a, b) for a, b in zip(before, trained.model.parameters(), strict=True))
+    metrics = trained.update(good)
+    assert (metrics["skipped"], metrics["skipped_in_row"]) == (0, 0)
+    assert not all(torch.equal(a, b) for a, b in zip(before, trained.model.parameters(), strict=True))
+    assert all(torch.isfinite(p).all() for p in trained.model.parameters())
+
+
+def test_the_entropy_bonus_makes_the_policy_less_certain(model_config):
+    batch = dataclasses.replace(random_batch([6, 6]), advantages=torch.zeros(2, 6))
+    loss, optimizer = LossConfig(entropy_coef=1.0), OptimizerConfig(lr=1e-3)
+    trained = policy(model_config, kl=KlConfig(0.0), loss=loss, optimizer=optimizer)
+    entropies = [trained.update(batch)["entropy"] for _ in range(4)]
+    assert entropies == sorted(entropies) and entropies[0] < entropies[-1]
+
+
+def test_small_updates_are_kept_although_the_computation_is_in_bfloat16(model_config):
+    """2^-8 of a weight is the least that bfloat16 can move it by; at this rate each update is far less."""
+    half = dataclasses.replace(model_config, dtype="bfloat16")
+    trained = policy(half, optimizer=OptimizerConfig(lr=1e-6))
+    before = trained.model.model.layers[0].mlp.up_proj.weight.clone()
+    trained.update(random_batch([4, 6]))
+    after = trained.model.model.layers[0].mlp.up_proj.weight
+    assert after.dtype == torch.float32 and not torch.equal(before, after)
+    assert (before.bfloat16() != after.bfloat16()).float().mean() < 0.01
+    published = trained._weights()
+    assert {tensor.dtype for tensor in published.values()} == {torch.bfloat16}
+
+
+def test_a_bfloat16_checkpoint_says_so_and_resumes_in_float32(model_config, tmp_path):
+    half = dataclasses.replace(model_config, dtype="bfloat16")
+    first = policy(half)
+    tokenizer_free(first)
+    first.update(random_batch([4, 6]))
+    first.save(tmp_path / "checkpoint")
+    saved = AutoModelForCausalLM.from_pretrained(tmp_path / "checkpoint" / "hf", dtype="auto")
+    assert saved.dtype == torch.bfloat16
+    second = policy(half)
+    second.load(tmp_path / "checkpoint")
+    for one, other in zip(first.model.parameters(), second.model.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_bfloat16_logprobs_are_near_those_of_float32(model_config):
+    batch = random_batch([4, 6])
+    half = Policy(dataclasses.replace(model_config, dtype="bfloat16"), AlgorithmConfig(), "cpu").logprobs(batch)
+    full = Policy(model_config, AlgorithmConfig(), "cpu").logprobs(batch)
+    assert torch.allclose(half, full, atol=0.1) and not torch.equal(half, full)
+
+
+@pytest.fixture
+def lora_config(model_config):
+    return dataclasses.replace(model_config, lora=LoraConfig(rank=4, alpha=8))
+
+
+def test_only_the_adapter_trains(lora_config):
+    trained = policy(lora_config)
+    before = {name: p.clone() for name, p in trained.model.named_parameters()}
+    trained.update(random_batch([4, 6]))
+    for name, parameter in trained.model.named_parameters():
+        assert parameter.requires_grad == (".lora_" in name)
+        assert torch.equal(parameter, before[name]) == (".lora_A." in name or ".lora_" not in name), name
+
+
+def test_the_reference_is_the_base_without_its_adapter(lora_config, model_config):
+    trained, batch = policy(lora_config), random_batch([4, 6])
+    base = Policy(model_config, AlgorithmConfig(), "cpu").logprobs(batch)
+    assert torch.equal(trained.logprobs(batch), base)
+    trained.update(batch)
+    assert torch.equal(trained.ref_logprobs(batch), base)
+    assert not torch.allclose(trained.logprobs(batch), base)
+
+
+def test_merged_weights_are_the_policy_under_the_names_of_the_base(lora_config, model_config, tmp_path):
+    trained, batch = policy(lora_config), random_batch([4, 6])
+    trained.update(batch)
+    before = {name: p.clone() for name, p in trained.model.named_parameters()}
+    plain = Policy(model_config, AlgorithmConfig(), "cpu")
+    plain.load_weights(trained.publish(tmp_path, version=1))
+    assert torch.allclose(plain.logprobs(batch), trained.logprobs(batch), atol=1e-5)
+    assert all(torch.equal(p, before[name]) for name, p in trained.model.named_parameters())
+
+
+def test_an_adapter_resumes_to_the_bit_and_is_saved_merged_and_alone(lora_config, model_config, tmp_path):
+    straight, first, second = (policy(lora_config) for _ in range(3))
+    tokenizer_free(first)
+    batch = random_batch([3, 4, 5, 2])
+    for name, parameter in straight.model.named_parameters():  # adapters start at random
+        for other in (first, second):
+            dict(other.model.named_parameters())[name].data.copy_(parameter)
+    for _ in range(3):
+        straight.update(batch)
+    first.update(batch)
+    first.save(tmp_path / "checkpoint")
+    second.load(tmp_path / "checkpoint")
+    for _ in range(2):
+        second.update(batch)
+    for one, other in zip(straight.model.parameters(), second.model.parameters(), strict=True):
+        assert torch.equal(one, other)
+    merged = Policy(
+        dataclasses.replace(model_config, path=str(tmp_path / "checkpoint" / "hf")), AlgorithmConfig(), "cpu"
+    )
+    assert torch.allclose(merged.logprobs(batch), first.logprobs(batch), atol=1e-5)
+    assert (tmp_path / "checkpoint" / "adapter" / "adapter_config.json").is_file()
+
+
+def test_the_reference_can_take_the_actor_s_weights_and_be_saved(model_config, tmp_path):
+    trained, batch = policy(model_config), random_batch([4, 6])
+    reference, restarted = (Policy(model_config, AlgorithmConfig(), "cpu") for _ in range(2))
+    trained.update(batch)
+    reference.load_weights(trained.publish(tmp_path, version=1))
+    assert torch.equal(reference.logprobs(batch), trained.logprobs(batch))
+    reference.save_weights(tmp_path / "reference.safetensors")
+    restarted.read_weights(tmp_path / "reference.safetensors")
+    assert torch.equal(restarted.logprobs(batch), trained.logprobs(batch))
+
+
+def test_the_8_bit_optimizer_goes_the_way_of_the_full_one_and_resumes(model_config, tmp_path):
+    pytest.importorskip("bitsandbytes")
+    batch = random_batch([4, 6])
+    full = policy(model_config)
+    eight = policy(model_config, optimizer=OptimizerConfig(name="adamw_8bit", lr=1e-2))
+    start = torch.cat([p.detach().flatten() for p in full.model.parameters()])
+    for _ in range(3):
+        full.update(batch)
+        eight.update(batch)
+    moved = [torch.cat([p.detach().flatten() for p in one.model.parameters()]) - start for one in (full, eight)]
+    assert torch.nn.functional.cosine_similarity(*moved, dim=0) > 0.95
+    tokenizer_free(eight)
+    eight.save(tmp_path / "checkpoint")
+    again = policy(model_config, optimizer=OptimizerConfig(name="adamw_8bit", lr=1e-2))
+    again.load(tmp_path / "checkpoint")
+    again.update(batch)
+    eight.update(batch)
+    for one, other in zip(again.model.parameters(), eight.model.parameters(), strict=True):
+        assert torch.equal(one, other)

@@ -3,13 +3,14 @@ import dataclasses
 import pytest
 import torch
 
-from conf.schema import AlgorithmConfig, ModelConfig, RolloutConfig
+from conf.algorithms import AlgorithmConfig, SamplingConfig
+from conf.schema import ModelConfig, RolloutConfig
 from data.tiny_corpus import tiny_countdown
 from grpo.batching import make_batch
 from tests.builders import grouped
 from workers.policy import Policy
 from workers.sampler import Request, Sampling, in_order, request_seed
-from workers.transformers_sampler import TransformersSampler
+from workers.transformers_sampler import TransformersSampler, _cut
 
 TINY = ModelConfig(name="tiny", path="models/tiny", prompt_style="tiny", max_prompt_tokens=16)
 
@@ -35,8 +36,8 @@ def test_behavior_logprobs_are_the_policys_own(sampler):
     completions = in_order(sampler.generate(requests(6), Sampling(0.8, 64)))
     env = tiny_countdown()
     groups = [grouped(env.problem(0, "train", 0), completions)]
-    batch = make_batch(groups, torch.zeros(6))
-    found = Policy(TINY, AlgorithmConfig(temperature=0.8), "cpu").logprobs(batch)
+    batch = make_batch(groups)
+    found = Policy(TINY, AlgorithmConfig(sampling=SamplingConfig(temperature=0.8)), "cpu").logprobs(batch)
     assert (found - batch.behavior_logprobs).abs().max() < 1e-4
 
 
@@ -58,3 +59,19 @@ def test_greedy_does_not_depend_on_the_seed(sampler):
 def test_seeds_differ_by_their_parts_and_fit_in_63_bits():
     seeds = {request_seed(0, "train", step, place) for step in range(20) for place in range(20)}
     assert len(seeds) == 400 and all(0 <= seed < 2**63 for seed in seeds)
+
+
+def test_a_cut_to_one_token_is_greedy(sampler):
+    greedy = in_order(sampler.generate(requests(4), Sampling(0.0, 16)))
+    for cut in (Sampling(1.0, 16, top_k=1), Sampling(1.0, 16, top_p=1e-6)):
+        found = in_order(sampler.generate(requests(4), cut))
+        assert [one.token_ids for one in found] == [one.token_ids for one in greedy]
+        assert all(abs(value) < 1e-6 for one in found for value in one.behavior_logprobs)
+
+
+def test_the_cut_leaves_out_the_unlikely_tokens_and_nothing_else():
+    # probabilities 0.5, 0.3, 0.15, 0.05: the two likeliest, and those that reach 0.7 together
+    logits = torch.tensor([[0.5, 0.3, 0.15, 0.05]]).log()
+    for cut in (Sampling(1.0, 1, top_k=2), Sampling(1.0, 1, top_p=0.7)):
+        kept = _cut(logits, cut).softmax(-1)
+        assert torch.allclose(kept, torch.tensor([[0.625, 0.375, 0.0, 0.0]]))

@@ -1,0 +1,23 @@
+from grpo.selection import has_signal, most_telling, replaced
+from tests.builders import group_of
+
+
+def test_a_group_has_a_signal_when_its_rewards_differ():
+    assert has_signal(group_of([0.0, 0.1])) and not has_signal(group_of([0.1, 0.1]))
+
+
+def test_groups_without_a_signal_are_replaced_in_their_places():
+    flat, split = group_of([1.0, 1.0]), group_of([1.0, 0.0])
+    also_flat, fresh_flat, first, second = (group_of(r) for r in ([0.0, 0.0], [0.1, 0.1], [0.0, 1.0], [0.1, 1.0]))
+    kept, dropped = replaced([flat, split, also_flat], [fresh_flat, first])
+    assert kept == [first, split, also_flat] and dropped == [fresh_flat, flat]
+    kept, dropped = replaced([split, also_flat], [first, second])
+    assert kept == [split, first] and dropped == [also_flat, second]
+
+
+def test_problems_solved_half_of_the_time_are_the_most_telling():
+    shares = [[0.0] * 4, [1.0, 0.0, 0.0, 0.0], [1.0] * 4, [1.0, 1.0, 0.0, 0.0], [1.0, 1.0, 1.0, 0.0]]
+    trials = [group_of(rewards) for rewards in shares]
+    assert most_telling(trials, 1) == [trials[3]]
+    assert most_telling(trials, 2) == [trials[1], trials[3]]
+    assert most_telling(trials, 4) == [trials[0], trials[1], trials[3], trials[4]]
