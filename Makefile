@@ -1,7 +1,8 @@
-# `make` lists the targets. Settings: MODEL, ENV, ARGS ("hydra overrides"), RUN, PYTHON.
+# `make` lists the targets. Settings: MODEL, ENV, ARGS ("hydra overrides"), SWEEP, RUN, PYTHON.
 MODEL ?= tiny
 ENV ?= countdown
 ARGS ?=
+SWEEP ?= algorithms
 PYTHON ?= python3
 UV_VERSION := 0.13.9
 
@@ -16,7 +17,7 @@ BIN := .venv/bin
 READY := .venv/ready-$(REQUIREMENTS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train test fuzz bench test-slow lint format tiny-base tiny-multiplication-base smollm2 lock clean
+.PHONY: help setup train sweep test fuzz bench test-slow lint format tiny-base tiny-multiplication-base smollm2 lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 27
@@ -32,6 +33,11 @@ $(READY): $(REQUIREMENTS)
 
 train: $(READY) ## train by RL: MODEL=tiny ENV=countdown ARGS="seed=1 run=my-run"
 	$(BIN)/python train_grpo.py model=$(MODEL) env=$(ENV) $(ARGS)
+
+# A sweep may vary MODEL and ENV itself: they are passed on only where they were given.
+GIVEN = $(if $(filter file,$(origin MODEL)),,model=$(MODEL)) $(if $(filter file,$(origin ENV)),,env=$(ENV))
+sweep: $(READY) ## runs and their comparison: SWEEP=algorithms, or SWEEP="seed=0,1 reward=strict,r1" ARGS="num_steps=20"
+	$(BIN)/python sweep.py --multirun $(if $(findstring =,$(SWEEP)),$(SWEEP),sweep=$(SWEEP)) $(GIVEN) $(ARGS)
 
 test: lint ## lint, types and the tests
 	$(BIN)/python -m pytest -m "not slow" $(ARGS)

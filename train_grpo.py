@@ -98,13 +98,13 @@ class Training:
         if update["skipped_in_row"] >= self.algorithm.optimizer.max_skipped:
             raise Diverged(step, int(update["skipped_in_row"]), self.folder.save_step(step, batch, groups))
 
-    def training_problems(self, step: int, replacing: int = 0) -> list[Problem]:
-        """The problems of a step, or the `replacing`th lot that dynamic sampling draws for it; the most
-        telling of several candidates where the algorithm asks for that."""
-        sampling, count = self.algorithm.sampling, self.algorithm.num_prompts
-        drawn = count * sampling.candidates
-        first = (step * sampling.max_rounds + replacing) * drawn
-        candidates = [self.env.problem(self.cfg.seed, "train", first + i) for i in range(drawn)]
+    def training_problems(self, step: int, replacing: int = 0, count: int | None = None) -> list[Problem]:
+        """The problems of a step, or the `replacing`th lot of `count` that dynamic sampling draws for it;
+        the most telling of several candidates where the algorithm asks for that."""
+        sampling, count = self.algorithm.sampling, count or self.algorithm.num_prompts
+        first = (step * sampling.max_rounds + replacing) * self.algorithm.num_prompts * sampling.candidates
+        drawn = range(first, first + count * sampling.candidates)
+        candidates = [self.env.problem(self.cfg.seed, "train", index) for index in drawn]
         if sampling.candidates == 1:
             return candidates
         size = sampling.trial_completions
@@ -117,12 +117,11 @@ class Training:
         """Dynamic sampling (DAPO, arXiv 2503.14476, section 3.2): groups whose rewards are all equal
         teach nothing; others take their places, as far as `max_rounds` go."""
         for replacing in range(1, self.algorithm.sampling.max_rounds):
-            if all(has_signal(group) for group in groups):
+            equal = sum(not has_signal(group) for group in groups)
+            if equal == 0:
                 break
-            problems = self.training_problems(step, replacing)
-            problems = problems[: sum(not has_signal(group) for group in groups)]
-            requests = self.training_requests(step, problems, replacing)
-            completions = self.trio.rollout.generate(requests, self.sampling())
+            problems = self.training_problems(step, replacing, equal)
+            completions = self.trio.rollout.generate(self.training_requests(step, problems, replacing), self.sampling())
             fresh = self.scorer.score(problems, completions, self.algorithm.group_size)
             groups, dropped = replaced(groups, fresh)
             self.spent.add("dropped", dropped)
@@ -191,7 +190,7 @@ def train(cfg: Config, folder: RunFolder, resolved: Mapping[str, Any]) -> None:
     """A whole run, from an empty or a half-done run folder to summary.json."""
     console, interrupt = Console(), Interrupt()
     print_start(console, cfg, folder)
-    terminal = Terminal(cfg.num_steps, console)
+    terminal = Terminal(cfg.num_steps, console, cfg.num_tokens)
     try:
         with start_trio(cfg, interrupt) as trio:
             with checking_settings():

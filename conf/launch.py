@@ -42,7 +42,7 @@ def one_line(error: Exception, schema: type) -> str:
     cause = f" {error.__cause__}" if error.__cause__ else ""
     if unknown := re.search(r"Could not override '([^']+)'", text):
         return _unknown_key(unknown[1], schema)
-    if option := re.search(r"Could not find '(\w+)/([^']+)'", text):
+    if option := re.search(r"Could not find '(.+)/([^'/]+)'", text):
         available = text.rsplit("Available options", maxsplit=1)[-1].split("Config search path", maxsplit=1)[0]
         options = re.findall(r"^\t(\S+)(?<!_schema)$", available, re.MULTILINE)
         return f"{option[1]}={option[2]}: unknown; allowed are {', '.join(options)}"

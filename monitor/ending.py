@@ -17,17 +17,14 @@ def print_start(console: Console, cfg: Any, folder: RunFolder) -> None:
     """The derived numbers of a run (`cfg` is a Config)."""
     algorithm = cfg.algorithm
     most = algorithm.num_completions * cfg.model.max_completion_tokens
-    reference = (
-        f"KL {algorithm.kl.coef} to a reference, in the {algorithm.kl.place}"
-        if algorithm.uses_reference
-        else "no reference"
-    )
+    kl, tokens = algorithm.kl, f", or {cfg.num_tokens:,} tokens" if cfg.num_tokens else ""
+    reference = f"KL {kl.coef} to a reference, in the {kl.place}" if algorithm.uses_reference else "no reference"
     lines = [
         f"{cfg.model.name} ({cfg.model.source}) on {cfg.env.name}, {algorithm.name}, {reference}",
         f"a step: {algorithm.num_prompts} problems x {algorithm.group_size} completions = "
         f"{algorithm.num_completions} completions, at most {most:,} tokens, {algorithm.num_updates} updates of "
         f"{algorithm.num_completions // algorithm.num_minibatches} completions",
-        f"{cfg.num_steps} steps: {cfg.num_steps * algorithm.num_completions:,} completions; "
+        f"{cfg.num_steps} steps: {cfg.num_steps * algorithm.num_completions:,} completions{tokens}; "
         f"held out: {cfg.evaluation.num_problems} problems",
         f"outputs: {folder.path}",
     ]

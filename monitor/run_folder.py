@@ -3,13 +3,14 @@
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
-from safetensors.torch import save_file
 
-from grpo.batching import Batch
 from grpo.types import Group
+
+if TYPE_CHECKING:
+    from grpo.batching import Batch
 
 # Changing these between two starts of a run changes where and how long it runs, not what it computes.
 FREE_KEYS = (
@@ -80,9 +81,11 @@ class RunFolder:
     def add_samples(self, step: int, kind: str, groups: Iterable[Group]) -> None:
         _append(self.samples, _sample_rows(step, kind, groups))
 
-    def save_step(self, step: int, batch: Batch, groups: Iterable[Group]) -> Path:
+    def save_step(self, step: int, batch: "Batch", groups: Iterable[Group]) -> Path:
         """All of a step's data, for a look at what went wrong: the tensors of the batch as safetensors,
         the completions as JSONL. Returns the folder."""
+        from safetensors.torch import save_file  # imports torch, four seconds that a report should not cost
+
         folder = self.path / f"failed_step_{step:06d}"
         folder.mkdir(parents=True, exist_ok=True)
         tensors = {name: tensor.contiguous() for name, tensor in vars(batch).items() if tensor is not None}

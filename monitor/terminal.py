@@ -23,10 +23,11 @@ CURVES = [
 
 
 class Terminal:
-    """Shows a run while it goes. Use as a context manager; `show` after each step."""
+    """Shows a run while it goes, to its `num_steps` or its `num_tokens`, whichever it reaches first. Use
+    as a context manager; `show` after each step."""
 
-    def __init__(self, num_steps: int, console: Console) -> None:
-        self.num_steps, self.console = num_steps, console
+    def __init__(self, num_steps: int, console: Console, num_tokens: int | None = None) -> None:
+        self.num_steps, self.num_tokens, self.console = num_steps, num_tokens, console
         self.rows: list[dict[str, Any]] = []
         self.live = Live(console=console, auto_refresh=False) if console.is_terminal else None
         self.sample = ""
@@ -52,7 +53,7 @@ class Terminal:
             self._refresh()
         else:
             values = [f"{label} {fmt.format(metrics[name])}" for label, name, fmt in CURVES if name in metrics]
-            self.say(f"[{time.strftime('%H:%M:%S')}] step {step}/{self.num_steps}  " + "  ".join(values) + self._eta())
+            self.say(f"[{time.strftime('%H:%M:%S')}] {self._place(step)}  " + "  ".join(values) + self._eta())
 
     def _refresh(self) -> None:
         assert self.live is not None
@@ -66,18 +67,31 @@ class Terminal:
             table.add_row(Text(label, style="dim"), Text(last, style="bold"), Text(sparkline(values), style="cyan"))
         done = sum("time/step" in row for row in self.rows)
         progress = Table.grid(padding=(0, 2))
-        progress.add_row(f"step {done}/{self.num_steps}", ProgressBar(self.num_steps, done, width=40), self._eta())
+        progress.add_row(self._place(done), ProgressBar(1.0, self._share_done(), width=40), self._eta())
         parts: list[RenderableType] = [progress, table]
         if self.sample:
             parts.append(Panel(Text(self.sample), title="a training sample", title_align="left", border_style="dim"))
         return Group(*parts)
 
+    def _place(self, step: int) -> str:
+        if self.num_tokens is None:
+            return f"step {step}/{self.num_steps}"
+        return f"step {step}, {self._tokens():,}/{self.num_tokens:,} tokens"
+
+    def _tokens(self) -> int:
+        return int(sum(row.get("rollout/tokens", 0) for row in self.rows))
+
+    def _share_done(self) -> float:
+        by_steps = sum("time/step" in row for row in self.rows) / self.num_steps
+        return min(1.0, max(by_steps, self._tokens() / self.num_tokens if self.num_tokens else 0.0))
+
     def _eta(self) -> str:
         seconds = [row["time/step"] for row in self.rows if "time/step" in row]
-        left = self.num_steps - len(seconds)
-        if not seconds or left <= 0:
+        share = self._share_done()
+        if not seconds or share == 1:
             return ""
         recent = seconds[-10:]
+        left = len(seconds) * (1 - share) / share
         return f"  {left * sum(recent) / len(recent) / 60:.1f} min left"
 
 

