@@ -262,8 +262,10 @@ def test_the_reference_can_take_the_actor_s_weights_and_be_saved(model_config, t
     assert torch.equal(restarted.logprobs(batch), trained.logprobs(batch))
 
 
-def test_the_8_bit_optimizer_goes_the_way_of_the_full_one_and_resumes(model_config, tmp_path):
+def test_the_8_bit_optimizer_goes_the_way_of_the_full_one_and_resumes(tmp_path):
     pytest.importorskip("bitsandbytes")
+    small_model(vocabulary=512).save_pretrained(tmp_path / "model")  # less than 4096 values it keeps in 32 bits
+    model_config = ModelConfig(name="small", path=str(tmp_path / "model"))
     batch = random_batch([4, 6])
     full = policy(model_config)
     eight = policy(model_config, optimizer=OptimizerConfig(name="adamw_8bit", lr=1e-2))
@@ -271,6 +273,8 @@ def test_the_8_bit_optimizer_goes_the_way_of_the_full_one_and_resumes(model_conf
     for _ in range(3):
         full.update(batch)
         eight.update(batch)
+    states = [state for state in eight.optimizer.state.values() if state["state1"].dtype == torch.uint8]
+    assert len(states) == 1  # the embedding's
     moved = [torch.cat([p.detach().flatten() for p in one.model.parameters()]) - start for one in (full, eight)]
     assert torch.nn.functional.cosine_similarity(*moved, dim=0) > 0.95
     tokenizer_free(eight)
