@@ -17,7 +17,7 @@ BIN := .venv/bin
 READY := .venv/ready-$(REQUIREMENTS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train sweep test fuzz bench test-slow lint format tiny-base tiny-multiplication-base smollm2 lock clean
+.PHONY: help setup train sweep report test fuzz bench test-slow lint format tiny-base tiny-multiplication-base smollm2 lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 27
@@ -38,6 +38,9 @@ train: $(READY) ## train by RL: MODEL=tiny ENV=countdown ARGS="seed=1 run=my-run
 GIVEN = $(if $(filter file,$(origin MODEL)),,model=$(MODEL)) $(if $(filter file,$(origin ENV)),,env=$(ENV))
 sweep: $(READY) ## runs and their comparison: SWEEP=algorithms, or SWEEP="seed=0,1 reward=strict,r1" ARGS="num_steps=20"
 	$(BIN)/python sweep.py --multirun $(if $(findstring =,$(SWEEP)),$(SWEEP),sweep=$(SWEEP)) $(GIVEN) $(ARGS)
+
+report: $(READY) ## a page of one run's curves and samples, or of several next to each other: RUN="my-run other"
+	$(BIN)/python -m monitor.report $(RUN)
 
 test: lint ## lint, types and the tests
 	$(BIN)/python -m pytest -m "not slow" $(ARGS)

@@ -26,16 +26,20 @@ from grpo.advantages import with_advantages
 from grpo.batching import make_batch
 from grpo.selection import has_signal, most_telling, replaced
 from grpo.types import Completion, Group, Problem
+from monitor.cost import Meter, price_of, seconds_before, would_pass
 from monitor.ending import print_end, print_start
 from monitor.evaluation import Evaluation, evaluate
-from monitor.metrics import Spent, mismatch_metrics, policy_metrics, rollout_metrics, time_metrics
-from monitor.monitor import Monitor, summarize
+from monitor.metrics import Spent
+from monitor.monitor import Monitor
+from monitor.progress import Progress
+from monitor.report import write_report
 from monitor.run_folder import RunFolder
 from monitor.terminal import Terminal
-from monitor.trackers import make_tracker
+from monitor.trackers import check_tracker, git_commit, make_tracker
+from rewards.behavior_judge import BehaviorJudge
 from workers.checkpoint import newest_whole, step_of, write_checkpoint
 from workers.interrupt import Interrupt, Interrupted
-from workers.judge import make_judge
+from workers.judge import make_behavior_judge, make_judge
 from workers.models import check_model, check_optimizer
 from workers.sampler import Request, Sampling, request_seed
 from workers.trio import Trio, start_trio
@@ -54,20 +58,30 @@ class Diverged(RuntimeError):  # noqa: N818 - a state, said by its name
 class Training:
     """A run: its settings, the trio, and how many steps it has done."""
 
-    def __init__(self, cfg: Config, folder: RunFolder, trio: Trio, scorer: Scorer, monitor: Monitor) -> None:
+    def __init__(
+        self,
+        cfg: Config,
+        folder: RunFolder,
+        trio: Trio,
+        scorer: Scorer,
+        monitor: Monitor,
+        judge: BehaviorJudge | None = None,
+    ) -> None:
+        self.judge = judge
         self.cfg, self.folder, self.trio, self.monitor = cfg, folder, trio, monitor
         self.env, self.algorithm, self.scorer = cfg.env, cfg.algorithm, scorer
         self.spent = Spent()
-        self.num_tokens = 0
         self.held_out = self.env.held_out(cfg.evaluation.num_problems)
         self.step = self.resume()
 
     def run(self) -> None:
-        """Train to `num_steps` or `num_tokens`. Stopped by the user, it leaves a checkpoint and raises
-        Interrupted."""
+        """Train to `num_steps` or `num_tokens`, or as long as the budget lasts. Stopped by the user, it
+        leaves a checkpoint and raises Interrupted."""
         try:
             while not self.is_done():
                 self.maybe_evaluate()
+                if self.budget_is_spent():
+                    break
                 self.train_step()
                 self.maybe_checkpoint()
             self.evaluate(self.held_out, greedy=True)
@@ -89,12 +103,9 @@ class Training:
         weights = actor.weights(version=step + 1)
         self.trio.load_weights(weights)
         self.step = step + 1
-        metrics = rollout_metrics(groups) | policy_metrics(update) | mismatch_metrics(batch) | self.spent.read(groups)
-        self.num_tokens += int(metrics["rollout/tokens"])
         phases = self.trio.clock.read() | {"score": self.scorer.seconds_after}
-        times = time_metrics(phases, time.monotonic() - started, metrics["rollout/tokens"])
         versions = {"weights/version": weights.version, "weights/sha256": weights.sha256}
-        self.monitor.log(step, groups, metrics | times | versions)
+        self.monitor.log(step, groups, batch, update, self.spent, phases, time.monotonic() - started, versions)
         if update["skipped_in_row"] >= self.algorithm.optimizer.max_skipped:
             raise Diverged(step, int(update["skipped_in_row"]), self.folder.save_step(step, batch, groups))
 
@@ -144,8 +155,19 @@ class Training:
         return Sampling(cfg.temperature, self.cfg.model.max_completion_tokens, cfg.top_p, cfg.top_k)
 
     def is_done(self) -> bool:
-        enough_tokens = self.cfg.num_tokens is not None and self.num_tokens >= self.cfg.num_tokens
+        enough_tokens = self.cfg.num_tokens is not None and self.monitor.progress.tokens >= self.cfg.num_tokens
         return enough_tokens or self.step >= self.cfg.num_steps
+
+    def budget_is_spent(self) -> bool:
+        budget, monitor = self.cfg.budget.usd, self.monitor
+        if not would_pass(budget, monitor.meter, monitor.progress.rows):
+            return False
+        monitor.terminal.say(
+            f"budget.usd={budget} would be passed by another step (${monitor.meter.usd:.2f} so far); with a larger "
+            "budget the same command goes on"
+        )
+        self.checkpoint()
+        return True
 
     def maybe_evaluate(self) -> None:
         if self.step == 0:
@@ -159,7 +181,8 @@ class Training:
             sampling = Sampling(temperature, self.cfg.model.max_completion_tokens)
             return self.trio.rollout.generate(requests, sampling, phase="evaluate")
 
-        evaluation = evaluate(generate, self.scorer, problems, greedy)
+        judged = self.cfg.evaluation.judged_completions
+        evaluation = evaluate(generate, self.scorer, problems, greedy, self.judge, judged)
         self.monitor.log_evaluation(self.step, evaluation)
         return evaluation
 
@@ -179,36 +202,44 @@ class Training:
             self.trio.load(path)
             self.monitor.terminal.say(f"going on from {path}")
         self.folder.rewind(step)
-        self.monitor.terminal.rows = rows = self.folder.metric_rows()
-        self.num_tokens = int(sum(row.get("rollout/tokens", 0) for row in rows))
+        rows = self.folder.metric_rows()
+        self.monitor.terminal.rows = list(rows)
+        self.monitor.progress.rows = list(rows)
         self.trio.rollout.load_weights(self.trio.actor.weights(version=step))
         self.trio.clock.read()
         return step
 
 
 def train(cfg: Config, folder: RunFolder, resolved: Mapping[str, Any]) -> None:
-    """A whole run, from an empty or a half-done run folder to summary.json."""
+    """A whole run, from an empty or a half-done run folder to summary.json and report.html."""
     console, interrupt = Console(), Interrupt()
     print_start(console, cfg, folder)
-    terminal = Terminal(cfg.num_steps, console, cfg.num_tokens)
+    progress = Progress(cfg.num_steps, cfg.num_tokens)
+    terminal = Terminal(progress, console)
+    meter = Meter(seconds_before(folder.metric_rows()))
     try:
         with start_trio(cfg, interrupt) as trio:
             with checking_settings():
+                meter.price = price_of(cfg.cost, cfg.budget.usd, trio.gpus)
                 judge = make_judge(cfg, trio.device)
+                behavior_judge = make_behavior_judge(cfg, trio.device)
             with (
                 Scorer(cfg.env, cfg.reward, judge) as scorer,
-                Monitor(folder, make_tracker(cfg.tracker, folder.path, resolved), terminal) as monitor,
+                Monitor(
+                    folder, make_tracker(cfg.tracker, folder.path, resolved, terminal.say), terminal, progress, meter
+                ) as monitor,
             ):
-                training = Training(cfg, folder, trio, scorer, monitor)
+                training = Training(cfg, folder, trio, scorer, monitor, behavior_judge)
                 training.run()
-            sha256 = trio.actor.weights(version=training.step).sha256
+                monitor.finish(trio.actor.weights(version=training.step).sha256)
     except Interrupted:
-        terminal.say("stopped; the same command goes on from the last checkpoint")
+        report = write_report([folder.path])
+        terminal.say(f"stopped; the same command goes on from the last checkpoint; so far: {report}")
         return
     except Diverged as error:
         raise SystemExit(f"error: {error}") from error
-    folder.write_summary(summarize(folder, cfg.usd_per_hour, sha256))
     print_end(console, folder)
+    terminal.say(f"report: {write_report([folder.path])}")
 
 
 @hydra.main(version_base=None, config_path="conf", config_name="config")
@@ -217,9 +248,11 @@ def main(raw: DictConfig) -> None:
         cfg = OmegaConf.to_object(raw)
         assert isinstance(cfg, Config)
         resolved: Any = OmegaConf.to_container(raw, resolve=True)
+        resolved["git"] = git_commit(Path(__file__).parent)
         folder = RunFolder.of(cfg.run)
         check_model(cfg.model)
         check_optimizer(cfg.algorithm.optimizer)
+        check_tracker(cfg.tracker)
         cfg.env.held_out(cfg.evaluation.num_problems)
         folder.claim(resolved)
     if folder.is_finished(cfg.num_steps, cfg.num_tokens):

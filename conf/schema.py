@@ -9,12 +9,14 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
 
 from conf.algorithms import AlgorithmConfig, OptimizerConfig
+from conf.trackers import TrackerConfig
 from envs.code import Code
 from envs.countdown import Countdown
 from envs.mixed import Mixed
 from envs.multiplication import Multiplication
 from envs.questions import Questions
 from grpo.settings import above, at_least, one_of
+from rewards.judge import JudgeConfig
 from rewards.mix import RewardConfig
 
 
@@ -108,33 +110,22 @@ class TopologyConfig:
 
 
 @dataclass
-class TrackerConfig:
-    """name "none" keeps to the files of the run folder; "wandb" logs there too, offline where
-    there is no account."""
-
-    name: str = "wandb"
-    project: str = "ahazero"
-    group: str | None = None
-    mode: str = "auto"
-
-    def __post_init__(self) -> None:
-        one_of("tracker.name", self.name, ("wandb", "none"))
-        one_of("tracker.mode", self.mode, ("auto", "online", "offline"))
-
-
-@dataclass
 class EvaluationConfig:
     """Held-out accuracy: num_problems at step 0 and at the end, sampled and greedy;
-    interim_problems every `every` steps, sampled only (0 switches that off)."""
+    interim_problems every `every` steps, sampled only (0 switches that off). A judge, where its model is
+    named, says which of the first judged_completions of an evaluation reflect, and how."""
 
     num_problems: int = 512
     every: int = 10
     interim_problems: int = 128
+    judge: JudgeConfig = field(default_factory=JudgeConfig)
+    judged_completions: int = 16
 
     def __post_init__(self) -> None:
         at_least("evaluation.num_problems", self.num_problems, 1)
         at_least("evaluation.every", self.every, 0)
         at_least("evaluation.interim_problems", self.interim_problems, 1)
+        at_least("evaluation.judged_completions", self.judged_completions, 1)
 
 
 @dataclass
@@ -145,6 +136,32 @@ class CheckpointConfig:
     def __post_init__(self) -> None:
         at_least("checkpoint.every", self.every, 1)
         at_least("checkpoint.keep", self.keep, 1)
+
+
+@dataclass
+class CostConfig:
+    """usd_per_hour: the price of everything the run rents, null to take usd_per_gpu_hour for each GPU, or
+    the table of monitor/cost.py; nothing for a CPU. watts: of everything, for the energy; null for none."""
+
+    usd_per_hour: float | None = None
+    usd_per_gpu_hour: float | None = None
+    watts: float | None = None
+
+    def __post_init__(self) -> None:
+        for key in ("usd_per_hour", "usd_per_gpu_hour", "watts"):
+            if (value := getattr(self, key)) is not None:
+                at_least(f"cost.{key}", value, 0)
+
+
+@dataclass
+class BudgetConfig:
+    """usd: the run ends, with a checkpoint and its last evaluation, before it has cost more."""
+
+    usd: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.usd is not None:
+            above("budget.usd", self.usd, 0)
 
 
 @dataclass
@@ -165,7 +182,6 @@ class Config:
     seed: int = 0
     num_steps: int = 100
     num_tokens: int | None = None
-    usd_per_hour: float = 0.0
     model: ModelConfig = MISSING
     env: Any = MISSING
     reward: RewardConfig = MISSING
@@ -175,6 +191,8 @@ class Config:
     tracker: TrackerConfig = field(default_factory=TrackerConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
+    cost: CostConfig = field(default_factory=CostConfig)
+    budget: BudgetConfig = field(default_factory=BudgetConfig)
     sweep: SweepConfig = field(default_factory=SweepConfig)
 
     def __post_init__(self) -> None:
@@ -182,7 +200,6 @@ class Config:
         if self.num_tokens is not None:
             at_least("num_tokens", self.num_tokens, 1)
         at_least("seed", self.seed, 0)
-        at_least("usd_per_hour", self.usd_per_hour, 0)
         if self.model.lora.rank and self.algorithm.kl.replace_every:
             raise ValueError(
                 f"algorithm.kl.replace_every={self.algorithm.kl.replace_every} can't go with model.lora.rank="

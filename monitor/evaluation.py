@@ -5,17 +5,22 @@ from dataclasses import dataclass
 
 from envs.score import Scorer
 from grpo.types import Completion, Group, Problem
+from monitor.behaviors import BEHAVIORS
 from monitor.metrics import mean_tries, metrics_by_env
+from monitor.reflection import reflection_metrics
+from rewards.behavior_judge import BehaviorJudge, Judged
 
 Generate = Callable[[Sequence[Problem], float], Iterable[tuple[int, Completion]]]
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """`greedy` is empty for an interim evaluation."""
+    """`greedy` is empty for an interim evaluation; `judged` is what a judge saw in the first of `sampled`,
+    None where it failed, and empty without a judge."""
 
     sampled: list[Group]
     greedy: list[Group]
+    judged: Sequence[Judged | None] = ()
 
     def metrics(self) -> dict[str, float]:
         lengths = [len(group.rollouts[0].completion.token_ids) for group in self.sampled]
@@ -26,16 +31,38 @@ class Evaluation:
             "eval/length": sum(lengths) / len(lengths),
             "eval/errors": float(sum(group.rollouts[0].score.error is not None for group in self.sampled)),
         }
-        named |= metrics_by_env(self.sampled, "eval")
+        named |= metrics_by_env(self.sampled, "eval") | reflection_metrics(self.sampled, "eval_reflection")
+        named |= judge_metrics(self.judged)
         return named | ({"eval/greedy": accuracy(self.greedy)} if self.greedy else {})
 
 
-def evaluate(generate: Generate, scorer: Scorer, problems: Sequence[Problem], greedy: bool) -> Evaluation:
+def evaluate(
+    generate: Generate,
+    scorer: Scorer,
+    problems: Sequence[Problem],
+    greedy: bool,
+    judge: BehaviorJudge | None = None,
+    judged_completions: int = 0,
+) -> Evaluation:
     """One completion a problem at temperature 1, and one greedy where asked for."""
+    sampled = scorer.score(problems, generate(problems, 1.0))
+    texts = [group.rollouts[0].completion.text for group in sampled[:judged_completions]]
     return Evaluation(
-        sampled=scorer.score(problems, generate(problems, 1.0)),
+        sampled=sampled,
         greedy=scorer.score(problems, generate(problems, 0.0)) if greedy else [],
+        judged=judge.review(texts) if judge is not None else (),
     )
+
+
+def judge_metrics(judged: Sequence[Judged | None]) -> dict[str, float]:
+    """The share of completions in which the judge saw each behaviour, and of those that it failed on."""
+    if not judged:
+        return {}
+    read = [one for one in judged if one is not None]
+    named = {"eval_judge/failed": 1 - len(read) / len(judged)}
+    if read:
+        named |= {f"eval_judge/{name}": sum(getattr(one, name) for one in read) / len(read) for name in BEHAVIORS}
+    return named
 
 
 def accuracy(groups: Sequence[Group]) -> float:

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import torch
 
 from grpo.batching import Batch
+from grpo.selection import has_signal
 from grpo.types import Group, Rollout
 from monitor.skills import share
 from monitor.trace import read_tries
@@ -21,6 +22,7 @@ def rollout_metrics(groups: Sequence[Group]) -> dict[str, float]:
         "reward/mean": _mean([rollout.score.reward for rollout in rollouts]),
         "reward/accuracy": share([rollout.score.correct for rollout in rollouts]),
         "reward/errors": float(sum(rollout.score.error is not None for rollout in rollouts)),
+        "reward/equal_groups": share([not has_signal(group) for group in groups]),
         "solved/none": share([value == 0 for value in solved]),
         "solved/some": share([0 < value < 1 for value in solved]),
         "solved/all": share([value == 1 for value in solved]),

@@ -1,12 +1,22 @@
 """One place that the training loop tells what happened."""
 
 import json
+import time
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from grpo.batching import Batch
 from grpo.types import Group
+from monitor.aha import find_aha, first_sample
+from monitor.alerts import new_alerts
+from monitor.cost import Meter, Price
 from monitor.evaluation import Evaluation
+from monitor.memory import resident_gb
+from monitor.metrics import Spent, mismatch_metrics, policy_metrics, rollout_metrics, time_metrics
+from monitor.progress import Progress
+from monitor.reflection import reflection_metrics
 from monitor.run_folder import RunFolder, read_rows
 from monitor.terminal import Terminal
 from monitor.trackers import Tracker
@@ -16,11 +26,16 @@ TRANSCRIPTS = 3
 
 
 class Monitor:
-    """Metrics and samples go to the run folder, to the tracker and to the terminal."""
+    """Metrics, samples and events go to the run folder, to the tracker and to the terminal."""
 
-    def __init__(self, folder: RunFolder, tracker: Tracker, terminal: Terminal) -> None:
+    def __init__(
+        self, folder: RunFolder, tracker: Tracker, terminal: Terminal, progress: Progress, meter: Meter
+    ) -> None:
         self.folder, self.tracker, self.terminal = folder, tracker, terminal
+        self.progress, self.meter = progress, meter
         self.evaluated: dict[str, float] = {}
+        self.seconds = 0.0  # spent here since the last line was written
+        self.summary: dict[str, Any] | None = None
 
     def __enter__(self) -> "Monitor":
         self.terminal.__enter__()
@@ -28,32 +43,80 @@ class Monitor:
 
     def __exit__(self, *exc: object) -> None:
         self.terminal.__exit__(*exc)
-        if message := self.tracker.close():
+        if message := self.tracker.close(self.summary):
             self.terminal.say(message)
 
     def log_evaluation(self, step: int, evaluation: Evaluation) -> None:
         """An evaluation of the weights that step `step` starts with; it joins that step's line."""
+        started = time.monotonic()
         self.evaluated = evaluation.metrics()
-        self.folder.add_samples(step, "eval", evaluation.sampled)
-        self.folder.add_samples(step, "eval_greedy", evaluation.greedy)
+        self._keep(step, "eval", evaluation.sampled)
+        self._keep(step, "eval_greedy", evaluation.greedy)
         self.terminal.show(step, self.evaluated)
+        self.seconds += time.monotonic() - started
 
-    def log(self, step: int, groups: Sequence[Group], metrics: Mapping[str, Any]) -> None:
-        """A finished training step."""
-        self._write(step, metrics)
-        self.folder.add_samples(step, "train", groups[:TRAINING_GROUPS_KEPT])
+    def log(
+        self,
+        step: int,
+        groups: Sequence[Group],
+        batch: Batch,
+        update: Mapping[str, float],
+        spent: Spent,
+        phases: Mapping[str, float],
+        step_seconds: float,
+        more: Mapping[str, Any],
+    ) -> None:
+        """A finished training step: what was trained on and spent, what the update said, seconds by phase."""
+        started = time.monotonic()
+        metrics = rollout_metrics(groups) | policy_metrics(update) | mismatch_metrics(batch) | spent.read(groups)
+        metrics |= time_metrics({**phases, "monitor": self.seconds}, step_seconds, metrics["rollout/tokens"])
+        metrics |= reflection_metrics(groups, "reflection")
+        metrics["memory/resident_gb"] = resident_gb()
+        self._keep(step, "train", groups[:TRAINING_GROUPS_KEPT])
+        line = self._write(step, metrics | dict(more))
         first = groups[0]
-        self.terminal.show(step, metrics, str(first.problem.prompt) + first.rollouts[0].completion.text)
+        told = {name: value for name, value in line.items() if not name.startswith("eval")}
+        self.terminal.show(step, told, str(first.problem.prompt) + first.rollouts[0].completion.text)
+        self.seconds = time.monotonic() - started
 
     def log_end(self, step: int) -> None:
         """The last evaluation belongs to no training step and is a line of its own."""
         self._write(step, {})
 
-    def _write(self, step: int, metrics: Mapping[str, Any]) -> None:
-        line = {**metrics, **self.evaluated}
+    def finish(self, weights_sha256: str) -> None:
+        """The run is whole: its summary.json."""
+        self.summary = summarize(self.folder, self.meter.price, weights_sha256)
+        self.folder.write_summary(self.summary)
+
+    def _keep(self, step: int, kind: str, groups: Sequence[Group]) -> None:
+        if groups:
+            self.tracker.log_samples(step, kind, self.folder.add_samples(step, kind, groups))
+
+    def _write(self, step: int, metrics: Mapping[str, Any]) -> dict[str, Any]:
+        line = {"step": step, **metrics, **self.evaluated}
+        self.progress.rows.append(line)
+        line |= self.meter.metrics(self.progress.share, self.progress.tokens)
         self.evaluated = {}
-        self.folder.add_metrics(step, line)
+        self.folder.add_metrics(line)
         self.tracker.log(step, line)
+        self._watch(step)
+        return line
+
+    def _watch(self, step: int) -> None:
+        """Alerts, and the aha moments that were not told before."""
+        for alert in new_alerts(self.progress.rows):
+            self._tell(step, {"kind": "alert", **asdict(alert)}, f"alert: {alert.message}; {alert.advice}")
+        told = {event["name"] for event in self.folder.event_rows() if event["kind"] == "aha"}
+        for moment in find_aha(self.progress.rows):
+            if moment.measure not in told:
+                sample = first_sample(read_rows(self.folder.samples), moment)
+                event = {"kind": "aha", "name": moment.measure, "since": moment.step, "message": moment.sentence}
+                self._tell(step, event | {"sample": sample}, f"aha: {moment.sentence}")
+
+    def _tell(self, step: int, event: Mapping[str, Any], said: str) -> None:
+        self.folder.add_event(step, event)
+        self.tracker.log_event(step, event)
+        self.terminal.say(said)
 
 
 def transcripts(samples: Path, last_step: int) -> list[tuple[str, str, str]]:
@@ -69,8 +132,9 @@ def transcripts(samples: Path, last_step: int) -> list[tuple[str, str, str]]:
     return [(after[key]["prompt"], before[key]["completion"], after[key]["completion"]) for key in shared[:TRANSCRIPTS]]
 
 
-def summarize(folder: RunFolder, usd_per_hour: float, weights_sha256: str) -> dict[str, Any]:
-    """The content of summary.json, from the metrics of all steps, earlier starts of the run included."""
+def summarize(folder: RunFolder, price: Price, weights_sha256: str) -> dict[str, Any]:
+    """The content of summary.json, from the metrics of all steps, earlier starts of the run included.
+    `seconds` are those of training, `usd` is for all that was paid for, set-up and evaluation too."""
     rows = folder.metric_rows()
     evaluations = [row for row in rows if "eval/greedy" in row]
     steps = [row for row in rows if "time/step" in row]
@@ -87,7 +151,9 @@ def summarize(folder: RunFolder, usd_per_hour: float, weights_sha256: str) -> di
         "steps": len(steps),
         "seconds": round(seconds, 1),
         "tokens": int(sum(row["rollout/tokens"] for row in steps)),
-        "usd": round(seconds / 3600 * usd_per_hour, 4),
+        "usd": round(last["cost/usd"], 4),
+        "usd_per_hour": price.usd_per_hour,
+        "price": price.source,
         "weights_sha256": weights_sha256,
     }
     return json.loads(json.dumps(summary))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from grpo.types import Group
+from monitor.behaviors import behaviors_shown
 
 if TYPE_CHECKING:
     from grpo.batching import Batch
@@ -22,18 +23,21 @@ FREE_KEYS = (
     "checkpoint",
     "evaluation",
     "rollout",
-    "usd_per_hour",
+    "cost",
+    "budget",
+    "git",
 )
 
 
 class RunFolder:
-    """outputs/<run>/ with config.yaml, metrics.jsonl, samples.jsonl, checkpoints/, summary.json."""
+    """outputs/<run>/ with config.yaml, metrics.jsonl, samples.jsonl, events.jsonl, checkpoints/, summary.json."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.config = path / "config.yaml"
         self.metrics = path / "metrics.jsonl"
         self.samples = path / "samples.jsonl"
+        self.events = path / "events.jsonl"
         self.checkpoints = path / "checkpoints"
         self.summary = path / "summary.json"
 
@@ -68,18 +72,29 @@ class RunFolder:
 
     def rewind(self, step: int) -> None:
         """Drop the lines of `step` and later, which a resumed run writes anew."""
-        for path in (self.metrics, self.samples):
+        for path in (self.metrics, self.samples, self.events):
             if path.is_file():
                 kept = [row for row in read_rows(path) if row["step"] < step]
                 temporary = path.with_suffix(".rewinding")
                 temporary.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
                 temporary.rename(path)
 
-    def add_metrics(self, step: int, metrics: Mapping[str, Any]) -> None:
-        _append(self.metrics, [{"step": step, **metrics}])
+    def add_metrics(self, line: Mapping[str, Any]) -> None:
+        """One step's line, its `step` included."""
+        _append(self.metrics, [line])
 
-    def add_samples(self, step: int, kind: str, groups: Iterable[Group]) -> None:
-        _append(self.samples, _sample_rows(step, kind, groups))
+    def add_samples(self, step: int, kind: str, groups: Iterable[Group]) -> list[dict[str, Any]]:
+        """Returns the rows that it wrote, one a completion."""
+        rows = _sample_rows(step, kind, groups)
+        _append(self.samples, rows)
+        return rows
+
+    def add_event(self, step: int, event: Mapping[str, Any]) -> None:
+        """Something that happened once: an alert, an aha."""
+        _append(self.events, [{"step": step, **event}])
+
+    def event_rows(self) -> list[dict[str, Any]]:
+        return list(read_rows(self.events)) if self.events.is_file() else []
 
     def save_step(self, step: int, batch: "Batch", groups: Iterable[Group]) -> Path:
         """All of a step's data, for a look at what went wrong: the tensors of the batch as safetensors,
@@ -125,7 +140,10 @@ def _sample_rows(step: int, kind: str, groups: Iterable[Group]) -> list[dict[str
         {
             "step": step,
             "kind": kind,
+            "env": group.problem.env,
             "key": group.problem.key,
+            "fields": dict(group.problem.fields),
+            "answer": group.problem.answer,
             "prompt": str(group.problem.prompt),
             "completion": rollout.completion.text,
             "reward": rollout.score.reward,
@@ -134,6 +152,7 @@ def _sample_rows(step: int, kind: str, groups: Iterable[Group]) -> list[dict[str
             "reason": rollout.score.reason,
             "tokens": len(rollout.completion.token_ids),
             "truncated": rollout.completion.truncated,
+            "behaviors": behaviors_shown(group.problem.env, group.problem.fields, rollout.completion.text),
         }
         for group in groups
         for rollout in group.rollouts

@@ -11,6 +11,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from monitor.progress import Progress
+
 BARS = "▁▂▃▄▅▆▇█"
 CURVES = [
     ("reward", "reward/mean", "{:.3f}"),
@@ -23,12 +25,11 @@ CURVES = [
 
 
 class Terminal:
-    """Shows a run while it goes, to its `num_steps` or its `num_tokens`, whichever it reaches first. Use
-    as a context manager; `show` after each step."""
+    """Shows a run while it goes. Use as a context manager; `show` after each step."""
 
-    def __init__(self, num_steps: int, console: Console, num_tokens: int | None = None) -> None:
-        self.num_steps, self.num_tokens, self.console = num_steps, num_tokens, console
-        self.rows: list[dict[str, Any]] = []
+    def __init__(self, progress: Progress, console: Console) -> None:
+        self.progress, self.console = progress, console
+        self.rows: list[Mapping[str, Any]] = []
         self.live = Live(console=console, auto_refresh=False) if console.is_terminal else None
         self.sample = ""
 
@@ -43,7 +44,7 @@ class Terminal:
             self.live.stop()
 
     def say(self, message: str) -> None:
-        self.console.print(message, markup=False, highlight=False)
+        self.console.print(message, markup=False, highlight=False, soft_wrap=True)
 
     def show(self, step: int, metrics: Mapping[str, Any], sample: str = "") -> None:
         """A finished step or evaluation; `sample` is a completion worth a look."""
@@ -53,7 +54,8 @@ class Terminal:
             self._refresh()
         else:
             values = [f"{label} {fmt.format(metrics[name])}" for label, name, fmt in CURVES if name in metrics]
-            self.say(f"[{time.strftime('%H:%M:%S')}] {self._place(step)}  " + "  ".join(values) + self._eta())
+            place = self.progress.place(step)
+            self.say("  ".join([f"[{time.strftime('%H:%M:%S')}] {place}", *values, *self._time_left()]))
 
     def _refresh(self) -> None:
         assert self.live is not None
@@ -65,34 +67,34 @@ class Terminal:
             values = [row[name] for row in self.rows if name in row]
             last = fmt.format(values[-1]) if values else "-"
             table.add_row(Text(label, style="dim"), Text(last, style="bold"), Text(sparkline(values), style="cyan"))
-        done = sum("time/step" in row for row in self.rows)
         progress = Table.grid(padding=(0, 2))
-        progress.add_row(self._place(done), ProgressBar(1.0, self._share_done(), width=40), self._eta())
-        parts: list[RenderableType] = [progress, table]
+        place = self.progress.place(len(self.progress.step_seconds))
+        progress.add_row(place, ProgressBar(1.0, self.progress.share, width=40), *self._time_left())
+        parts: list[RenderableType] = [progress, table, Text(facts(self.rows), style="dim")]
         if self.sample:
             parts.append(Panel(Text(self.sample), title="a training sample", title_align="left", border_style="dim"))
         return Group(*parts)
 
-    def _place(self, step: int) -> str:
-        if self.num_tokens is None:
-            return f"step {step}/{self.num_steps}"
-        return f"step {step}, {self._tokens():,}/{self.num_tokens:,} tokens"
+    def _time_left(self) -> list[str]:
+        left = self.progress.seconds_left
+        return [] if left is None else [f"{left / 60:.1f} min left"]
 
-    def _tokens(self) -> int:
-        return int(sum(row.get("rollout/tokens", 0) for row in self.rows))
 
-    def _share_done(self) -> float:
-        by_steps = sum("time/step" in row for row in self.rows) / self.num_steps
-        return min(1.0, max(by_steps, self._tokens() / self.num_tokens if self.num_tokens else 0.0))
-
-    def _eta(self) -> str:
-        seconds = [row["time/step"] for row in self.rows if "time/step" in row]
-        share = self._share_done()
-        if not seconds or share == 1:
-            return ""
-        recent = seconds[-10:]
-        left = len(seconds) * (1 - share) / share
-        return f"  {left * sum(recent) / len(recent) / 60:.1f} min left"
+def facts(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The last step in a line: seconds by phase, memory, dollars so far and at the end."""
+    last = next((row for row in reversed(rows) if "time/step" in row), None)
+    if last is None:
+        return ""
+    phases = {name.removeprefix("time/"): value for name, value in last.items() if name.startswith("time/")}
+    step = phases.pop("step")
+    longest = sorted(phases.items(), key=lambda item: -item[1])[:4]
+    said = [f"{step:.1f} s a step: " + ", ".join(f"{name} {seconds:.1f}" for name, seconds in longest)]
+    if "policy/gpu_gb" in last:
+        said.append(f"{last['policy/gpu_gb']:.1f} GB of the GPU")
+    said.append(f"{last['memory/resident_gb']:.1f} GB of memory")
+    if last.get("cost/usd"):
+        said.append(f"${last['cost/usd']:.2f} so far, ${last['cost/usd_projected']:.2f} in all")
+    return "   ".join(said)
 
 
 def sparkline(values: Sequence[float], width: int = 40) -> str:

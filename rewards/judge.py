@@ -48,9 +48,9 @@ class JudgeConfig:
 
     def __post_init__(self) -> None:
         if self.base_url is not None and not self.base_url.startswith(("http://", "https://")):
-            raise ValueError(f"reward.judge.base_url must start with http:// or https://, got {self.base_url}")
+            raise ValueError(f"judge.base_url must start with http:// or https://, got {self.base_url}")
         if self.timeout <= 0:
-            raise ValueError(f"reward.judge.timeout must be > 0, got {self.timeout}")
+            raise ValueError(f"judge.timeout must be > 0, got {self.timeout}")
 
 
 class FormatJudge:

@@ -17,7 +17,7 @@ ALLOWED = {
     "envs": {"rewards", "grpo.types"},
     "monitor": {"envs", "rewards", "grpo"},
     "conf": {"envs", "rewards", "grpo.settings"},
-    "workers": {"conf", "grpo", "rewards.judge"},
+    "workers": {"conf", "grpo", "rewards.judge", "rewards.behavior_judge"},
 }
 
 

@@ -183,6 +183,23 @@ def test_a_run_whose_gradients_are_not_finite_stops_and_leaves_the_step_s_data(t
     assert not (run / "summary.json").exists()
 
 
+@pytest.mark.slow
+def test_a_budget_ends_the_run_before_it_is_passed_and_a_larger_one_goes_on(tmp_path):
+    """At a dollar a second. How long a start takes is learned from a first run of one step."""
+    settings = ["cost.usd_per_hour=3600", "tracker=none"]
+    finish(start(tmp_path, "spent", "num_steps=1", *settings))
+    paid = summary(tmp_path, "spent")["usd"]
+    budget = 4 * paid
+    output = finish(start(tmp_path, "spent", "num_steps=1000", f"budget.usd={budget}", *settings))
+    found = summary(tmp_path, "spent")
+    assert "would be passed by another step" in output
+    assert paid < found["usd"] <= budget and 1 < found["steps"] < 1000
+    newest = list_checkpoints(tmp_path / "outputs" / "spent" / "checkpoints")[-1]
+    assert newest.name == f"step_{found['steps']:06d}"
+    output = finish(start(tmp_path, "spent", f"num_steps={found['steps'] + 1}", *settings))
+    assert "going on from" in output and summary(tmp_path, "spent")["steps"] == found["steps"] + 1
+
+
 @pytest.mark.parametrize("number", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGTERM])
 def test_a_signal_leaves_a_checkpoint_and_no_process(tmp_path, number):
     process = start(tmp_path, "stopped", "num_steps=1000", "tracker=none", "algorithm.kl.coef=0")

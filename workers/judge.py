@@ -1,4 +1,4 @@
-"""The judge of the reward's `format_judge`, where the run itself loads its model."""
+"""The judges of a run: of the reward's `format_judge`, and of reflection at evaluations."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,6 +8,7 @@ from ray.exceptions import RayError
 
 from conf.schema import Config, ModelConfig, RolloutConfig
 from grpo.types import Chat
+from rewards.behavior_judge import BehaviorJudge
 from rewards.judge import REPLY_TOKENS, Ask, FormatJudge, JudgeConfig, ServedJudge
 from workers.sampler import Request, Sampler, Sampling, in_order
 from workers.transformers_sampler import TransformersSampler
@@ -38,17 +39,26 @@ class LocalJudge:
 
 
 def make_judge(cfg: Config, device: str) -> FormatJudge | None:
-    """The judge of a run, in a Ray process of its own unless a server has it; None where no
-    component asks for one.
+    """The judge of the reward; None where no component asks for one.
 
     Raises:
         ValueError: it can't be had, or gives no score to a plain example.
     """
-    judge = cfg.reward.judge
     if not cfg.reward.judged:
         return None
+    return proven(FormatJudge(ask_of(cfg.reward.judge, device)), cfg.reward.judge)
+
+
+def make_behavior_judge(cfg: Config, device: str) -> BehaviorJudge | None:
+    """The judge of reflection at evaluations; None where no model is named for it."""
+    judge = cfg.evaluation.judge
+    return BehaviorJudge(ask_of(judge, device)) if judge.model is not None else None
+
+
+def ask_of(judge: JudgeConfig, device: str) -> Ask:
+    """The judge's model, in a Ray process of its own unless a server has it."""
     if judge.base_url is not None:
-        return proven(FormatJudge(ServedJudge(judge)), judge)
+        return ServedJudge(judge)
     worker: Any = ray.remote(LocalJudge).options(num_cpus=1).remote(judge, device)
 
     def ask(questions: Sequence[Chat]) -> list[str | None]:
@@ -58,7 +68,7 @@ def make_judge(cfg: Config, device: str) -> FormatJudge | None:
             return [None] * len(questions)
         return replies
 
-    return proven(FormatJudge(ask), judge)
+    return ask
 
 
 def local_judge(judge: JudgeConfig) -> FormatJudge:

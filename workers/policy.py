@@ -95,6 +95,8 @@ class TrainedPolicy(Policy):
                 for name, value in terms.items():
                     totals[name] = totals.get(name, 0.0) + value / self.cfg.num_updates
         counts = {"skipped": float(skipped), "skipped_in_row": float(self.skipped_in_row)}
+        if self.device.type == "cuda":
+            counts["gpu_gb"] = torch.cuda.max_memory_allocated(self.device) / 2**30
         return totals | {"grad_norm": grad_norm, "lr": lr} | counts
 
     def _move_weights(self) -> tuple[float, float]:

@@ -1,9 +1,9 @@
 """The trio as Ray actors: the actor that trains, the reference that stays, the workers that generate.
 
-The classes with `Worker` in their name live in Ray processes and only pass calls on to the plain
-classes beside them; `Trio`, `Actor`, `Reference` and `Rollout` are their handles in the driver.
+`Trio`, `Actor`, `Reference` and `Rollout` are the driver's handles of the workers in workers/processes.py.
 """
 
+import math
 import os
 import signal
 import time
@@ -21,86 +21,15 @@ from conf.schema import Config
 from grpo.batching import Batch
 from grpo.types import Completion
 from workers.interrupt import Interrupt
-from workers.policy import Policy, TrainedPolicy
-from workers.sampler import Request, Sampler, Sampling
+from workers.processes import ActorWorker, ReferenceWorker, RolloutWorker
+from workers.sampler import Request, Sampling
 from workers.weight_sync import Weights, remove, shared_folder
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 MAX_RESTARTS = 5
 REFERENCE = "reference.safetensors"  # in a checkpoint, where the reference moves
-SENT_TOGETHER = 16  # completions a message: each costs a millisecond
 # Threads that spin while they wait starve the other workers on a few cores.
 PATIENT_THREADS = {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "0", "KMP_BLOCKTIME": "0"}
-
-
-class ActorWorker:
-    def __init__(self, cfg: Config, device: str, folder: Path) -> None:
-        torch.set_num_threads(cfg.topology.num_threads)
-        self.policy = TrainedPolicy(cfg.model, cfg.algorithm, device, cfg.num_steps)
-        self.folder = folder
-
-    def logprobs(self, batch: Batch) -> torch.Tensor:
-        return self.policy.logprobs(batch)
-
-    def ref_logprobs(self, batch: Batch) -> torch.Tensor:
-        return self.policy.ref_logprobs(batch)
-
-    def update(self, batch: Batch) -> dict[str, float]:
-        return self.policy.update(batch)
-
-    def publish(self, version: int) -> Weights:
-        return self.policy.publish(self.folder, version)
-
-    def save(self, folder: Path) -> None:
-        self.policy.save(folder)
-
-    def load(self, folder: Path) -> None:
-        self.policy.load(folder)
-
-
-class ReferenceWorker:
-    def __init__(self, cfg: Config, device: str) -> None:
-        torch.set_num_threads(cfg.topology.num_threads)
-        self.policy = Policy(cfg.model, cfg.algorithm, device)
-
-    def ref_logprobs(self, batch: Batch) -> torch.Tensor:
-        return self.policy.logprobs(batch)
-
-    def load_weights(self, weights: Weights) -> None:
-        self.policy.load_weights(weights)
-
-    def save(self, path: Path) -> None:
-        self.policy.save_weights(path)
-
-    def load(self, path: Path) -> None:
-        self.policy.read_weights(path)
-
-
-class RolloutWorker:
-    def __init__(self, cfg: Config, device: str) -> None:
-        self.sampler: Sampler
-        if cfg.rollout.backend == "vllm":
-            from workers.vllm_sampler import VllmSampler
-
-            self.sampler = VllmSampler(cfg.model, cfg.rollout, device)
-        else:
-            from workers.transformers_sampler import TransformersSampler
-
-            torch.set_num_threads(cfg.rollout.threads)
-            self.sampler = TransformersSampler(cfg.model, cfg.rollout, device)
-
-    def generate(self, requests: Sequence[Request], sampling: Sampling) -> Iterator[list[tuple[int, Completion]]]:
-        """Completions by the place of their request, a few at a time as they are finished."""
-        finished: list[tuple[int, Completion]] = []
-        for item in self.sampler.generate(requests, sampling):
-            finished.append(item)
-            if len(finished) == SENT_TOGETHER:
-                yield finished
-                finished = []
-        yield finished
-
-    def load_weights(self, weights: Weights) -> None:
-        self.sampler.load_weights(weights)
 
 
 @dataclass
@@ -240,13 +169,16 @@ class Rollout:
 
 @dataclass(frozen=True)
 class Trio:
-    """`replace_every`: steps after which the reference takes the actor's weights, 0 for never."""
+    """gpus           the names of those that the run takes, none on a CPU
+    replace_every  steps after which the reference takes the actor's weights, 0 for never
+    """
 
     actor: Actor
     rollout: Rollout
     reference: Reference | None
     clock: Clock
     device: str
+    gpus: list[str]
     replace_every: int
 
     def with_logprobs(self, batch: Batch) -> Batch:
@@ -314,10 +246,21 @@ def start_trio(cfg: Config, interrupt: Interrupt) -> Iterator[Trio]:
         except ActorDiedError as error:
             raise RuntimeError(f"a worker died while it started: {error}") from error
         handle = Reference(reference, clock) if reference is not None else None
-        yield Trio(Actor(actor, clock), rollout, handle, clock, device, cfg.algorithm.kl.replace_every)
+        yield Trio(
+            Actor(actor, clock), rollout, handle, clock, device, gpus_of(cfg, device), cfg.algorithm.kl.replace_every
+        )
     finally:
         ray.shutdown()
         remove(folder)
+
+
+def gpus_of(cfg: Config, device: str) -> list[str]:
+    """The names of the GPUs that the trio's shares add up to."""
+    if device == "cpu":
+        return []
+    shares = cfg.topology.actor_gpu_share + cfg.rollout.replicas * cfg.topology.rollout_gpu_share
+    shares += cfg.topology.reference_gpu_share if cfg.algorithm.uses_reference else 0
+    return [torch.cuda.get_device_name(0)] * math.ceil(shares)
 
 
 @contextmanager

@@ -6,9 +6,12 @@ import pytest
 import torch
 from rich.console import Console
 
+from grpo.batching import make_batch
+from monitor.cost import Meter, Price
 from monitor.evaluation import Evaluation
 from monitor.metrics import Spent, mismatch_metrics, rollout_metrics
 from monitor.monitor import Monitor, summarize, transcripts
+from monitor.progress import Progress
 from monitor.run_folder import RunFolder, flatten, read_rows
 from monitor.terminal import Terminal, sparkline
 from monitor.trace import read_tries
@@ -45,29 +48,60 @@ def test_mismatch_is_over_loss_tokens_alone():
     assert metrics["mismatch/ratio_p50"] == pytest.approx(torch.tensor(0.5).exp().item())
 
 
+def monitor_of(folder: RunFolder, console: Console, progress: Progress, seconds: float = 0.0) -> Monitor:
+    meter = Meter(seconds, Price(3600.0, 0.0, "a dollar a second"))
+    return Monitor(folder, NoTracker(), Terminal(progress, console), progress, meter)
+
+
+def log_step(monitor: Monitor, step: int, group, **more) -> None:
+    batch = dataclasses.replace(make_batch([group]), old_logprobs=make_batch([group]).behavior_logprobs)
+    monitor.log(step, [group], batch, {"entropy": 0.2, "grad_norm": 0.1}, Spent(), {"generate": 1.0}, 2.0, more)
+
+
 def test_a_step_and_its_evaluation_share_a_line(tmp_path):
-    folder = RunFolder(tmp_path)
+    folder, progress = RunFolder(tmp_path), Progress(2)
     console = Console(file=io.StringIO(), width=200)
-    with Monitor(folder, NoTracker(), Terminal(2, console)) as monitor:
+    with monitor_of(folder, console, progress, seconds=100) as monitor:
         half = [group_of([1.0]), group_of([0.0])]
         monitor.log_evaluation(0, Evaluation(half, half))
-        step = {"time/step": 2.0, "rollout/tokens": 30.0}
-        monitor.log(0, [group_of([1.0, 0.0])], step)
-        monitor.log(1, [group_of([1.0, 0.0])], step)
+        log_step(monitor, 0, group_of([1.0, 0.0], [10, 20]))
+        log_step(monitor, 1, group_of([1.0, 0.0], [10, 20]))
         monitor.log_evaluation(2, Evaluation([group_of([1.0])], [group_of([1.0])]))
         monitor.log_end(2)
     rows = list(read_rows(folder.metrics))
     assert [row["step"] for row in rows] == [0, 1, 2] and rows[0]["eval/sampled"] == 0.5
-    summary = summarize(folder, usd_per_hour=1800.0, weights_sha256="ab")
+    assert rows == progress.rows and rows[1]["time/monitor"] > 0 and rows[1]["memory/resident_gb"] > 0
+    summary = summarize(folder, monitor.meter.price, weights_sha256="ab")
     assert summary["accuracy"]["step0"]["sampled"] == 0.5 and summary["accuracy"]["final"]["greedy"] == 1.0
-    assert summary["steps"] == 2 and summary["seconds"] == 4.0 and summary["tokens"] == 60 and summary["usd"] == 2.0
+    assert summary["steps"] == 2 and summary["seconds"] == 4.0 and summary["tokens"] == 60
+    assert summary["usd"] == pytest.approx(100, abs=5) and summary["usd_per_hour"] == 3600.0
     assert "held out 50.0%" in console.file.getvalue()
+
+
+def test_an_alert_is_written_said_and_dropped_when_the_run_is_rewound(tmp_path):
+    folder, console = RunFolder(tmp_path), Console(file=io.StringIO(), width=300)
+    with monitor_of(folder, console, Progress(9)) as monitor:
+        for step in range(7):
+            log_step(monitor, step, group_of([0.0, 0.0]))
+    (event,) = [row for row in folder.event_rows() if row["name"] == "equal_groups"]
+    assert event["kind"] == "alert" and event["step"] == 4 and "100%" in event["message"]
+    assert "alert: in 100% of the groups all rewards are equal" in console.file.getvalue()
+    folder.rewind(4)
+    assert folder.event_rows() == []
+
+
+def test_the_screen_tells_phases_memory_and_dollars(tmp_path):
+    console = Console(file=io.StringIO(), width=200, force_terminal=True)
+    with monitor_of(RunFolder(tmp_path), console, Progress(4), seconds=100) as monitor:
+        log_step(monitor, 0, group_of([1.0, 0.0]))
+    shown = console.file.getvalue()
+    assert "2.0 s a step: generate 1.0" in shown and "GB of memory" in shown and "so far" in shown
 
 
 def test_rewinding_drops_later_lines_and_a_torn_one(tmp_path):
     folder = RunFolder(tmp_path)
     for step in range(4):
-        folder.add_metrics(step, {"x": step})
+        folder.add_metrics({"step": step, "x": step})
     with folder.metrics.open("a") as file:
         file.write('{"step": 4, "x"')
     folder.rewind(3)
@@ -94,13 +128,15 @@ def test_flatten_by_hand():
     assert flatten({"a": 1, "b": {"c": 2, "d": {"e": 3}}}) == {"a": 1, "b.c": 2, "b.d.e": 3}
 
 
-def test_a_run_that_ends_with_its_tokens_shows_how_far_it_is():
-    console = Console(file=io.StringIO(), width=200)
-    terminal = Terminal(1000, console, num_tokens=4000)
-    terminal.show(0, {"rollout/tokens": 1000.0, "time/step": 60.0})
-    terminal.show(1, {"rollout/tokens": 1000.0, "time/step": 60.0})
+def test_progress_goes_by_steps_or_by_tokens_whichever_is_nearer_to_its_end():
+    progress = Progress(1000, num_tokens=4000)
+    assert progress.seconds_left is None and progress.share == 0
+    progress.rows += [{"rollout/tokens": 1000.0, "time/step": 60.0}] * 2
     # half of the tokens in two minutes: two more
-    assert "step 1, 2,000/4,000 tokens" in console.file.getvalue() and "2.0 min left" in console.file.getvalue()
+    assert progress.share == 0.5 and progress.seconds_left == 120.0
+    assert progress.place(1) == "step 1, 2,000/4,000 tokens"
+    assert Progress(4, rows=progress.rows).share == 0.5 and Progress(4).place(1) == "step 1/4"
+    assert Progress(2, rows=progress.rows).seconds_left is None
 
 
 def test_tokens_that_were_not_trained_on_are_counted_and_named():
