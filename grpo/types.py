@@ -41,7 +41,7 @@ class Completion:
 
     token_ids          generated ids, the end token included when there is one
     behavior_logprobs  the sampler's own log-probability of each id, same length
-    finish_reason      "stop" (the model ended) or "length" (it was cut)
+    finish_reason      "stop" (the model ended), "length" (it was cut) or "stop_string" (it wrote one)
     weights_version    the version of the weights that wrote it
     """
 

@@ -10,23 +10,30 @@ from workers.weight_sync import Weights
 
 
 @dataclass(frozen=True)
-class Request:
-    """One completion to make. The seed belongs to the request, so that who serves it, when and
-    beside which others makes no difference."""
-
-    prompt: str | Chat
-    seed: int
-
-
-@dataclass(frozen=True)
 class Sampling:
-    """temperature 0 is greedy decoding; log-probabilities are those at this
-    temperature, after the cut by top_p and top_k (1.0 and 0 cut nothing)."""
+    """temperature 0 is greedy decoding; log-probabilities are those at this temperature, after the cut by
+    top_p and top_k (1.0 and 0 cut nothing). A completion ends, too, with the first string of `stop` in it."""
 
     temperature: float
     max_tokens: int
     top_p: float = 1.0
     top_k: int = 0
+    stop: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Request:
+    """One completion to make. The seed belongs to the request, so that who serves it, when and
+    beside which others makes no difference.
+
+    written   tokens of the completion so far, after which the model goes on
+    sampling  its own, where it differs from that of the requests beside it
+    """
+
+    prompt: str | Chat
+    seed: int
+    written: tuple[int, ...] = ()
+    sampling: Sampling | None = None
 
 
 class Sampler(Protocol):

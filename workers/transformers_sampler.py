@@ -28,13 +28,17 @@ class TransformersSampler:
         self.version = weights.version
 
     def generate(self, requests: Sequence[Request], sampling: Sampling) -> Iterator[tuple[int, Completion]]:
-        for start in range(0, len(requests), self.batch_size):
-            batch = self._generate_batch(requests[start : start + self.batch_size], sampling)
-            yield from enumerate(batch, start)
+        alike: dict[Sampling, list[int]] = {}
+        for place, request in enumerate(requests):
+            alike.setdefault(request.sampling or sampling, []).append(place)
+        for own, places in alike.items():
+            for start in range(0, len(places), self.batch_size):
+                chosen = places[start : start + self.batch_size]
+                yield from zip(chosen, self._generate_batch([requests[place] for place in chosen], own), strict=True)
 
     @torch.inference_mode()
     def _generate_batch(self, requests: Sequence[Request], sampling: Sampling) -> list[Completion]:
-        prompts = [encode(self.tokenizer, r.prompt) for r in requests]
+        prompts = [[*encode(self.tokenizer, r.prompt), *r.written] for r in requests]
         width = max(map(len, prompts))
         # Prompts end together, so padding is on the left, and here a mask is needed.
         ids = torch.tensor([[0] * (width - len(p)) + p for p in prompts], device=self.device)
@@ -55,23 +59,33 @@ class TransformersSampler:
                 tokens[row].append(int(chosen[row]))
                 logprobs[row].append(float(chosen_logprobs[row]))
             alive &= chosen != self.tokenizer.eos_token_id
+            if sampling.stop:
+                stopped = [_wrote(sampling.stop, self.tokenizer.decode(row)) for row in tokens]
+                alive &= ~torch.tensor(stopped, device=self.device)
             if not alive.any():
                 break
             ids = chosen[:, None]
             mask = torch.cat([mask, torch.ones_like(ids)], dim=1)
             positions = positions[:, -1:] + 1
-        return [self._completion(*row) for row in zip(prompts, tokens, logprobs, strict=True)]
+        return [self._completion(*row, sampling.stop) for row in zip(prompts, tokens, logprobs, strict=True)]
 
-    def _completion(self, prompt: list[int], tokens: list[int], logprobs: list[float]) -> Completion:
-        stopped = tokens[-1] == self.tokenizer.eos_token_id
+    def _completion(
+        self, prompt: list[int], tokens: list[int], logprobs: list[float], stop: tuple[str, ...]
+    ) -> Completion:
+        text = self.tokenizer.decode(tokens, skip_special_tokens=True)
+        ended = "stop_string" if _wrote(stop, text) else "length"
         return Completion(
             prompt_ids=tuple(prompt),
             token_ids=tuple(tokens),
-            text=self.tokenizer.decode(tokens, skip_special_tokens=True),
+            text=text,
             behavior_logprobs=tuple(logprobs),
-            finish_reason="stop" if stopped else "length",
+            finish_reason="stop" if tokens[-1] == self.tokenizer.eos_token_id else ended,
             weights_version=self.version,
         )
+
+
+def _wrote(stop: Sequence[str], text: str) -> bool:
+    return any(one in text for one in stop)
 
 
 def _sample(logits: Tensor, sampling: Sampling, generators: list[torch.Generator]) -> tuple[Tensor, Tensor]:

@@ -58,17 +58,21 @@ class VllmSampler:
 
         engine = self.llm.llm_engine
         for place, request in enumerate(requests):
+            own = request.sampling or sampling
             params = SamplingParams(
-                temperature=sampling.temperature,
-                top_p=sampling.top_p,
-                top_k=sampling.top_k,
-                max_tokens=sampling.max_tokens,
+                temperature=own.temperature,
+                top_p=own.top_p,
+                top_k=own.top_k,
+                max_tokens=own.max_tokens,
+                stop=list(own.stop),
+                include_stop_str_in_output=True,
                 seed=request.seed,
                 logprobs=0,
-                detokenize=False,
+                detokenize=bool(own.stop),
                 output_kind=RequestOutputKind.FINAL_ONLY,
             )
-            prompt = TokensPrompt(prompt_token_ids=encode(self.tokenizer, request.prompt))
+            ids = [*encode(self.tokenizer, request.prompt), *request.written]
+            prompt = TokensPrompt(prompt_token_ids=ids)
             engine.add_request(str(place), prompt, params)
         while engine.has_unfinished_requests():
             for output in engine.step():
@@ -85,6 +89,12 @@ class VllmSampler:
             behavior_logprobs=tuple(
                 position[token].logprob for position, token in zip(first.logprobs, token_ids, strict=True)
             ),
-            finish_reason="stop" if first.finish_reason == "stop" else "length",
+            finish_reason=_why(first),
             weights_version=self.version,
         )
+
+
+def _why(output) -> str:  # type: ignore[no-untyped-def]
+    if output.finish_reason != "stop":
+        return "length"
+    return "stop_string" if isinstance(output.stop_reason, str) else "stop"

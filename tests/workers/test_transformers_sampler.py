@@ -75,3 +75,26 @@ def test_the_cut_leaves_out_the_unlikely_tokens_and_nothing_else():
     for cut in (Sampling(1.0, 1, top_k=2), Sampling(1.0, 1, top_p=0.7)):
         kept = _cut(logits, cut).softmax(-1)
         assert torch.allclose(kept, torch.tensor([[0.625, 0.375, 0.0, 0.0]]))
+
+
+def test_a_completion_goes_on_from_what_is_written(sampler):
+    (whole,) = in_order(sampler.generate(requests(1), Sampling(0.0, 24)))
+    (request,) = requests(1)
+    rest = dataclasses.replace(request, written=whole.token_ids[:7])
+    (found,) = in_order(sampler.generate([rest], Sampling(0.0, 17)))
+    assert found.token_ids == whole.token_ids[7:24] and found.prompt_ids[-7:] == whole.token_ids[:7]
+
+
+def test_a_stop_string_ends_a_completion_and_is_part_of_it(sampler):
+    found = in_order(sampler.generate(requests(4), Sampling(1.0, 192, stop=("</think>",))))
+    for one in found:
+        assert one.finish_reason != "stop_string" or one.text.endswith("</think>")
+    assert sum(one.finish_reason == "stop_string" for one in found) >= 3
+
+
+def test_each_request_can_have_its_own_sampling(sampler):
+    first, second = requests(2)
+    mixed = [dataclasses.replace(first, sampling=Sampling(0.0, 5)), second]
+    one, other = in_order(sampler.generate(mixed, Sampling(1.0, 24)))
+    assert one.token_ids == in_order(sampler.generate([first], Sampling(0.0, 5)))[0].token_ids
+    assert other.token_ids == in_order(sampler.generate([second], Sampling(1.0, 24)))[0].token_ids

@@ -1,0 +1,19 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from workers.vllm_environment import environment_for
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+@pytest.mark.slow
+def test_vllm_does_what_transformers_does():
+    """Greedy, cut by top-k and top-p, stopped by a string, and going on from what is written."""
+    command = [sys.executable, "-m", "tests.workers.vllm_against_transformers"]
+    environment = os.environ | environment_for("cpu") | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert done.stdout.endswith("vLLM agrees with transformers\n"), done.stderr

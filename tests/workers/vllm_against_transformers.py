@@ -1,0 +1,42 @@
+"""Does vLLM do what transformers does? A script, because vLLM wants a process, and its environment, to itself."""
+
+import dataclasses
+
+from conf.schema import ModelConfig, RolloutConfig
+from data.tiny_corpus import tiny_countdown
+from workers.sampler import Request, Sampling, in_order
+from workers.transformers_sampler import TransformersSampler
+from workers.vllm_sampler import VllmSampler
+
+DETERMINISTIC = [
+    Sampling(0.0, 40),
+    Sampling(1.0, 24, top_k=1),
+    Sampling(1.0, 24, top_p=1e-6),
+    Sampling(0.0, 192, stop=("</think>",)),
+]
+
+
+def main() -> None:
+    model = ModelConfig("tiny", "models/tiny", prompt_style="tiny", max_prompt_tokens=32, max_completion_tokens=192)
+    vllm = VllmSampler(model, RolloutConfig(kv_cache_gb=0.2), "cpu")
+    plain = TransformersSampler(model, RolloutConfig(), "cpu")
+    env = tiny_countdown()
+    requests = [Request(env.problem(0, "train", index).prompt, index) for index in range(6)]
+    for sampling in DETERMINISTIC:
+        pairs = list(zip(*(in_order(one.generate(requests, sampling)) for one in (vllm, plain)), strict=True))
+        for ours, theirs in pairs:
+            assert (ours.token_ids, ours.finish_reason) == (theirs.token_ids, theirs.finish_reason), sampling
+            gaps = [abs(a - b) for a, b in zip(ours.behavior_logprobs, theirs.behavior_logprobs, strict=True)]
+            assert max(gaps) < 1e-4, sampling
+    whole = in_order(vllm.generate(requests, Sampling(0.0, 24)))
+    rest = [
+        dataclasses.replace(request, written=done.token_ids[:7], sampling=Sampling(0.0, 17))
+        for request, done in zip(requests, whole, strict=True)
+    ]
+    ends = in_order(vllm.generate(rest, Sampling(1.0, 5)))
+    assert [end.token_ids for end in ends] == [done.token_ids[7:] for done in whole]
+    print("vLLM agrees with transformers")
+
+
+if __name__ == "__main__":
+    main()
