@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-PACKAGES = ("conf", "data", "envs", "grpo", "monitor", "rewards", "workers")
+PACKAGES = ("conf", "data", "envs", "grpo", "inference", "monitor", "rewards", "workers")
 ENTRY_POINTS = sorted(path.stem for path in ROOT.glob("*.py"))
 # `python -m rewards` and the like are entry points too, whatever folder they lie in.
 COMMANDS = "__main__.py"
@@ -15,6 +15,7 @@ ALLOWED = {
     "grpo": set(),
     "rewards": {"grpo.types"},
     "envs": {"rewards", "grpo.types"},
+    "inference": {"envs", "rewards", "grpo.types", "monitor.sweep_picture"},
     "monitor": {"envs", "rewards", "grpo"},
     "conf": {"envs", "rewards", "grpo.settings"},
     "workers": {"conf", "grpo", "rewards.judge", "rewards.behavior_judge"},
@@ -68,7 +69,7 @@ def test_the_mathematics_needs_torch_and_numpy_alone():
 
 
 def test_rewards_need_no_torch():
-    for path in [*files("rewards"), ROOT / "grpo" / "types.py", *files("envs")]:
+    for path in [*files("rewards"), ROOT / "grpo" / "types.py", *files("envs"), *files("inference")]:
         assert not any(n.split(".")[0] == "torch" for n in imports(path)), path
 
 

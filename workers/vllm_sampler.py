@@ -32,6 +32,8 @@ class VllmSampler:
             max_num_seqs=rollout.max_sequences,
             gpu_memory_utilization=rollout.gpu_memory_share,
             enforce_eager=on_cpu,
+            # A prompt read in parts has its first draws taken back, which a seeded generator on a CPU can't do.
+            enable_chunked_prefill=not on_cpu,
             logprobs_mode="processed_logprobs",
             generation_config="vllm",
             weight_transfer_config=WeightTransferConfig(backend=workers.shm_engine.NAME),

@@ -181,4 +181,4 @@ def _event(row: Mapping[str, Any]) -> dict[str, Any]:
     elif sample is not None and not isinstance(sample, str):
         sample = json.dumps(sample)
     texts = {key: str(row.get(key) or "") for key in ("kind", "name", "message", "advice")}
-    return {"step": row["step"], **texts, "sample": (sample or "")[:EVENT_TEXT]}
+    return {"step": row.get("since", row["step"]), **texts, "sample": (sample or "")[:EVENT_TEXT]}

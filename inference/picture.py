@@ -1,0 +1,197 @@
+"""Inference-time scaling as a picture: accuracy over tokens a problem, and accuracy by difficulty."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import matplotlib
+
+from inference.statistics import Interval
+from monitor.sweep_picture import apart
+
+matplotlib.use("Agg")
+from matplotlib import pyplot as plt  # noqa: E402 - the backend is chosen first
+from matplotlib.axes import Axes  # noqa: E402
+from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullFormatter, PercentFormatter  # noqa: E402
+
+Color = tuple[float, float, float, float]
+MARKERS = "osD^vPX<>*"  # strategies differ in more than their colour
+LABEL_GAP = 0.055  # of the height of the panel
+LABEL_START = 1.06  # of the width of the panel
+EDGE = 0.02  # of accuracy, shown below 0% and above 100%, so that points there are whole
+GROUP = 0.74  # of the width of a level, which the points of all strategies share
+
+
+@dataclass(frozen=True)
+class Point:
+    """A strategy at one size. tokens: generated, the mean a problem, > 0; size: samples, beams or rounds."""
+
+    size: int
+    tokens: float
+    accuracy: Interval
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A strategy over its sizes. by_level: accuracy at one of the sizes by level of difficulty, 1 the easiest;
+    empty leaves the strategy out of the second panel."""
+
+    name: str
+    points: Sequence[Point]
+    by_level: Mapping[int, Interval] = field(default_factory=dict)
+
+
+def draw(summaries: Sequence[Curve], output: Path) -> None:
+    """Write the picture, PNG or SVG by the ending of `output`; the second panel only where there are levels.
+
+    Raises:
+        ValueError: no curve, two of one name, a curve without points, or a point without tokens.
+    """
+    _check(summaries)
+    by_level = any(curve.by_level for curve in summaries)
+    figure, axes = plt.subplots(
+        1, 2 if by_level else 1, figsize=(13 if by_level else 7.5, 4.6), constrained_layout=True, squeeze=False
+    )
+    looks = palette([curve.name for curve in summaries])
+    draw_scaling(axes[0, 0], summaries, looks)
+    if by_level:
+        draw_levels(axes[0, 1], [curve for curve in summaries if curve.by_level], looks)
+    for axis in axes[0]:
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+        axis.set_axisbelow(True)
+    figure.savefig(output, dpi=130)
+    plt.close(figure)
+
+
+def palette(names: Sequence[str]) -> dict[str, tuple[Color, str]]:
+    """Name -> (colour, marker), which do not depend on the order of the names."""
+    ordered = sorted(names)
+    ten, many = plt.get_cmap("tab10"), plt.get_cmap("turbo")
+    few = [ten(place) for place in range(10) if place != 7]  # not the grey
+    bright = [many((place + 0.5) / len(ordered)) for place in range(len(ordered))]
+    chosen = few if len(ordered) <= len(few) else [(0.8 * r, 0.8 * g, 0.8 * b, 1.0) for r, g, b, _ in bright]
+    return {name: (chosen[place], MARKERS[place % len(MARKERS)]) for place, name in enumerate(ordered)}
+
+
+def draw_scaling(axis: Axes, curves: Sequence[Curve], looks: Mapping[str, tuple[Color, str]]) -> None:
+    """Accuracy with its interval over tokens a problem, each line with its name beside the panel."""
+    for curve in curves:
+        color, marker = looks[curve.name]
+        points = sorted(curve.points, key=lambda point: point.tokens)
+        axis.plot(
+            [point.tokens for point in points],
+            [point.accuracy.mean for point in points],
+            color=color,
+            marker=marker,
+            markersize=5,
+            linewidth=1.4,
+        )
+        axis.vlines(
+            [point.tokens for point in points],
+            [point.accuracy.low for point in points],
+            [point.accuracy.high for point in points],
+            color=color,
+            alpha=0.35,
+            linewidth=1.6,
+        )
+    axis.set_xscale("log")
+    accuracies = [point.accuracy for curve in curves for point in curve.points]
+    least, most = min(one.low for one in accuracies), max(one.high for one in accuracies)
+    room = max(EDGE, 0.05 * (most - least))
+    axis.set_ylim(max(-EDGE, least - room), min(1 + EDGE, most + room))
+    _ticks_of_tokens(axis)
+    _label(axis, curves, looks)
+    axis.grid(alpha=0.25)
+    axis.set_xlabel("tokens generated a problem (log scale)")
+    axis.set_title("accuracy and 95% interval, by strategy and its sizes", fontsize=11)
+
+
+def _ticks_of_tokens(axis: Axes) -> None:
+    """Labels at 1, 2 and 5 of each decade: a range of less than one decade would else have a single label."""
+    axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.xaxis.set_major_formatter(EngFormatter(sep=""))
+    axis.xaxis.set_minor_formatter(NullFormatter())
+    axis.minorticks_off()
+
+
+def _label(axis: Axes, curves: Sequence[Curve], looks: Mapping[str, tuple[Color, str]]) -> None:
+    """Each name with its sizes, right of the panel, close to the height of the end of its line and tied to it."""
+    ends = [max(curve.points, key=lambda point: point.tokens) for curve in curves]
+    bottom, top = axis.get_ylim()
+    gap = LABEL_GAP * (top - bottom)
+    heights = apart([end.accuracy.mean for end in ends], gap, top)
+    for place in sorted(range(len(ends)), key=lambda place: heights[place]):
+        heights[place] = bottom = max(heights[place], bottom)
+        bottom += gap
+    for curve, end, height in zip(curves, ends, heights, strict=True):
+        color, marker = looks[curve.name]
+        beside = axis.get_yaxis_transform()  # x of the panel's width, y of the data
+        axis.plot(
+            LABEL_START - 0.02, height, marker, color=color, markersize=5, transform=beside, clip_on=False, zorder=3
+        )
+        axis.annotate(
+            _with_sizes(curve),
+            xy=(end.tokens, end.accuracy.mean),
+            xytext=(LABEL_START, height),
+            textcoords=beside,
+            va="center",
+            fontsize=9,
+            color=color,
+            annotation_clip=False,
+            arrowprops={
+                "arrowstyle": "-",
+                "relpos": (0, 0.5),
+                "color": color,
+                "alpha": 0.5,
+                "linestyle": ":",  # no line of data
+                "linewidth": 0.9,
+                "shrinkB": 3,
+            },
+        )
+
+
+def _with_sizes(curve: Curve) -> str:
+    sizes = [point.size for point in curve.points]
+    if max(sizes) == 1:
+        return curve.name
+    return f"{curve.name}, {min(sizes)}" + (f"-{max(sizes)}" if len(set(sizes)) > 1 else "")
+
+
+def draw_levels(axis: Axes, curves: Sequence[Curve], looks: Mapping[str, tuple[Color, str]]) -> None:
+    """Accuracy by level of difficulty: the strategies side by side within each level, in the order given."""
+    levels = sorted({level for curve in curves for level in curve.by_level})
+    step = GROUP / len(curves)
+    for place, curve in enumerate(curves):
+        color, marker = looks[curve.name]
+        shift = (place - (len(curves) - 1) / 2) * step
+        for level, accuracy in curve.by_level.items():
+            axis.vlines(level + shift, accuracy.low, accuracy.high, color=color, alpha=0.35, linewidth=1.6)
+            axis.plot(level + shift, accuracy.mean, marker, color=color, markersize=5)
+    for level in levels[1::2]:
+        axis.axvspan(level - 0.5, level + 0.5, color="0.96", linewidth=0, zorder=0)
+    axis.set_xticks(levels, [_level_name(level, levels) for level in levels])
+    axis.tick_params(axis="x", length=0)
+    axis.set_xlim(levels[0] - 0.5, levels[-1] + 0.5)
+    axis.set_ylim(-EDGE, 1 + EDGE)
+    axis.yaxis.set_major_locator(MaxNLocator(6))
+    axis.grid(axis="y", alpha=0.25)
+    axis.set_xlabel("difficulty of the problem, in equal parts")
+    axis.set_title("accuracy and 95% interval, by difficulty", fontsize=11)
+
+
+def _level_name(level: int, levels: Sequence[int]) -> str:
+    return f"{level}" + {levels[0]: "\neasiest", levels[-1]: "\nhardest"}.get(level, "")
+
+
+def _check(summaries: Sequence[Curve]) -> None:
+    if not summaries:
+        raise ValueError("a picture takes at least one strategy, got none")
+    names = [curve.name for curve in summaries]
+    if double := [name for name in names if names.count(name) > 1]:
+        raise ValueError(f"strategies must have names of their own, got {double[0]!r} twice")
+    for curve in summaries:
+        if not curve.points:
+            raise ValueError(f"{curve.name} must have at least one point, got none")
+        if low := [point.tokens for point in curve.points if not point.tokens > 0]:
+            raise ValueError(f"tokens must be > 0 on a logarithmic axis, got {low[0]} for {curve.name}")

@@ -1,0 +1,136 @@
+"""A language model over a few tokens, given by a table, and problems for it.
+
+The next token depends on the prompt and on the last two tokens. The vocabulary is as awkward as a real one:
+`</think>` is one token or is spelt by two, and a token may hold what comes before a stop string and what
+comes after it. Text that it can't spell is dropped without a word, as tiny vocabularies do.
+"""
+
+import math
+import random
+from collections.abc import Iterable, Sequence
+
+from grpo.types import Chat, Completion, Problem
+from inference.engine import Ask
+from inference.select import written_answer
+
+END = "<eos>"
+Weights = dict[str, float]
+THOUGHT: Weights = {
+    " so": 3,
+    " no": 3,
+    "\n": 3,
+    ".\n\n so": 1,
+    "</think>": 2,
+    "</th": 1.5,
+    END: 0.5,
+    "Wait": 0.2,
+    " 1": 1,
+    " 2": 1,
+    " 3": 1,
+}
+NEXT: dict[str, Weights] = {
+    "</th": {"ink>": 3, "ink>\n<": 2, " no": 1},
+    "</think>": {" <answer>": 6, "\n": 1},
+    "ink>": {" <answer>": 6, "\n": 1},
+    "ink>\n<": {"answer>": 5, " no": 1},
+    " <answer>": {" 1": 3, " 2": 3, " 3": 3, " no": 1},
+    "answer>": {" 1": 3, " 2": 3, " 3": 3, " no": 1},
+    " </answer>": {END: 8, "\n": 1},
+}
+CLOSE: Weights = {" </answer>": 8, " 1": 1, " so": 1}
+VOCABULARY = [END, "<", ">", *THOUGHT, *NEXT, *CLOSE, "ink>", "ink>\n<", "answer>", " ", "!", "!</think>"]
+TOKENS = sorted(set(VOCABULARY))
+IDS = {token: place for place, token in enumerate(TOKENS)}
+END_ID = IDS[END]
+
+
+class ToyEngine:
+    """`batches` are the sizes of the batches so far, `tokens` how many it has handed out."""
+
+    def __init__(self, seed: int = 0, window: int = 10_000) -> None:
+        self.seed, self.window = seed, window
+        self.batches: list[int] = []
+        self.tokens = 0
+        self.asked: list[Ask] = []
+
+    def encode(self, text: str) -> tuple[int, ...]:
+        ids: list[int] = []
+        while text:
+            fitting = [token for token in TOKENS if token != END and text.startswith(token)]
+            if fitting:
+                ids.append(IDS[max(fitting, key=len)])
+            text = text[len(max(fitting, key=len)) if fitting else 1 :]
+        return tuple(ids)
+
+    def decode(self, token_ids: Sequence[int]) -> str:
+        return "".join(TOKENS[place] for place in token_ids if place != END_ID)
+
+    def generate(self, asks: Sequence[Ask]) -> list[Completion]:
+        completions = [self._complete(ask) for ask in asks]
+        self.asked += asks
+        self.batches.append(len(asks))
+        self.tokens += sum(len(one.token_ids) for one in completions)
+        return completions
+
+    def probabilities(self, prompt: str | Chat, written: Sequence[int], temperature: float) -> dict[int, float]:
+        before, last = (["", ""] + [TOKENS[place] for place in written])[-2:]
+        weights = NEXT.get(last, CLOSE if before in (" <answer>", "answer>") else THOUGHT)
+        logits = {}
+        for token, weight in weights.items():
+            noise = random.Random(f"{self.seed}/{prompt}/{before}/{last}/{token}").gauss(0, 1)
+            logits[IDS[token]] = (math.log(weight) + noise) / (temperature or 1.0)
+        total = sum(map(math.exp, logits.values()))
+        return {place: math.exp(logit) / total for place, logit in logits.items()}
+
+    def _complete(self, ask: Ask) -> Completion:
+        assert ask.max_tokens >= 1
+        rng = random.Random(ask.seed)
+        new: list[int] = []
+        logprobs = []
+        reason = "length"
+        for _ in range(min(ask.max_tokens, self.window - len(ask.written))):
+            table = self.probabilities(ask.prompt, [*ask.written, *new], ask.temperature)
+            if ask.temperature == 0:
+                token = max(table, key=lambda place: table[place])
+            else:
+                token = rng.choices(list(table), list(table.values()))[0]
+            new.append(token)
+            logprobs.append(math.log(table[token]))
+            if token == END_ID or any(stop in self.decode(new) for stop in ask.stop):
+                reason = "stop" if token == END_ID else "stop_string"
+                break
+        return Completion((), tuple(new), self.decode(new), tuple(logprobs), reason, 0)
+
+
+class ScriptedEngine(ToyEngine):
+    """Writes the given pieces, one an ask, in order: a piece that ends with END has stopped."""
+
+    def __init__(self, pieces: Iterable[str]) -> None:
+        super().__init__()
+        self.pieces = list(pieces)
+
+    def _complete(self, ask: Ask) -> Completion:
+        piece = self.pieces.pop(0)
+        ids = self.encode(piece.removesuffix(END)) + ((END_ID,) if piece.endswith(END) else ())
+        assert self.decode(ids) == piece.removesuffix(END), f"the toy can't spell {piece!r}"
+        ids = ids[: ask.max_tokens]
+        stopped = any(stop in self.decode(ids) for stop in ask.stop)
+        reason = "stop" if ids[-1] == END_ID else "stop_string" if stopped else "length"
+        return Completion((), ids, self.decode(ids), (-0.5,) * len(ids), reason, 0)
+
+
+def problems(count: int = 12) -> list[Problem]:
+    """One of three digits is right; two of three prompts have words."""
+    return [Problem("toy", f"p{n}", _prompt(n), str(n % 3 + 1), {}) for n in range(count)]
+
+
+def _prompt(n: int) -> str | Chat:
+    if n % 3 == 0:
+        return Chat("You solve.", f"Problem {n}?", "Let me solve.\n<think>")
+    if n % 3 == 1:
+        return f"Talk.\nUser: Problem {n}?\nAssistant: Let me solve.\n<think>"
+    return f"p {n}\n<think>\n"
+
+
+def right(problem: Problem, candidate) -> bool:
+    return written_answer(problem, candidate) == problem.answer
