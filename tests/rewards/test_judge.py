@@ -70,5 +70,5 @@ def test_a_served_judge_is_asked_over_its_interface(server):
 
 
 def test_a_judge_address_must_be_one():
-    with pytest.raises(ValueError, match="reward.judge.base_url must start with"):
+    with pytest.raises(ValueError, match="judge.base_url must start with"):
         JudgeConfig("m", "localhost:8000")

@@ -1,0 +1,90 @@
+"""evaluate.py as a user starts it: Ray, vLLM, the shipped tiny model."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from conf.compose import compose_evaluation
+from conf.strategies import STRATEGIES
+
+ROOT = Path(__file__).parent.parent
+CHOICES = sorted(path.stem for path in (ROOT / "conf" / "strategy").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("choice", CHOICES)
+def test_every_strategy_composes(choice):
+    cfg = compose_evaluation([f"strategy={choice}"], {})
+    assert cfg.strategy.name in STRATEGIES and cfg.model.name == "tiny" and cfg.env.num_numbers == [3]
+
+
+def test_every_strategy_has_a_name_of_its_own():
+    labels = {compose_evaluation([f"strategy={choice}"], {}).strategy.label for choice in CHOICES}
+    assert len(labels) == len(CHOICES) - 1  # cot is greedy, by the name that its control makes sense of
+
+
+def test_a_run_s_model_and_task_are_taken_and_can_be_changed():
+    saved = {
+        "model": {"name": "tiny", "max_completion_tokens": 50},
+        "env": {"name": "countdown", "num_numbers": [4], "max_number": 30},
+    }
+    cfg = compose_evaluation(["strategy=greedy", "env.max_number=25"], saved)
+    assert (cfg.model.max_completion_tokens, cfg.env.num_numbers, cfg.env.max_number) == (50, [4], 25)
+    other = compose_evaluation(["env=multiplication"], saved)
+    assert other.env.name == "multiplication" and other.model.max_completion_tokens == 50
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["strategy=beam", "strategy.verifier=judge"], "strategy.verifier=judge needs judge.model"),
+        (["strategy.name=luck"], "strategy.name must be one of greedy, sample"),
+        (["strategy=luck"], "strategy=luck: unknown; allowed are beam, best_of_n"),
+        (["strategy.n=0"], "strategy.n must be >= 1, got 0"),
+    ],
+)
+def test_a_wrong_setting_is_refused_by_name(overrides, message):
+    with pytest.raises(ValueError) as error:
+        compose_evaluation(overrides, {})
+    assert message in str(error.value)
+
+
+def evaluate(folder: Path, *overrides: str) -> str:
+    settings = [f"model.path={ROOT / 'models' / 'tiny'}", "num_problems=12", *overrides]
+    command = [sys.executable, str(ROOT / "evaluate.py"), *settings]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def result(folder: Path, name: str) -> tuple[dict, list[dict]]:
+    path = folder / "outputs" / "eval-tiny-countdown" / "eval" / name
+    rows = [json.loads(line) for line in path.with_suffix(".jsonl").read_text().splitlines()[1:]]
+    return json.loads(path.with_suffix(".json").read_text()), rows
+
+
+@pytest.mark.slow
+def test_strategies_on_the_shipped_model(tmp_path):
+    """Best-of-n with the oracle is pass@n; a beam of one is greedy, token for token; what was there is kept."""
+    evaluate(tmp_path, "strategy=best_of_n", "strategy.n=4", "strategy.verifier=oracle")
+    summary, rows = result(tmp_path, "best_of_n-4-oracle-seed0.json")
+    assert summary["accuracy"]["mean"] == pytest.approx(summary["pass_at"]["4"]["mean"])
+    for row in rows:
+        assert row["correct"] == any(one["correct"] for one in row["candidates"])
+        assert row["tokens"] == sum(one["tokens"] for one in row["candidates"])
+    evaluate(tmp_path, "strategy=greedy")
+    single = ["strategy.beams=1", "strategy.expand=1", "strategy.temperature=0"]
+    evaluate(tmp_path, "strategy=beam", *single)
+    texts = [
+        {row["key"]: row["candidates"][0]["text"] for row in result(tmp_path, name)[1]}
+        for name in ("greedy-seed0.json", "beam-1x1-logprob-seed0.json")
+    ]
+    assert texts[0] == texts[1]
+    lines = (tmp_path / "outputs/eval-tiny-countdown/eval/greedy-seed0.jsonl").read_text()
+    (tmp_path / "outputs/eval-tiny-countdown/eval/greedy-seed0.jsonl").write_text(
+        "".join(line + "\n" for line in lines.splitlines()[:6])
+    )
+    assert "12 held-out problems" in evaluate(tmp_path, "strategy=greedy")
+    assert {row["key"]: row["candidates"][0]["text"] for row in result(tmp_path, "greedy-seed0.json")[1]} == texts[0]
