@@ -140,7 +140,7 @@ def test_a_killed_rollout_worker_is_replaced_and_nothing_changes(straight, tmp_p
 def test_problems_are_chosen_groups_replaced_and_every_token_is_counted(tmp_path):
     """The run ends with the step that reaches its tokens, those spent on trials and dropped groups too."""
     sampling = ["max_rounds=2", "candidates=2", "trial_completions=2"]
-    settings = [f"algorithm.sampling.{one}" for one in sampling]
+    settings = [*(f"algorithm.sampling.{one}" for one in sampling), "rollout.backend=transformers"]
     finish(start(tmp_path, "chosen", "num_steps=100", "num_tokens=4000", "algorithm=dapo", "tracker=none", *settings))
     steps = [row for row in metrics(tmp_path, "chosen") if "rollout/tokens" in row]
     tokens = [row["rollout/tokens"] for row in steps]
@@ -157,6 +157,7 @@ def test_problems_are_chosen_groups_replaced_and_every_token_is_counted(tmp_path
     assert "this run is finished" in finish(start(tmp_path, "chosen", *again))
 
 
+@pytest.mark.slow
 def test_an_adapter_trains_and_vllm_gets_it_merged(tmp_path):
     finish(start(tmp_path, "lora", "num_steps=3", "model.lora.rank=4", "algorithm.kl.replace_every=0", "tracker=none"))
     steps = [row for row in metrics(tmp_path, "lora") if "mismatch/max_gap" in row]
@@ -168,6 +169,7 @@ def test_an_adapter_trains_and_vllm_gets_it_merged(tmp_path):
     assert (checkpoint / "adapter" / "adapter_model.safetensors").is_file()
 
 
+@pytest.mark.slow
 def test_a_run_whose_gradients_are_not_finite_stops_and_leaves_the_step_s_data(tmp_path):
     # Logits divided by this temperature are infinite in the trainer; the sampler takes it for greedy.
     settings = ["algorithm.sampling.temperature=1e-38", "algorithm.optimizer.max_skipped=2"]
