@@ -144,9 +144,14 @@ def settings(overrides: Sequence[str]) -> EvaluateConfig:
     return replace(cfg, model=replace(cfg.model, path=str(path / "hf"), local_path=None))
 
 
-def evaluate(cfg: EvaluateConfig, problems: Sequence[Problem], results: Results, console: Console) -> None:
-    """Answer the problems that have no line yet, and sum up."""
-    done = results.claim(describe(cfg))
+def evaluate(
+    cfg: EvaluateConfig,
+    problems: Sequence[Problem],
+    results: Results,
+    done: dict[str, dict[str, Any]],
+    console: Console,
+) -> None:
+    """Answer the problems that have no line yet (`done` has those that do, by key), and sum up."""
     missing = [problem for problem in problems if problem.key not in done]
     interrupt, device, started = Interrupt(), pick_device(cfg.topology.device), time.monotonic()
     with ray_session(cfg, device, interrupt), graders(cfg) as check:
@@ -205,9 +210,9 @@ def main() -> None:
         strategy_of(cfg)
         folder = RunFolder.of(cfg.run or f"eval-{cfg.model.name}-{cfg.env.name}").path / "eval"
         results = Results(folder, cfg.name or f"{cfg.strategy.label}-seed{cfg.seed}")
-        results.claim(describe(cfg))
+        done = results.claim(describe(cfg))
     try:
-        evaluate(cfg, problems, results, console)
+        evaluate(cfg, problems, results, done, console)
     except Interrupted:
         console.print("stopped; the same command goes on with the problems that are left")
 

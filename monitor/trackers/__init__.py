@@ -55,7 +55,8 @@ def make_tracker(cfg: Any, folder: Path, config: Mapping[str, Any], say: Callabl
     settings, `say` tells the user that a tracker failed."""
     if not cfg.names:
         return NoTracker()
-    config = {"git": git_commit(Path(__file__).parent), **config}
+    if "git" not in config:
+        config = {"git": git_commit(Path(__file__).parent), **config}
     trackers = Trackers(folder, say)
     for name in cfg.names:
         begun = name in trackers.before
