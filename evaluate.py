@@ -144,31 +144,21 @@ def settings(overrides: Sequence[str]) -> EvaluateConfig:
     return replace(cfg, model=replace(cfg.model, path=str(path / "hf"), local_path=None))
 
 
-def evaluate(
-    cfg: EvaluateConfig,
-    problems: Sequence[Problem],
-    results: Results,
-    done: dict[str, dict[str, Any]],
-    console: Console,
-) -> None:
-    """Answer the problems that have no line yet (`done` has those that do, by key), and sum up."""
-    missing = [problem for problem in problems if problem.key not in done]
+def answer(cfg: EvaluateConfig, missing: Sequence[Problem], results: Results) -> dict[str, dict[str, Any]]:
+    """Answer these problems, and write each one's row as it is finished; the rows by key."""
+    rows: dict[str, dict[str, Any]] = {}
     interrupt, device, started = Interrupt(), pick_device(cfg.topology.device), time.monotonic()
     with ray_session(cfg, device, interrupt), graders(cfg) as check:
-        rollout = Rollout(cfg, device, Clock(interrupt))
-        engine = RolloutEngine(rollout, cfg.model.source)
+        engine = RolloutEngine(Rollout(cfg, device, Clock(interrupt)), cfg.model.source)
         verifier = verifier_of(cfg, check, device)
-        for place, outcome in run(strategy_of(cfg), missing, engine, verifier, cfg.max_asks):
-            problem = missing[place]
-            row = row_of(problem, outcome, check.all(problem, outcome.candidates))
-            done[problem.key] = row
-            results.add(row)
-    seconds = time.monotonic() - started
-    rows = [done[problem.key] for problem in problems]
-    summary = {"settings": describe(cfg), **summarize(rows, cfg.strategy.samples)}
-    speed = {"seconds": seconds, "generating_seconds": engine.seconds, "tokens": engine.tokens}
-    results.write_summary(summary | {"this_start": speed})
-    report(console, cfg, summary, engine, seconds, results.summary)
+        try:
+            for place, outcome in run(strategy_of(cfg), missing, engine, verifier, cfg.max_asks):
+                problem = missing[place]
+                rows[problem.key] = row_of(problem, outcome, check.all(problem, outcome.candidates))
+                results.add(rows[problem.key])
+        finally:
+            results.add_spent(time.monotonic() - started, engine.seconds, engine.tokens)
+    return rows
 
 
 def describe(cfg: EvaluateConfig) -> dict[str, Any]:
@@ -183,11 +173,8 @@ def describe(cfg: EvaluateConfig) -> dict[str, Any]:
     }
 
 
-def report(
-    console: Console, cfg: EvaluateConfig, summary: dict[str, Any], engine: RolloutEngine, seconds: float, path: Path
-) -> None:
-    accuracy = summary["accuracy"]
-    rate = engine.tokens / engine.seconds if engine.seconds else 0.0
+def report(console: Console, cfg: EvaluateConfig, summary: dict[str, Any], path: Path) -> None:
+    accuracy, spent = summary["accuracy"], summary["spent"]
     said = [
         f"{cfg.strategy.label} on {summary['problems']} held-out problems of {cfg.env.name}: accuracy "
         f"{accuracy['mean']:.1%} (95%: {accuracy['low']:.1%} to {accuracy['high']:.1%}), "
@@ -197,7 +184,8 @@ def report(
         values = [f"{k}: {value['mean']:.1%}" for k, value in summary[measure].items()]
         if len(values) > 1:
             said.append(f"{measure.replace('_at', '@')}  " + "  ".join(values))
-    said.append(f"{rate:,.0f} tokens/s while generating, {engine.tokens / seconds:,.0f} with the start; {path}")
+    rates = [spent["tokens"] / max(spent[name], 1e-9) for name in ("generating_seconds", "seconds")]
+    said.append(f"{rates[0]:,.0f} tokens/s while generating, {rates[1]:,.0f} with the start; {path}")
     console.print("\n".join(said), markup=False, highlight=False, soft_wrap=True)
 
 
@@ -211,10 +199,16 @@ def main() -> None:
         folder = RunFolder.of(cfg.run or f"eval-{cfg.model.name}-{cfg.env.name}").path / "eval"
         results = Results(folder, cfg.name or f"{cfg.strategy.label}-seed{cfg.seed}")
         done = results.claim(describe(cfg))
+    missing = [problem for problem in problems if problem.key not in done]
     try:
-        evaluate(cfg, problems, results, done, console)
+        rows = done | (answer(cfg, missing, results) if missing else {})
     except Interrupted:
         console.print("stopped; the same command goes on with the problems that are left")
+        return
+    summary = {"settings": describe(cfg), **summarize([rows[p.key] for p in problems], cfg.strategy.samples)}
+    summary["spent"] = results.total_spent
+    results.write_summary(summary)
+    report(console, cfg, summary, results.summary)
 
 
 if __name__ == "__main__":

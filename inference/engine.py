@@ -112,7 +112,6 @@ T = TypeVar("T")
 Steps = Generator[Request, Reply, T]  # part of a strategy, for `yield from`
 Strategy = Steps[Outcome]
 StrategyOf = Callable[[Problem, Codec], Strategy]
-AnswerKey = Callable[[Problem, Candidate], str | None]  # equal answers have equal keys; None: it gives no answer
 
 
 def complete(asks: Sequence[Ask]) -> Steps[list[Completion]]:

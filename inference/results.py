@@ -7,16 +7,20 @@ from typing import Any
 
 from grpo.types import Problem
 from inference.engine import Outcome
-from inference.select import written_answer
+from inference.select import answer_key
 from inference.statistics import Interval, bootstrap, majority_at_k, pass_at_k, wilson
 
 
 class Results:
-    """eval/<name>.jsonl and eval/<name>.json. An evaluation that was stopped goes on with what is missing."""
+    """eval/<name>.jsonl and eval/<name>.json. An evaluation that was stopped goes on with what is missing.
+
+    spent: of each start so far, its "seconds", of which "generating_seconds", and its "tokens".
+    """
 
     def __init__(self, folder: Path, name: str) -> None:
         self.lines = folder / f"{name}.jsonl"
         self.summary = folder / f"{name}.json"
+        self.spent: list[dict[str, float]] = []
 
     def claim(self, settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         """Begin, or go on: the rows by problem key that are there already.
@@ -26,7 +30,7 @@ class Results:
         """
         if not self.lines.is_file():
             self.lines.parent.mkdir(parents=True, exist_ok=True)
-            self._append({"settings": settings})
+            self.add({"settings": settings})
             return {}
         before, *rows = _whole_rows(self.lines)
         now = json.loads(json.dumps(settings))
@@ -36,17 +40,25 @@ class Results:
                     f"{self.lines} was made with {key}={before['settings'].get(key)}, now it is {now.get(key)}; "
                     "choose another name=NAME, or remove the file"
                 )
-        return {row["key"]: row for row in rows}
+        self.spent = [row["spent"] for row in rows if "spent" in row]
+        return {row["key"]: row for row in rows if "key" in row}
 
     def add(self, row: Mapping[str, Any]) -> None:
-        self._append(row)
+        with self.lines.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
+
+    def add_spent(self, seconds: float, generating_seconds: float, tokens: int) -> None:
+        """At the end of a start, whether or not it answered all problems."""
+        self.spent.append({"seconds": seconds, "generating_seconds": generating_seconds, "tokens": tokens})
+        self.add({"spent": self.spent[-1]})
+
+    @property
+    def total_spent(self) -> dict[str, float]:
+        names = ("seconds", "generating_seconds", "tokens")
+        return {name: sum(one[name] for one in self.spent) for name in names}
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
         self.summary.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
-
-    def _append(self, row: Mapping[str, Any]) -> None:
-        with self.lines.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
 
 
 def _whole_rows(path: Path) -> list[dict[str, Any]]:
@@ -63,7 +75,7 @@ def row_of(problem: Problem, outcome: Outcome, correct: Sequence[bool]) -> dict[
     candidates = [
         {
             "text": one.text,
-            "answer": written_answer(problem, one),
+            "answer": answer_key(one),
             "correct": right,
             "tokens": len(one.token_ids),
             "logprob": one.logprob,
@@ -92,17 +104,19 @@ def summarize(rows: Sequence[Mapping[str, Any]], independent: bool) -> dict[str,
     }
     n = min(len(row["candidates"]) for row in rows) if independent else 0
     sizes = [k for k in (1, 2, 4, 8, 16, 32, 64, 128) if k <= n]
-    summary["pass_at"] = {k: _plain(bootstrap([_pass_at(row, k) for row in rows])) for k in sizes}
-    summary["majority_at"] = {k: _plain(bootstrap([_majority_at(row, k) for row in rows])) for k in sizes}
+    summary["pass_at"] = {k: _plain(bootstrap([pass_at(row, k) for row in rows])) for k in sizes}
+    summary["majority_at"] = {k: _plain(bootstrap([majority_at(row, k) for row in rows])) for k in sizes}
     return summary
 
 
-def _pass_at(row: Mapping[str, Any], k: int) -> float:
+def pass_at(row: Mapping[str, Any], k: int) -> float:
+    """Of one problem's samples, in 0..1; `pass_at_k`."""
     correct = [one["correct"] for one in row["candidates"]]
     return pass_at_k(len(correct), sum(correct), k)
 
 
-def _majority_at(row: Mapping[str, Any], k: int) -> float:
+def majority_at(row: Mapping[str, Any], k: int) -> float:
+    """Of one problem's samples, in 0..1; `majority_at_k`."""
     votes = [one["answer"] for one in row["candidates"]]
     right = {one["answer"] for one in row["candidates"] if one["correct"] and one["answer"] is not None}
     return majority_at_k(votes, right, k)

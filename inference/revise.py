@@ -3,9 +3,9 @@
 from dataclasses import dataclass, replace
 
 from grpo.types import Problem
-from inference.engine import AnswerKey, Codec, Outcome, Strategy, require
+from inference.engine import Codec, Outcome, Strategy, require
 from inference.prompts import revision_prompt
-from inference.select import written_answer
+from inference.select import answer_key
 from inference.writing import Decoding, pen_for
 from rewards.tags import read_tags
 
@@ -21,7 +21,6 @@ class Revise:
 
     decoding: Decoding
     rounds: int
-    answer_key: AnswerKey = written_answer
 
     def __post_init__(self) -> None:
         require(self.rounds >= 1, "rounds", self.rounds, ">= 1")
@@ -30,13 +29,13 @@ class Revise:
         pen = pen_for(problem, self.decoding, codec)
         revision_prompt(pen.prompt, "")  # a prompt that can't be worded is refused before any work
         drafts = yield from pen.write([pen.blank], step=0)
-        keys = [self.answer_key(problem, drafts[0])]
+        keys = [answer_key(drafts[0])]
         unchanged = False
         while len(drafts) <= self.rounds and not unchanged:
             answer = read_tags(drafts[-1].text).answer
             prompt = revision_prompt(pen.prompt, answer) if answer else pen.prompt
             drafts += yield from replace(pen, prompt=prompt).write([pen.blank], step=len(drafts))
-            keys.append(self.answer_key(problem, drafts[-1]))
+            keys.append(answer_key(drafts[-1]))
             unchanged = keys[-1] is not None and keys[-1] == keys[-2]
         answered = [draft for draft, key in zip(drafts, keys, strict=True) if key is not None]
         chosen = (answered or drafts)[-1]

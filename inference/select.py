@@ -1,13 +1,15 @@
 """Choosing among whole completions: by votes, by scores, by both."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
-from grpo.types import Problem
 from inference.engine import Candidate, require
+from rewards.numbers import NumberError, read_number
 from rewards.tags import read_tags
 
 LONGEST_KEY = 1000  # characters; a longer answer is none
+OPERATORS = frozenset("+*/()=^")
 
 
 @dataclass(frozen=True)
@@ -24,9 +26,14 @@ class Vote:
     silent: int
 
 
-def written_answer(problem: Problem, candidate: Candidate) -> str | None:
-    """The text between the answer tags as a key: equal but for white space is equal."""
+def answer_key(candidate: Candidate) -> str | None:
+    """The answer between the tags in a form in which equal answers are equal: a plain number is its value
+    (`1,080` and `$1080.00` agree), anything else its words. `8/2` is not `4`: where an expression is asked for
+    one may be right and the other wrong."""
     answer = " ".join((read_tags(candidate.text).answer or "").split())
+    if OPERATORS.isdisjoint(answer):
+        with suppress(NumberError):
+            return str(read_number(answer))
     return answer if 0 < len(answer) <= LONGEST_KEY else None
 
 

@@ -8,8 +8,8 @@ between two results is the choice alone.
 from dataclasses import dataclass, replace
 
 from grpo.types import Problem
-from inference.engine import AnswerKey, Codec, Outcome, Strategy, require, verify
-from inference.select import best, vote, weighted_best, written_answer
+from inference.engine import Codec, Outcome, Strategy, require, verify
+from inference.select import answer_key, best, vote, weighted_best
 from inference.writing import Decoding, pen_for
 
 
@@ -42,7 +42,6 @@ class Majority:
 
     decoding: Decoding
     n: int
-    answer_key: AnswerKey = written_answer
 
     def __post_init__(self) -> None:
         _check_n(self.n, self.decoding)
@@ -50,7 +49,7 @@ class Majority:
     def __call__(self, problem: Problem, codec: Codec) -> Strategy:
         pen = pen_for(problem, self.decoding, codec)
         candidates = yield from pen.write([pen.blank] * self.n, step=0)
-        result = vote([self.answer_key(problem, candidate) for candidate in candidates])
+        result = vote([answer_key(candidate) for candidate in candidates])
         details = {"votes": result.votes, "ties": result.ties, "silent": result.silent}
         return Outcome(candidates[result.chosen], tuple(candidates), details)
 
@@ -63,7 +62,6 @@ class BestOfN:
     decoding: Decoding
     n: int
     weighted: bool = False
-    answer_key: AnswerKey = written_answer
 
     def __post_init__(self) -> None:
         _check_n(self.n, self.decoding)
@@ -74,7 +72,7 @@ class BestOfN:
         scores = yield from verify(candidates)
         if not self.weighted:
             return Outcome(candidates[best(scores)], tuple(candidates), {"scores": scores})
-        chosen, sums = weighted_best([self.answer_key(problem, candidate) for candidate in candidates], scores)
+        chosen, sums = weighted_best([answer_key(candidate) for candidate in candidates], scores)
         return Outcome(candidates[chosen], tuple(candidates), {"scores": scores, "sums": sums})
 
 

@@ -49,6 +49,16 @@ def test_a_stopped_evaluation_goes_on_and_a_torn_line_is_forgotten(tmp_path):
     assert all(json.loads(line) for line in results.lines.read_text().splitlines())
 
 
+def test_what_several_starts_spent_is_added_up(tmp_path):
+    first = Results(tmp_path, "greedy")
+    first.claim({})
+    first.add_spent(10.0, 6.0, 300)
+    second = Results(tmp_path, "greedy")
+    assert second.claim({}) == {}
+    second.add_spent(2.0, 1.0, 50)
+    assert second.total_spent == {"seconds": 12.0, "generating_seconds": 7.0, "tokens": 350}
+
+
 def test_results_of_other_settings_are_refused_by_name(tmp_path):
     Results(tmp_path, "greedy").claim({"seed": 0, "n": 8})
     with pytest.raises(ValueError, match="was made with n=8, now it is 16; choose another name=NAME"):

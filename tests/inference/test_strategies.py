@@ -2,7 +2,7 @@ import pytest
 
 from inference.engine import Candidate
 from inference.runner import run
-from inference.select import best, vote, weighted_best, written_answer
+from inference.select import answer_key, best, vote, weighted_best
 from inference.strategies import BestOfN, Majority, Sample, greedy
 from inference.verifiers import Oracle, OwnLogprob
 from inference.writing import Decoding
@@ -71,10 +71,9 @@ def test_majority_by_hand():
     assert outcome.details == {"votes": {"1": 1, "2": 2}, "ties": [], "silent": 1}
 
 
-def test_the_answer_key_decides_which_answers_are_one():
-    engine = ScriptedEngine(answers(" 3", " 1", " 2"))
-    odd = Majority(DECODING, 3, answer_key=lambda problem, one: str(int(written_answer(problem, one)) % 2))
-    assert outcomes(odd, 1, engine=engine)[0].details["votes"] == {"1": 2, "0": 1}
+def test_the_same_number_written_in_two_ways_is_one_answer():
+    texts = [f"<answer>{number}</answer>" for number in ("1,080", "7", "$1080.00", "108/0.1")]
+    assert vote([answer_key(written(text)) for text in texts]).votes == {"1080": 2, "7": 1, "108/0.1": 1}
 
 
 def test_scores_by_hand():
@@ -112,10 +111,11 @@ def test_weighted_by_equal_scores_chooses_an_answer_with_the_most_votes():
     ("text", "answer"),
     [("</think> <answer> 1  +\n2 </answer>", "1 + 2"), ("</think> <answer>  </answer>", None), ("7", None)]
     + [("<answer>1</answer><answer>2</answer>", "2"), ("<answer>" * 9 + "</answer>" * 9, None)]
+    + [("<answer>8/2</answer>", "8/2"), ("<answer>$1,080.50</answer>", "2161/2"), ("<answer>16-8</answer>", "16-8")]
     + [(f"<answer>{'1' * 2000}</answer>", None)],
 )
 def test_the_answer_that_is_written(text, answer):
-    assert written_answer(problems(1)[0], written(text)) == answer
+    assert answer_key(written(text)) == answer
 
 
 @pytest.mark.parametrize(

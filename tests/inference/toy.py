@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 
 from grpo.types import Chat, Completion, Problem
 from inference.engine import Ask
-from inference.select import written_answer
+from inference.select import answer_key
 
 END = "<eos>"
 Weights = dict[str, float]
@@ -133,4 +133,4 @@ def _prompt(n: int) -> str | Chat:
 
 
 def right(problem: Problem, candidate) -> bool:
-    return written_answer(problem, candidate) == problem.answer
+    return answer_key(candidate) == problem.answer
