@@ -82,7 +82,7 @@ class Code:
             return self._held_out_written(count)
         available = len(_load(tuple(sorted(vars(self).items())))["test"])
         if count > available:
-            raise ValueError(f"evaluation.num_problems={count}: env {self.name} has {available} held-out problems")
+            raise ValueError(f"num_problems={count}: env {self.name} has {available} held-out problems")
         return [self.problem(0, "test", index) for index in range(count)]
 
     def check(self, problem: Problem, answer: str | None) -> Verdict:
@@ -124,7 +124,7 @@ class Code:
             if len(variants) == count:
                 return [self._written(variant) for variant in variants.values()]
         raise ValueError(
-            f"evaluation.num_problems={count}: these settings of env {self.name} have only about {len(variants)} "
+            f"num_problems={count}: these settings of env {self.name} have only about {len(variants)} "
             "held-out problems; ask for fewer, or widen env.twist_share"
         )
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from envs.prompts import STYLES, make_prompt
 from envs.records import read_file, read_hub
-from envs.splits import in_epochs, require, split_of, unique
+from envs.splits import HELD_OUT_SHARE, in_epochs, require, split_of, unique
 from grpo.types import Problem
 from rewards.latex import check_latex
 from rewards.numbers import NumberError, check_number, read_number
@@ -31,6 +31,7 @@ class Questions:
 
     hub, hub_config  the data set on the Hub, where there is no `path`
     path             a folder with train.jsonl and test.jsonl, or one JSONL file, which is then divided
+    held_out_share   of the problems of one file, 0..1; 1 where the file is there to be evaluated on
     answer_marker    the answer is what follows it in the answer field; null: the whole field
     grader           "number": plain numbers, compared exactly; "latex": by math-verify
     """
@@ -39,6 +40,7 @@ class Questions:
     hub: str | None = None
     hub_config: str | None = None
     path: str | None = None
+    held_out_share: float = HELD_OUT_SHARE
     question_field: str = "question"
     answer_field: str = "answer"
     answer_marker: str | None = None
@@ -47,6 +49,7 @@ class Questions:
 
     def __post_init__(self) -> None:
         require(self.hub is not None or self.path is not None, "path", self.path, "a folder or a JSONL file")
+        require(0 <= self.held_out_share <= 1, "held_out_share", self.held_out_share, "in 0..1")
         require(self.grader in EXAMPLES, "grader", self.grader, f"one of {', '.join(EXAMPLES)}")
         require(self.prompt_style in STYLES, "prompt_style", self.prompt_style, f"one of {', '.join(STYLES)}")
 
@@ -63,7 +66,7 @@ class Questions:
         """
         available = len(self.problems("test"))
         if count > available:
-            raise ValueError(f"evaluation.num_problems={count}: env {self.name} has {available} held-out problems")
+            raise ValueError(f"num_problems={count}: env {self.name} has {available} held-out problems")
         return [self.problem(0, "test", index) for index in range(count)]
 
     def check(self, problem: Problem, answer: str | None) -> Verdict:
@@ -114,7 +117,10 @@ def _load(settings: tuple[tuple[str, Any], ...]) -> Mapping[str, tuple[Problem, 
     env = Questions(**dict(settings))
     if env.path is not None and Path(env.path).suffix == ".jsonl":
         together = unique(read_file(Path(env.path), env.read_question))
-        return {split: tuple(p for p in together.values() if split_of(p.key) == split) for split in ("train", "test")}
+        sides: dict[str, list[Problem]] = {"train": [], "test": []}
+        for key, problem in together.items():
+            sides[split_of(key, env.held_out_share)].append(problem)
+        return {split: tuple(problems) for split, problems in sides.items()}
     train, test = (unique(_part(env, split)) for split in ("train", "test"))
     return {"train": tuple(p for key, p in train.items() if key not in test), "test": tuple(test.values())}
 

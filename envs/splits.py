@@ -12,11 +12,11 @@ HELD_OUT_SHARE = 0.2
 T = TypeVar("T")
 
 
-def split_of(canonical: str) -> str:
+def split_of(canonical: str, held_out_share: float = HELD_OUT_SHARE) -> str:
     """ "train" or "test", decided by the canonical form of a problem alone, so that a problem
     written in another way falls on the same side."""
     digest = hashlib.sha256(canonical.encode()).digest()
-    return "test" if digest[0] < 256 * HELD_OUT_SHARE else "train"
+    return "test" if digest[0] < 256 * held_out_share else "train"
 
 
 class Drawn(Protocol):
@@ -38,7 +38,7 @@ def distinct_held_out(env: Drawn, count: int, widen: str) -> list[Problem]:
         if len(problems) == count:
             return list(problems.values())
     raise ValueError(
-        f"evaluation.num_problems={count}: these settings of env {env.name} have only about {len(problems)} "
+        f"num_problems={count}: these settings of env {env.name} have only about {len(problems)} "
         f"held-out problems; ask for fewer, or widen {widen}"
     )
 

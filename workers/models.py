@@ -46,13 +46,19 @@ def load_tokenizer(source: str) -> PreTrainedTokenizerBase:
 
 
 def encode(tokenizer: PreTrainedTokenizerBase, prompt: str | Chat) -> list[int]:
-    """Token ids of a prompt. A chat goes through the tokenizer's template, its last turn left open.
+    """Token ids of a prompt; raises what `render` raises."""
+    return tokenizer(render(tokenizer, prompt), add_special_tokens=False)["input_ids"]
+
+
+def render(tokenizer: PreTrainedTokenizerBase, prompt: str | Chat) -> str:
+    """A prompt as text, special tokens spelled out. A chat goes through the tokenizer's template, its last turn
+    left open.
 
     Raises:
         ValueError: the tokenizer has no chat template.
     """
     if isinstance(prompt, str):
-        return tokenizer(prompt, add_special_tokens=False)["input_ids"]
+        return prompt
     if tokenizer.chat_template is None:
         raise ValueError("model.prompt_style=chat: this model's tokenizer has no chat template; choose base")
     turns = [
@@ -60,8 +66,7 @@ def encode(tokenizer: PreTrainedTokenizerBase, prompt: str | Chat) -> list[int]:
         {"role": "user", "content": prompt.user},
         {"role": "assistant", "content": prompt.assistant},
     ]
-    text = tokenizer.apply_chat_template(turns, tokenize=False, continue_final_message=True)
-    return tokenizer(text, add_special_tokens=False)["input_ids"]
+    return tokenizer.apply_chat_template(turns, tokenize=False, continue_final_message=True)
 
 
 def load_model(source: str | Path, dtype: str, attention: str = "sdpa") -> Any:

@@ -31,7 +31,8 @@ def options(group: str) -> list[str]:
 def test_every_choice_of_every_group_composes(group):
     assert options(group)
     for option in options(group):
-        needed = {"math": ["env.path=problems.jsonl"], "code": ["model=qwen-3b"]}.get(option, [])
+        path = ["env.path=problems.jsonl"]
+        needed = {"math": path, "jsonl": path, "code": ["model=qwen-3b"]}.get(option, [])
         assert isinstance(composed(f"{group}={option}", *needed), Config)
 
 

@@ -103,7 +103,7 @@ def test_held_out_problems_are_different_and_the_same_for_every_run():
     problems = Code().held_out(100)
     assert len({problem.key for problem in problems}) == 100
     assert Code().held_out(10) == problems[:10]
-    with pytest.raises(ValueError, match=r"evaluation.num_problems=9999: .* held-out problems"):
+    with pytest.raises(ValueError, match=r"num_problems=9999: .* held-out problems"):
         Code(twist_share=0).held_out(9999)
 
 
@@ -268,7 +268,7 @@ def test_a_folder_keeps_its_own_division_but_for_what_is_in_both(tmp_path):
     train = {env.problem(0, "train", i).key for i in range(9)}
     held_out = {problem.key for problem in env.held_out(2)}
     assert len(train) == 1 and len(held_out) == 2 and not train & held_out
-    with pytest.raises(ValueError, match="evaluation.num_problems=3: env code has 2"):
+    with pytest.raises(ValueError, match="num_problems=3: env code has 2"):
         env.held_out(3)
 
 

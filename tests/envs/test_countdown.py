@@ -46,7 +46,7 @@ def test_held_out_problems_are_different_and_the_same_for_every_run():
 
 
 def test_too_many_held_out_problems_are_refused_by_name():
-    with pytest.raises(ValueError, match=r"evaluation.num_problems=999"):
+    with pytest.raises(ValueError, match=r"num_problems=999"):
         Countdown(num_numbers=[2], max_number=5, max_target=10).held_out(999)
 
 

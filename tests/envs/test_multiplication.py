@@ -55,7 +55,7 @@ def test_held_out_problems_are_the_same_for_every_run():
 
 
 def test_too_many_held_out_problems_are_refused_by_name():
-    with pytest.raises(ValueError, match=r"evaluation.num_problems=99: .* widen env.digits"):
+    with pytest.raises(ValueError, match=r"num_problems=99: .* widen env.digits"):
         Multiplication(digits=["1x1"]).held_out(99)
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from conf.compose import compose_config
 from envs.questions import Questions, canonical
 from grpo.types import Chat
 
@@ -64,6 +65,13 @@ def test_one_file_is_divided_into_parts_that_never_meet(tmp_path):
     assert not train & test and len(train | test) == 200 and 20 < len(test) < 60
 
 
+def test_all_of_a_file_can_be_held_out(tmp_path):
+    path = write(tmp_path / "all.jsonl", [{"problem": f"What is {i} + 1?", "answer": str(i + 1)} for i in range(20)])
+    env = compose_config(["model=smollm2-135m", "env=jsonl", f"env.path={path}", "env.held_out_share=1"]).env
+    assert len(env.held_out(20)) == 20 and env.problems("train") == ()
+    assert env.check(env.held_out(20)[0], f"It is ${env.held_out(20)[0].answer}.00").correct
+
+
 def test_malformed_lines_are_named_by_number_and_counted(tmp_path, caplog):
     good = {"question": "And 3?", "answer": "#### 3"}
     write(tmp_path / "test.jsonl", [{"question": "Two?", "answer": "2"}])
@@ -79,7 +87,7 @@ def test_malformed_lines_are_named_by_number_and_counted(tmp_path, caplog):
 def test_a_missing_folder_and_too_many_problems_are_refused_by_name(tmp_path):
     with pytest.raises(ValueError, match="env.path: there is no file"):
         gsm8k(tmp_path / "nowhere").held_out(1)
-    with pytest.raises(ValueError, match="evaluation.num_problems=4: env gsm8k has 3 held-out problems"):
+    with pytest.raises(ValueError, match="num_problems=4: env gsm8k has 3 held-out problems"):
         gsm8k().held_out(4)
     with pytest.raises(ValueError, match="env.grader must be one of number, latex, got llm"):
         gsm8k(grader="llm")
