@@ -83,14 +83,24 @@ def minibatches(batch: Batch, count: int) -> Iterator[Batch]:
         yield batch.rows(torch.arange(part, len(batch), count))
 
 
-def microbatches(batch: Batch, max_tokens: int) -> Iterator[tuple[Tensor, Batch]]:
+def microbatches(batch: Batch, max_tokens: int, rank: int = 0, ranks: int = 1) -> Iterator[tuple[Tensor, Batch]]:
     """(row index, part) with at most `max_tokens` tokens a part, padding included; rows of similar
-    length go together, so little is padding. A row longer than that is a part of its own."""
+    length go together, so little is padding. A row longer than that is a part of its own.
+
+    Of several `ranks` each gets its share of the parts, all equally many, since they gather the model's layers
+    together; B must be a multiple of `ranks`.
+    """
+    assert len(batch) % ranks == 0
     order = batch.lengths.argsort(stable=True)
-    start = 0
+    parts, start = [], 0
     while start < len(order):
         end = start + 1
         while end < len(order) and (end + 1 - start) * int(batch.lengths[order[end]]) <= max_tokens:
             end += 1
-        yield order[start:end], batch.rows(order[start:end])
+        parts.append(order[start:end])
         start = end
+    while len(parts) % ranks:
+        largest = max(range(len(parts)), key=lambda place: len(parts[place]))
+        parts[largest : largest + 1] = parts[largest].tensor_split(2)
+    for index in parts[rank::ranks]:
+        yield index, batch.rows(index)

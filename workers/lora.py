@@ -1,10 +1,12 @@
 """Low-rank adapters through peft: the adapter trains, the base below it stays."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 
 from conf.schema import LoraConfig
+from workers.ranks import whole
 
 ADAPTER = "default"
 
@@ -20,22 +22,19 @@ def add_adapter(model: torch.nn.Module, lora: LoraConfig) -> Any:
     return peft.get_peft_model(model, config)
 
 
-def merged_weights(model: torch.nn.Module) -> dict[str, torch.Tensor]:
-    """The parameters of `model` by their names before the adapter came, with the adapter added in. The
-    model itself is not touched: merging and unmerging in place would wear its base down by rounding."""
+def merged_weights(model: torch.nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
+    """The parameters of `model` by their names before the adapter came, with the adapter added in, one whole
+    one at a time. The model itself is not touched: merging and unmerging in place would wear its base down by
+    rounding."""
     from peft.tuners.lora import Linear
 
-    deltas = {
-        f"{name}.base_layer.weight": module.get_delta_weight(ADAPTER)
-        for name, module in model.named_modules()
-        if isinstance(module, Linear)
-    }
-    merged = {}
+    adapted = {f"{name}.base_layer.weight": m for name, m in model.named_modules() if isinstance(m, Linear)}
     for name, parameter in model.named_parameters():
         if ".lora_" in name:
             continue
-        value = parameter.detach()
-        if name in deltas:
-            value = (value.float() + deltas[name].detach().float()).to(parameter.dtype)
-        merged[name.replace(".base_layer.", ".")] = value
-    return merged
+        value = whole(parameter.detach())
+        if name in adapted:
+            module: Any = adapted[name]
+            first, second = (whole(each[ADAPTER].weight.detach()).float() for each in (module.lora_A, module.lora_B))
+            value = (value.float() + module.scaling[ADAPTER] * (second @ first)).to(parameter.dtype)
+        yield name.replace(".base_layer.", "."), value

@@ -77,8 +77,12 @@ def load_model(source: str | Path, dtype: str, attention: str = "sdpa") -> Any:
 
 
 def replace_weights(model: Any, tensors: Mapping[str, torch.Tensor]) -> None:
-    """Put `tensors` in place of the model's parameters; a tied output layer may be left out."""
-    missing, unexpected = model.load_state_dict(tensors, strict=False)
+    """Put `tensors` in place of the model's parameters, of which this rank may hold a part; a tied output layer
+    may be left out."""
+    from torch.distributed.checkpoint.state_dict import StateDictOptions, set_model_state_dict
+
+    options = StateDictOptions(full_state_dict=True, strict=False)
+    missing, unexpected = set_model_state_dict(model, dict(tensors), options=options)
     assert not unexpected and set(missing) <= set(model.all_tied_weights_keys), (missing, unexpected)
 
 

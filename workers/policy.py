@@ -1,7 +1,7 @@
 """The model as the actor trains it and as the reference reads it: plain classes, no Ray."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,68 +11,103 @@ from safetensors.torch import load_file, save_file
 from conf.algorithms import AlgorithmConfig
 from conf.schema import ModelConfig
 from grpo.batching import Batch, microbatches, minibatches
-from grpo.logprobs import completion_logprobs
 from grpo.losses import token_losses, token_weights
 from workers.lora import add_adapter, merged_weights
 from workers.models import load_model, load_tokenizer, make_optimizer, make_schedule, replace_weights
+from workers.ranks import ALONE, Ranks, place, whole
 from workers.weight_sync import Weights, fetch, publish
 
 
 class Policy:
-    """Weights on one device, and what GRPO asks of them. `dtype` is that of the weights; the computation
-    is in the model's own, `model.dtype`."""
+    """Weights, or this rank's part of them, and what GRPO asks of them. `dtype` is that of the weights; the
+    computation is in the model's own, `model.dtype`. offload: the weights wait in host memory."""
 
-    def __init__(self, model: ModelConfig, algorithm: AlgorithmConfig, device: str, dtype: str | None = None) -> None:
-        self.cfg = algorithm
+    def __init__(
+        self,
+        model: ModelConfig,
+        algorithm: AlgorithmConfig,
+        device: str,
+        ranks: Ranks = ALONE,
+        offload: bool = False,
+        dtype: str | None = None,
+    ) -> None:
+        self.cfg, self.ranks = algorithm, ranks
         self.device = torch.device(device)
         self.source = model.source
         self.max_tokens = model.max_completion_tokens
         self.dtype: torch.dtype = getattr(torch, model.dtype)
-        self.model = load_model(model.source, dtype or model.dtype, model.attention).to(self.device)
+        self.model = load_model(model.source, dtype or model.dtype, model.attention)
         if model.gradient_checkpointing:
             self.model.gradient_checkpointing_enable({"use_reentrant": False})
         freeze(self.model, model.frozen)
+        self.adapter = self._adapt(model)
+        self.model = place(self.model, self.device, self.dtype, offload)
+
+    def _adapt(self, model: ModelConfig) -> Any:
+        """The adapter that trains in place of the model, if one does."""
+        return None
 
     @torch.no_grad()
     def logprobs(self, batch: Batch) -> torch.Tensor:
-        """Log-probabilities [B, T] of the completion tokens, on the CPU."""
+        """Log-probabilities [B, T] of the completion tokens, on the CPU; 0 in the rows of other ranks."""
         result = torch.zeros(batch.mask.shape)
-        for index, part in microbatches(batch, self.cfg.micro_batch_tokens):
+        for index, part in self._microbatches(batch):
             logprobs, _ = self._forward(part.to(self.device))
             result[index, : logprobs.shape[1]] = logprobs.cpu()
         return result
 
     def load_weights(self, weights: Weights) -> None:
-        replace_weights(self.model, fetch(weights))
+        replace_weights(self.model, dict(fetch(weights)))
 
     def save_weights(self, path: Path) -> None:
-        save_file(self._weights(), path)
+        weights = self._whole_weights()
+        if self.ranks.is_first:
+            save_file(weights, path)
 
     def read_weights(self, path: Path) -> None:
         replace_weights(self.model, load_file(path))
 
+    def _microbatches(self, batch: Batch) -> Iterator[tuple[torch.Tensor, Batch]]:
+        return microbatches(batch, self.cfg.micro_batch_tokens, self.ranks.rank, self.ranks.size)
+
     def _forward(self, part: Batch, entropy_gradient: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
         temperature = self.cfg.sampling.temperature
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
-            return completion_logprobs(
-                self.model, part.input_ids, part.prompt_lengths, part.mask, temperature, entropy_gradient
+            return self.model.completion_logprobs(
+                part.input_ids, part.prompt_lengths, part.mask, temperature, entropy_gradient
             )
 
-    def _weights(self) -> dict[str, torch.Tensor]:
-        """Parameters by their name in the HF folder, as others use them; a tied output layer is left out."""
-        return {name: p.detach().to(self.dtype).contiguous() for name, p in self.model.named_parameters()}
+    def _weights(self) -> Iterator[tuple[str, torch.Tensor]]:
+        """Parameters by their name in the HF folder, as others use them, one whole one at a time; a tied output
+        layer is left out. All ranks must walk through them."""
+        for name, parameter in self.model.named_parameters():
+            yield name, whole(parameter.detach().to(self.dtype)).contiguous()
+
+    def _whole_weights(self) -> dict[str, torch.Tensor]:
+        """All of them in the first rank's host memory, none in the others'."""
+        return {name: tensor.cpu() for name, tensor in self._weights() if self.ranks.is_first}
 
 
 class TrainedPolicy(Policy):
     """A policy with an optimizer: the actor. What trains is float32: at a rate of 1e-6 most updates are
     too small for bfloat16 to hold."""
 
-    def __init__(self, model: ModelConfig, algorithm: AlgorithmConfig, device: str, num_steps: int) -> None:
-        super().__init__(model, algorithm, device, model.dtype if model.lora.rank else "float32")
-        self.adapter: Any = add_adapter(self.model, model.lora) if model.lora.rank else None
+    def __init__(
+        self,
+        model: ModelConfig,
+        algorithm: AlgorithmConfig,
+        device: str,
+        num_steps: int,
+        ranks: Ranks = ALONE,
+        offload: bool = False,
+    ) -> None:
+        super().__init__(model, algorithm, device, ranks, offload, model.dtype if model.lora.rank else "float32")
         self.optimizer = make_optimizer(self.model, algorithm.optimizer)
         self.schedule = make_schedule(self.optimizer, algorithm.optimizer, num_steps * algorithm.num_updates)
         self.skipped_in_row = 0
+
+    def _adapt(self, model: ModelConfig) -> Any:
+        return add_adapter(self.model, model.lora) if model.lora.rank else None
 
     def ref_logprobs(self, batch: Batch) -> torch.Tensor:
         """`logprobs` of the base, without its adapter."""
@@ -101,7 +136,8 @@ class TrainedPolicy(Policy):
 
     def _move_weights(self) -> tuple[float, float]:
         """One optimizer update, unless the gradient is not finite; the gradient norm and the rate."""
-        grad_norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.cfg.optimizer.max_grad_norm)
+        parameters = self.model.parameters()
+        grad_norm = whole(torch.nn.utils.clip_grad_norm_(parameters, self.cfg.optimizer.max_grad_norm))
         lr = self.schedule.get_last_lr()[0]
         if torch.isfinite(grad_norm):
             self.skipped_in_row = 0
@@ -113,45 +149,47 @@ class TrainedPolicy(Policy):
         return float(grad_norm), lr
 
     def _accumulate_gradients(self, mini: Batch) -> dict[str, float]:
-        """Gradients of the loss over a mini-batch, whatever the number of micro-batches."""
+        """Gradients of the loss over a mini-batch, whatever the number of micro-batches and of ranks."""
         cfg = self.cfg
         weights = token_weights(mini.loss_mask, cfg.loss.aggregation, self.max_tokens)
         sums: dict[str, float] = {}
-        for index, rows in microbatches(mini, cfg.micro_batch_tokens):
+        for index, rows in self._microbatches(mini):
             part = rows.to(self.device)
             logprobs, entropy = self._forward(part, entropy_gradient=cfg.loss.entropy_coef > 0)
             per_token, watched = token_losses(part, logprobs, entropy, cfg.loss, cfg.kl, cfg.correction)
             loss = (weights[index, : part.mask.shape[1]].to(self.device) * per_token).sum()
-            loss.backward()
+            (loss * self.ranks.size).backward()  # the ranks' gradients are averaged, and the loss is a sum
             sums["loss"] = sums.get("loss", 0.0) + loss.item()
             for name, values in watched.items():
                 share = float((values * part.mask).sum()) / mini.num_tokens
                 sums[name] = sums.get(name, 0.0) + share
-        return sums
+        return self.ranks.sum(sums)
 
     def publish(self, folder: Path, version: int) -> Weights:
-        """Put the current weights into shared memory for the samplers."""
-        return publish(self._weights(), folder, version)
+        """Put the current weights into shared memory for the samplers; the first rank knows their checksum."""
+        return publish(self._weights(), folder, version, self.ranks.is_first)
 
     def save(self, folder: Path) -> None:
         """Write `hf/`, which transformers and vLLM load, and `trainer/`, what a resume needs; with an
         adapter, `hf/` has it merged, and `adapter/` alone as peft loads it."""
         import torch.distributed.checkpoint as dcp  # 3 s that only a checkpoint should cost
 
-        self.model.save_pretrained(folder / "hf", state_dict=self._weights())
-        say_dtype(folder / "hf" / "config.json", self.dtype)
-        load_tokenizer(self.source).save_pretrained(folder / "hf")
-        if self.adapter is not None:
-            self.adapter.save_pretrained(folder / "adapter")
-        dcp.save(self._trainer_state(), checkpoint_id=folder / "trainer", no_dist=True)
+        weights, adapter = self._whole_weights(), self._whole_adapter()
+        if self.ranks.is_first:
+            self.model.save_pretrained(folder / "hf", state_dict=weights)
+            say_dtype(folder / "hf" / "config.json", self.dtype)
+            load_tokenizer(self.source).save_pretrained(folder / "hf")
+            if self.adapter is not None:
+                self.adapter.save_pretrained(folder / "adapter", state_dict=adapter)
+        dcp.save(self._trainer_state(), checkpoint_id=folder / "trainer", no_dist=self.ranks.size == 1)
 
     def load(self, folder: Path) -> None:
-        """Continue exactly where `save` was called."""
+        """Continue exactly where `save` was called, by as many ranks or by others."""
         import torch.distributed.checkpoint as dcp
         from torch.distributed.checkpoint.state_dict import StateDictOptions, set_state_dict
 
         state = self._trainer_state()
-        dcp.load(state, checkpoint_id=folder / "trainer", no_dist=True)
+        dcp.load(state, checkpoint_id=folder / "trainer", no_dist=self.ranks.size == 1)
         set_state_dict(
             self.model,
             self.optimizer,
@@ -168,10 +206,17 @@ class TrainedPolicy(Policy):
         model, optimizer = get_state_dict(self.model, self.optimizer, options=options)
         return {"model": model, "optimizer": optimizer, "schedule": self.schedule.state_dict()}
 
-    def _weights(self) -> dict[str, torch.Tensor]:
+    def _weights(self) -> Iterator[tuple[str, torch.Tensor]]:
         if self.adapter is None:
-            return super()._weights()
-        return {name: tensor.to(self.dtype).contiguous() for name, tensor in merged_weights(self.model).items()}
+            yield from super()._weights()
+            return
+        for name, tensor in merged_weights(self.model):
+            yield name, tensor.to(self.dtype).contiguous()
+
+    def _whole_adapter(self) -> dict[str, torch.Tensor]:
+        """The adapter's own weights by peft's names; nothing without one."""
+        named = self.adapter.named_parameters() if self.adapter is not None else ()
+        return {name: whole(p.detach()).cpu() for name, p in named if ".lora_" in name}
 
 
 def freeze(model: torch.nn.Module, prefixes: list[str]) -> None:

@@ -48,7 +48,7 @@ class ShmEngine(WeightTransferEngine[ShmInitInfo, ShmUpdateInfo]):
         self.receive_weights(self.parse_update_info(update_info))
 
     def receive_weights(self, update_info: ShmUpdateInfo) -> None:
-        self.model.load_weights(fetch(Weights(**vars(update_info))).items())
+        self.model.load_weights(fetch(Weights(**vars(update_info))))
 
     def finish_weight_update(self) -> None:
         finalize_layerwise_reload(self.model, self.model_config)

@@ -24,7 +24,7 @@ class TransformersSampler:
         self.version = 0
 
     def load_weights(self, weights: Weights) -> None:
-        replace_weights(self.model, fetch(weights))
+        replace_weights(self.model, dict(fetch(weights)))
         self.version = weights.version
 
     def generate(self, requests: Sequence[Request], sampling: Sampling) -> Iterator[tuple[int, Completion]]:

@@ -1,4 +1,4 @@
-"""Weights on their way from the actor to whoever generates: one safetensors file in shared memory.
+"""Weights on their way from the actor to whoever generates: a folder of safetensors in shared memory.
 
 The actor publishes a version, a sampler fetches it. A published version stays until the next one
 is out, so that a sampler that died can be started again and given the same weights.
@@ -7,7 +7,7 @@ is out, so that a sampler that died can be started again and given the same weig
 import hashlib
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 SHARED_MEMORY = Path("/dev/shm")
+BUCKET_BYTES = 2**28
 
 
 @dataclass(frozen=True)
@@ -32,42 +33,69 @@ def shared_folder(run_folder: Path) -> Path:
     return base / f"ahazero-{hashlib.sha256(str(run_folder.resolve()).encode()).hexdigest()[:12]}"
 
 
-def publish(tensors: Mapping[str, torch.Tensor], folder: Path, version: int) -> Weights:
-    """Write one version, then remove the older ones."""
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"weights_{version:06d}.safetensors"
+def publish(tensors: Iterable[tuple[str, torch.Tensor]], folder: Path, version: int, writes: bool = True) -> Weights:
+    """Write one version, a bucket at a time, then remove the older ones. Of several ranks one `writes`; the
+    others walk through the tensors with it, which gathers them."""
+    path = folder / f"weights_{version:06d}"
     temporary = path.with_suffix(".writing")
-    contiguous = {name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}
-    save_file(contiguous, temporary)
-    temporary.rename(path)
-    for other in folder.glob("weights_*"):
-        if other != path:
-            other.unlink()
-    return Weights(str(path), version, checksum(contiguous))
+    digests: dict[str, str] = {}
+    if writes:
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+    for number, bucket in enumerate(buckets(tensors, writes)):
+        save_file(bucket, temporary / f"{number:05d}.safetensors")
+        digests |= {name: digest(name, tensor) for name, tensor in bucket.items()}
+    if writes:
+        temporary.rename(path)
+        for other in folder.glob("weights_*"):
+            if other != path:
+                shutil.rmtree(other)
+    return Weights(str(path), version, together(digests))
 
 
-def fetch(weights: Weights) -> dict[str, torch.Tensor]:
-    """Read a published version.
+def buckets(tensors: Iterable[tuple[str, torch.Tensor]], keep: bool) -> Iterator[dict[str, torch.Tensor]]:
+    """Tensors in host memory, BUCKET_BYTES or a little more at a time; none of them where nobody will `keep` them."""
+    bucket: dict[str, torch.Tensor] = {}
+    for name, tensor in tensors:
+        if not keep:
+            continue
+        bucket[name] = tensor.detach().contiguous().cpu()
+        if sum(one.nbytes for one in bucket.values()) >= BUCKET_BYTES:
+            yield bucket
+            bucket = {}
+    if bucket:
+        yield bucket
+
+
+def fetch(weights: Weights) -> Iterator[tuple[str, torch.Tensor]]:
+    """Read a published version, a bucket at a time; it is checked as a whole before the first tensor is given.
 
     Raises:
         ValueError: what lies there is not what was published.
     """
-    tensors = load_file(weights.path)
-    found = checksum(tensors)
+    files = sorted(Path(weights.path).glob("*.safetensors"))
+    found = together({name: digest(name, tensor) for file in files for name, tensor in load_file(file).items()})
     if found != weights.sha256:
         raise ValueError(
             f"weights version {weights.version} arrived damaged: sha256 {found[:12]}, sent {weights.sha256[:12]}"
         )
-    return tensors
+    return (item for file in files for item in load_file(file).items())
 
 
 def checksum(tensors: Mapping[str, torch.Tensor]) -> str:
-    digest = hashlib.sha256()
-    for name in sorted(tensors):
-        tensor = tensors[name].detach().contiguous().cpu()
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(tensor.view(torch.uint8).numpy().data if tensor.dim() else bytes(tensor.untyped_storage()))
-    return digest.hexdigest()
+    """Over all names, shapes, types and values, in whatever order they come."""
+    return together({name: digest(name, tensor) for name, tensor in tensors.items()})
+
+
+def digest(name: str, tensor: torch.Tensor) -> str:
+    found = hashlib.sha256(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+    values = tensor.detach().contiguous().cpu()
+    found.update(values.view(torch.uint8).numpy().data if values.dim() else bytes(values.untyped_storage()))
+    return found.hexdigest()
+
+
+def together(digests: Mapping[str, str]) -> str:
+    return hashlib.sha256("".join(digests[name] for name in sorted(digests)).encode()).hexdigest()
 
 
 def remove(folder: Path) -> None:

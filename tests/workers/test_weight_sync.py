@@ -12,20 +12,20 @@ def tensors(scale=1.0):
 
 
 def test_what_is_published_is_fetched(tmp_path):
-    weights = publish(tensors(), tmp_path, version=3)
+    weights = publish(tensors().items(), tmp_path, version=3)
     assert weights.version == 3
-    for name, tensor in fetch(weights).items():
+    for name, tensor in fetch(weights):
         assert torch.equal(tensor, tensors()[name]) and tensor.dtype == tensors()[name].dtype
 
 
 def test_only_the_newest_version_takes_memory(tmp_path):
-    publish(tensors(), tmp_path, version=1)
-    newest = publish(tensors(2.0), tmp_path, version=2)
+    publish(tensors().items(), tmp_path, version=1)
+    newest = publish(tensors(2.0).items(), tmp_path, version=2)
     assert list(tmp_path.iterdir()) == [Path(newest.path)]
 
 
 def test_damaged_weights_are_refused(tmp_path):
-    weights = publish(tensors(), tmp_path, version=1)
+    weights = publish(tensors().items(), tmp_path, version=1)
     with pytest.raises(ValueError, match="version 1 arrived damaged"):
         fetch(dataclasses.replace(weights, sha256="0" * 64))
 
