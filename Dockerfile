@@ -1,4 +1,4 @@
-# For an NVIDIA GPU, driver 580 or newer. Weights and Ray's objects go through shared memory, of which Docker gives 64 MB:
+# For an NVIDIA GPU, driver 580 or newer. Weights go through shared memory, of which Docker gives 64 MB:
 #   docker build -t ahazero .
 #   docker run --gpus all --shm-size 16g -it -v ahazero-outputs:/home/aha/ahazero/outputs \
 #     -v ahazero-hub:/home/aha/.cache/huggingface ahazero make train ARGS="experiment=tinyzero_countdown_1.5b"

@@ -22,15 +22,14 @@ ACCOUNT_SECONDS = 15.0
 
 def gather(cfg: Config) -> Facts:
     driver = known(gpu.driver)
-    has_gpus = isinstance(driver, Driver)
-    several = has_gpus and len(driver.gpus) > 1  # type: ignore[union-attr]
-    lock = ROOT / ("requirements.txt" if has_gpus else "requirements-cpu.txt")
+    num_gpus = len(driver.gpus) if isinstance(driver, Driver) else 0
+    lock = ROOT / ("requirements.txt" if num_gpus else "requirements-cpu.txt")
     alone = Unknown("it is one GPU, or none")
     probes: dict[str, Callable[[], Any]] = {
         "packages": lambda: software.packages(lock),
         "torch": software.torch,
         "vllm": software.vllm,
-        "peers": gpu.peers if several else lambda: alone,
+        "peers": gpu.peers if num_gpus > 1 else lambda: alone,
         "cpu": machine.cpu,
         "memory": machine.memory,
         "shared_memory": lambda: machine.space(machine.SHARED_MEMORY),
@@ -38,7 +37,7 @@ def gather(cfg: Config) -> Facts:
         "hub_cache": lambda: machine.space(Path(constants.HF_HUB_CACHE)),
         "open_files": machine.open_files,
         "leftovers": machine.leftovers,
-        "rendezvous": machine.rendezvous if several else lambda: alone,
+        "rendezvous": machine.rendezvous if num_gpus > 1 else lambda: alone,
         "hub": lambda: network.hub(cfg),
         "parameters": lambda: model.parameters(cfg.model.source),
         "wandb_account": lambda: account(cfg),

@@ -49,7 +49,7 @@ def test_the_nodes_of_a_real_cluster_are_asked():
 
 
 def nodes_of_a_cluster(folder: str) -> tuple[Node, ...] | Unknown:
-    ray = Path(sys.executable).parent / "ray"
+    ray = str(Path(sys.executable).parent / "ray")
     start = [ray, "start", "--head", "--block", f"--port={PORT}", f"--temp-dir={folder}", "--include-dashboard=false"]
     environment = {**os.environ, "RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
     with subprocess.Popen([*start, "--num-cpus=1"], stdout=subprocess.PIPE, text=True, env=environment) as head:

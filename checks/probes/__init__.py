@@ -3,7 +3,6 @@
 import subprocess
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from concurrent.futures import TimeoutError as FutureTimeoutError
 from pathlib import Path
 from threading import Thread
 from typing import TypeVar
@@ -43,7 +42,7 @@ def within(seconds: float, probe: Callable[[], T]) -> T:
     Thread(target=run, daemon=True).start()
     try:
         return future.result(timeout=seconds)
-    except FutureTimeoutError as error:
+    except TimeoutError as error:
         raise TimeoutError(f"no answer within {seconds:.0f} s") from error
 
 
