@@ -39,7 +39,7 @@ from workers.judge import ask_of
 from workers.models import check_model, load_tokenizer
 from workers.rollout import Rollout
 from workers.sampler import Request, Sampling, in_order
-from workers.session import Clock, pick_device, ray_session
+from workers.session import pick_device, ray_session
 
 
 class RolloutEngine:
@@ -148,8 +148,8 @@ def answer(cfg: EvaluateConfig, missing: Sequence[Problem], results: Results) ->
     """Answer these problems, and write each one's row as it is finished; the rows by key."""
     rows: dict[str, dict[str, Any]] = {}
     interrupt, device, started = Interrupt(), pick_device(cfg.topology.device), time.monotonic()
-    with ray_session(cfg, device, interrupt), graders(cfg) as check:
-        engine = RolloutEngine(Rollout(cfg, device, Clock(interrupt)), cfg.model.source)
+    with ray_session(cfg, device, interrupt) as session, graders(cfg) as check:
+        engine = RolloutEngine(Rollout(cfg, session), cfg.model.source)
         verifier = verifier_of(cfg, check, device)
         try:
             for place, outcome in run(strategy_of(cfg), missing, engine, verifier, cfg.max_asks):

@@ -43,6 +43,9 @@ from workers.judge import make_behavior_judge, make_judge
 from workers.models import check_model, check_optimizer
 from workers.sampler import Request, Sampling, request_seed
 from workers.trio import Trio, start_trio
+from workers.waiting import Stuck, WorkerDied
+
+Completions = Iterator[tuple[int, Completion]]
 
 
 class Diverged(RuntimeError):  # noqa: N818 - a state, said by its name
@@ -91,9 +94,9 @@ class Training:
             raise
 
     def train_step(self) -> None:
-        started, step, actor, rollout = time.monotonic(), self.step, self.trio.actor, self.trio.rollout
+        started, step, actor = time.monotonic(), self.step, self.trio.actor
         problems = self.training_problems(step)
-        completions = rollout.generate(self.training_requests(step, problems), self.sampling())
+        completions = self.completions(step, problems)
         groups = self.scorer.score(problems, completions, self.algorithm.group_size)
         groups = self.replace_equal(step, groups)
         batch = make_batch(groups, self.algorithm.loss.mask_truncated)
@@ -108,6 +111,10 @@ class Training:
         self.monitor.log(step, groups, batch, update, self.spent, phases, time.monotonic() - started, versions)
         if update["skipped_in_row"] >= self.algorithm.optimizer.max_skipped:
             raise Diverged(step, int(update["skipped_in_row"]), self.folder.save_step(step, batch, groups))
+
+    def completions(self, step: int, problems: Sequence[Problem]) -> Completions:
+        """One a request, with the place of its request, as they are finished."""
+        return self.trio.rollout.generate(self.training_requests(step, problems), self.sampling())
 
     def training_problems(self, step: int, replacing: int = 0, count: int | None = None) -> list[Problem]:
         """The problems of a step, or the `replacing`th lot of `count` that dynamic sampling draws for it;
@@ -205,41 +212,69 @@ class Training:
         rows = self.folder.metric_rows()
         self.monitor.terminal.rows = list(rows)
         self.monitor.progress.rows = list(rows)
-        self.trio.rollout.load_weights(self.trio.actor.weights(version=step))
+        self.trio.give_weights(self.trio.actor.weights(version=step))
         self.trio.clock.read()
         return step
 
 
+class AheadTraining(Training):
+    """Training and generation side by side: a step's completions are begun before the step that comes first
+    trains, so their weights are one version old, and never older. The first step after a start has none that
+    were begun before, and its completions are of the newest weights."""
+
+    begun: Completions | None = None
+
+    def completions(self, step: int, problems: Sequence[Problem]) -> Completions:
+        now = self.begun or super().completions(step, problems)
+        following = step + 1 < self.cfg.num_steps
+        self.begun = super().completions(step + 1, self.training_problems(step + 1)) if following else None
+        return now
+
+
 def train(cfg: Config, folder: RunFolder, resolved: Mapping[str, Any]) -> None:
-    """A whole run, from an empty or a half-done run folder to summary.json and report.html."""
+    """A whole run, from an empty or a half-done run folder to summary.json and report.html. When a process that
+    holds a part of the model dies, it goes on from the last checkpoint by itself."""
     console, interrupt = Console(), Interrupt()
     print_start(console, cfg, folder)
-    progress = Progress(cfg.num_steps, cfg.num_tokens)
-    terminal = Terminal(progress, console)
-    meter = Meter(seconds_before(folder.metric_rows()))
-    try:
-        with start_trio(cfg, interrupt) as trio:
-            with checking_settings():
-                meter.price = price_of(cfg.cost, cfg.budget.usd, trio.gpus)
-                judge = make_judge(cfg, trio.device)
-                behavior_judge = make_behavior_judge(cfg, trio.device)
-            with (
-                Scorer(cfg.env, cfg.reward, judge) as scorer,
-                Monitor(
-                    folder, make_tracker(cfg.tracker, folder.path, resolved, terminal.say), terminal, progress, meter
-                ) as monitor,
-            ):
-                training = Training(cfg, folder, trio, scorer, monitor, behavior_judge)
-                training.run()
-                monitor.finish(trio.actor.weights(version=training.step).sha256)
-    except Interrupted:
-        report = write_report([folder.path])
-        terminal.say(f"stopped; the same command goes on from the last checkpoint; so far: {report}")
-        return
-    except Diverged as error:
-        raise SystemExit(f"error: {error}") from error
+    for starts_left in reversed(range(cfg.topology.max_restarts + 1)):
+        progress = Progress(cfg.num_steps, cfg.num_tokens)
+        terminal = Terminal(progress, console)
+        try:
+            start(cfg, folder, resolved, interrupt, terminal)
+            break
+        except WorkerDied as error:
+            if not starts_left:
+                raise SystemExit(f"error: {error}; topology.max_restarts={cfg.topology.max_restarts}") from error
+            terminal.say(f"{error}; going on from the last checkpoint")
+        except Interrupted:
+            report = write_report([folder.path])
+            terminal.say(f"stopped; the same command goes on from the last checkpoint; so far: {report}")
+            return
+        except (Diverged, Stuck, TimeoutError) as error:
+            raise SystemExit(f"error: {error}") from error
     print_end(console, folder)
     terminal.say(f"report: {write_report([folder.path])}")
+
+
+def start(
+    cfg: Config, folder: RunFolder, resolved: Mapping[str, Any], interrupt: Interrupt, terminal: Terminal
+) -> None:
+    """The trio and what watches it, for as long as the run lasts or nothing dies."""
+    meter = Meter(seconds_before(folder.metric_rows()))
+    with start_trio(cfg, interrupt) as trio:
+        with checking_settings():
+            meter.price = price_of(cfg.cost, cfg.budget.usd, trio.gpus)
+            judge = make_judge(cfg, trio.device)
+            behavior_judge = make_behavior_judge(cfg, trio.device)
+        tracker = make_tracker(cfg.tracker, folder.path, resolved, terminal.say)
+        with (
+            Scorer(cfg.env, cfg.reward, judge) as scorer,
+            Monitor(folder, tracker, terminal, terminal.progress, meter) as monitor,
+        ):
+            kind = AheadTraining if cfg.topology.ahead else Training
+            training = kind(cfg, folder, trio, scorer, monitor, behavior_judge)
+            training.run()
+            monitor.finish(trio.actor.weights(version=training.step).sha256)
 
 
 @hydra.main(version_base=None, config_path="conf", config_name="config")

@@ -22,7 +22,7 @@ from inference.runner import run
 from workers.interrupt import Interrupt
 from workers.models import encode, load_tokenizer
 from workers.rollout import Rollout
-from workers.session import PATIENT_THREADS, Clock, pick_device, ray_session
+from workers.session import PATIENT_THREADS, pick_device, ray_session
 from workers.vllm_environment import environment_for
 
 WARM_UP = 8  # problems
@@ -31,8 +31,8 @@ WARM_UP = 8  # problems
 def ours(cfg: EvaluateConfig, problems: list[Problem]) -> tuple[int, float]:
     """Tokens and seconds of the strategy "sample"."""
     interrupt, device = Interrupt(), pick_device(cfg.topology.device)
-    with ray_session(cfg, device, interrupt):
-        engine = RolloutEngine(Rollout(cfg, device, Clock(interrupt)), cfg.model.source)
+    with ray_session(cfg, device, interrupt) as session:
+        engine = RolloutEngine(Rollout(cfg, session), cfg.model.source)
         list(run(strategy_of(cfg), problems[:WARM_UP], engine))
         before, started = engine.tokens, time.monotonic()
         list(run(strategy_of(cfg), problems, engine))
@@ -53,7 +53,7 @@ def _alone(cfg: EvaluateConfig, problems: list[Problem]) -> tuple[int, float]:
 
     from workers.vllm_sampler import VllmSampler
 
-    llm = VllmSampler(cfg.model, cfg.rollout, device).llm
+    llm = VllmSampler(cfg.model, cfg.rollout, device, cfg.topology).llm
     tokenizer = load_tokenizer(cfg.model.source)
     ids = {problem.key: encode(tokenizer, problem.prompt) for problem in problems}
     asked = [(problem.key, sample) for problem in problems for sample in range(cfg.strategy.n)]

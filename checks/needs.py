@@ -36,9 +36,10 @@ def needs_of(cfg: Config, parameters: int, on_gpu: bool) -> Needs:
     reference = weights if has_reference else 0.0
     checkpoint = weights + trained * (WEIGHT + moments) + (reference if cfg.algorithm.kl.replace_every else 0.0)
     shared = 2 * weights
-    processes = PROCESS_GB * (2 + cfg.rollout.replicas + has_reference)
+    replicas = cfg.rollout.replicas or 1
+    processes = PROCESS_GB * (2 + replicas + has_reference)
     # On a GPU the host still holds what is being loaded and what is being published.
-    models = 2 * weights if on_gpu else trainer + reference + cfg.rollout.replicas * (weights + kv_cache(cfg))
+    models = 2 * weights if on_gpu else trainer + reference + replicas * (weights + kv_cache(cfg))
     return Needs(
         weights, trainer, reference, shared, (cfg.checkpoint.keep + 1) * checkpoint, processes + models + shared
     )

@@ -69,11 +69,13 @@ class ModelConfig:
 
 @dataclass
 class RolloutConfig:
-    """kv_cache_gb: memory for keys and values, per worker; on a GPU null lets vLLM take
-    gpu_memory_share of the device. threads: CPU threads of one worker."""
+    """replicas: engines, null for as many as the topology has GPUs for (one on a CPU). tensor_parallel: processes,
+    each with a GPU of its own where there are some, that hold one engine. kv_cache_gb: memory for keys and values,
+    per worker; on a GPU null lets vLLM take gpu_memory_share of the device. threads: CPU threads of one worker."""
 
     backend: str = "vllm"
-    replicas: int = 1
+    replicas: int | None = None
+    tensor_parallel: int = 1
     threads: int = 1
     max_sequences: int = 256
     kv_cache_gb: float | None = 1.0
@@ -81,21 +83,47 @@ class RolloutConfig:
 
     def __post_init__(self) -> None:
         one_of("rollout.backend", self.backend, ("vllm", "transformers"))
-        at_least("rollout.replicas", self.replicas, 1)
+        if self.replicas is not None:
+            at_least("rollout.replicas", self.replicas, 1)
+        at_least("rollout.tensor_parallel", self.tensor_parallel, 1)
         at_least("rollout.threads", self.threads, 1)
         at_least("rollout.max_sequences", self.max_sequences, 1)
+        if self.tensor_parallel > 1 and self.backend != "vllm":
+            raise ValueError(f"rollout.tensor_parallel={self.tensor_parallel} needs rollout.backend=vllm")
 
 
 @dataclass
 class TopologyConfig:
-    """Where the trio runs. device "auto" takes a GPU where PyTorch sees one. ray_address: null
-    starts a local Ray for this run, "auto" or "host:port" joins a cluster. The shares are the
-    fractions of a GPU that Ray reserves for each role. threads: CPU threads of the actor and of
-    the reference, null for all cores."""
+    """Where the trio runs.
+
+    device           "auto" takes GPUs where PyTorch sees some
+    ray_address      null starts a local Ray for this run, "auto" or "host:port" joins a cluster
+    shared           every role on every GPU; or else training on some and rollouts on the others
+    num_gpus         how many are taken, null for all; on a CPU how many to pretend, to try a placement
+    actor_ranks      processes that hold the actor, and as many the reference; null for one a GPU (one on a CPU)
+    sleep            where roles share a GPU, vLLM gives its memory back while the actor trains
+    offload_actor, offload_reference   weights (and the optimizer's state) wait in host memory
+    ahead            steps that generation runs ahead of training, 0 or 1
+    weight_transfer  how weights reach the rollouts: "shm" through shared memory, "ipc" on one GPU, "nccl" between GPUs
+    patience         seconds to wait for a process before the run is ended
+    max_restarts     how often a run goes on from its last checkpoint after a process of the actor died
+    threads          CPU threads of an actor or reference process, null for its part of all cores
+    *_gpu_share      the fractions of a GPU that Ray reserves for each role where they share it
+    """
 
     name: str = "auto"
     device: str = "auto"
     ray_address: str | None = None
+    shared: bool = True
+    num_gpus: int | None = None
+    actor_ranks: int | None = None
+    sleep: bool = True
+    offload_actor: bool = False
+    offload_reference: bool = False
+    ahead: int = 0
+    weight_transfer: str = "shm"
+    patience: float = 1800.0
+    max_restarts: int = 3
     threads: int | None = None
     actor_gpu_share: float = 0.4
     rollout_gpu_share: float = 0.45
@@ -103,10 +131,19 @@ class TopologyConfig:
 
     def __post_init__(self) -> None:
         one_of("topology.device", self.device, ("auto", "cpu", "cuda"))
+        one_of("topology.weight_transfer", self.weight_transfer, ("shm", "ipc", "nccl"))
+        if self.ahead not in (0, 1):
+            raise ValueError(f"topology.ahead must be 0 or 1, got {self.ahead}")
+        at_least("topology.max_restarts", self.max_restarts, 0)
+        above("topology.patience", self.patience, 0)
+        for key in ("num_gpus", "actor_ranks", "threads"):
+            if (value := getattr(self, key)) is not None:
+                at_least(f"topology.{key}", value, 1)
+        if self.ahead and self.shared:
+            raise ValueError("topology.ahead=1 needs topology.shared=false: generation and training run side by side")
 
-    @property
-    def num_threads(self) -> int:
-        return self.threads or os.cpu_count() or 1
+    def num_threads(self, ranks: int) -> int:
+        return self.threads or max(1, (os.cpu_count() or 1) // ranks)
 
 
 @dataclass
@@ -204,6 +241,12 @@ class Config:
             raise ValueError(
                 f"algorithm.kl.replace_every={self.algorithm.kl.replace_every} can't go with model.lora.rank="
                 f"{self.model.lora.rank}: the reference is the model without its adapter; set one of them to 0"
+            )
+        sampling = self.algorithm.sampling
+        if self.topology.ahead and (sampling.candidates > 1 or sampling.max_rounds > 1):
+            raise ValueError(
+                "topology.ahead=1 can't go with algorithm.sampling.candidates or max_rounds above 1, which choose "
+                "problems by what this step's weights make of them"
             )
 
 

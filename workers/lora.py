@@ -19,7 +19,9 @@ def add_adapter(model: torch.nn.Module, lora: LoraConfig) -> Any:
     config = peft.LoraConfig(
         r=lora.rank, lora_alpha=lora.alpha, lora_dropout=0.0, target_modules="all-linear", task_type="CAUSAL_LM"
     )
-    return peft.get_peft_model(model, config)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)  # each rank draws the whole adapter and keeps its part: all must draw the same
+        return peft.get_peft_model(model, config)
 
 
 def merged_weights(model: torch.nn.Module) -> Iterator[tuple[str, torch.Tensor]]:

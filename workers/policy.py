@@ -77,7 +77,7 @@ class Policy:
                 part.input_ids, part.prompt_lengths, part.mask, temperature, entropy_gradient
             )
 
-    def _weights(self) -> Iterator[tuple[str, torch.Tensor]]:
+    def walk(self) -> Iterator[tuple[str, torch.Tensor]]:
         """Parameters by their name in the HF folder, as others use them, one whole one at a time; a tied output
         layer is left out. All ranks must walk through them."""
         for name, parameter in self.model.named_parameters():
@@ -85,7 +85,7 @@ class Policy:
 
     def _whole_weights(self) -> dict[str, torch.Tensor]:
         """All of them in the first rank's host memory, none in the others'."""
-        return {name: tensor.cpu() for name, tensor in self._weights() if self.ranks.is_first}
+        return {name: tensor.cpu() for name, tensor in self.walk() if self.ranks.is_first}
 
 
 class TrainedPolicy(Policy):
@@ -165,9 +165,10 @@ class TrainedPolicy(Policy):
                 sums[name] = sums.get(name, 0.0) + share
         return self.ranks.sum(sums)
 
-    def publish(self, folder: Path, version: int) -> Weights:
-        """Put the current weights into shared memory for the samplers; the first rank knows their checksum."""
-        return publish(self._weights(), folder, version, self.ranks.is_first)
+    def publish(self, folder: Path, version: int, keep: bool = True) -> Weights:
+        """Put the current weights into shared memory for the samplers, or only say what they are; the first rank
+        knows their checksum."""
+        return publish(self.walk(), folder, version, self.ranks.is_first, keep)
 
     def save(self, folder: Path) -> None:
         """Write `hf/`, which transformers and vLLM load, and `trainer/`, what a resume needs; with an
@@ -206,9 +207,9 @@ class TrainedPolicy(Policy):
         model, optimizer = get_state_dict(self.model, self.optimizer, options=options)
         return {"model": model, "optimizer": optimizer, "schedule": self.schedule.state_dict()}
 
-    def _weights(self) -> Iterator[tuple[str, torch.Tensor]]:
+    def walk(self) -> Iterator[tuple[str, torch.Tensor]]:
         if self.adapter is None:
-            yield from super()._weights()
+            yield from super().walk()
             return
         for name, tensor in merged_weights(self.model):
             yield name, tensor.to(self.dtype).contiguous()

@@ -2,7 +2,9 @@
 beside it."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -10,20 +12,56 @@ from conf.schema import Config
 from grpo.batching import Batch
 from grpo.types import Completion
 from workers.policy import Policy, TrainedPolicy
+from workers.ranks import join
 from workers.sampler import Request, Sampler, Sampling
+from workers.waiting import announce
 from workers.weight_sync import Weights
 
 SENT_TOGETHER = 16  # completions a message: each costs a millisecond
 
 
-class ActorWorker:
-    def __init__(self, cfg: Config, device: str, folder: Path) -> None:
-        torch.set_num_threads(cfg.topology.num_threads)
-        self.policy = TrainedPolicy(cfg.model, cfg.algorithm, device, cfg.num_steps)
-        self.folder = folder
+@dataclass(frozen=True)
+class Seat:
+    """What a process is told about itself. address: "host:port" where the ranks of its role meet; folder: the
+    run's in shared memory."""
+
+    role: str
+    rank: int
+    size: int
+    address: str
+    device: str
+    folder: Path
+
+
+class ModelWorker:
+    """A rank of the actor or of the reference."""
+
+    policy: Policy
+
+    def __init__(self, cfg: Config, seat: Seat) -> None:
+        self.stack = announce(seat.folder, seat.role, seat.rank)
+        self.folder = seat.folder
+        torch.set_num_threads(cfg.topology.num_threads(seat.size))
+        ranks = join(seat.address, seat.rank, seat.size, seat.device, cfg.topology.patience)
+        self.policy = self._policy(cfg, seat.device, ranks)
+
+    def _policy(self, cfg: Config, device: str, ranks: Any) -> Policy:
+        raise NotImplementedError
+
+    def ready(self) -> None:
+        """Answered when the model is loaded."""
 
     def logprobs(self, batch: Batch) -> torch.Tensor:
         return self.policy.logprobs(batch)
+
+
+class ActorWorker(ModelWorker):
+    policy: TrainedPolicy
+    sender: Any = None
+
+    def _policy(self, cfg: Config, device: str, ranks: Any) -> Policy:
+        offload = cfg.topology.offload_actor
+        return TrainedPolicy(cfg.model, cfg.algorithm, device, cfg.num_steps, ranks, offload)
 
     def ref_logprobs(self, batch: Batch) -> torch.Tensor:
         return self.policy.ref_logprobs(batch)
@@ -32,7 +70,16 @@ class ActorWorker:
         return self.policy.update(batch)
 
     def publish(self, version: int) -> Weights:
-        return self.policy.publish(self.folder, version)
+        return self.policy.publish(self.folder, version, keep=self.sender is None)
+
+    def connect(self, backend: str, rank: int, address: str, handles: Sequence[Any], receivers: int) -> None:
+        """From now on weights go to the rollout workers directly."""
+        from workers.direct_transfer import make_sender
+
+        self.sender = make_sender(backend, rank, address, handles, receivers, self.policy.walk)
+
+    def send(self) -> None:
+        self.sender.send_weights()
 
     def save(self, folder: Path) -> None:
         self.policy.save(folder)
@@ -41,10 +88,9 @@ class ActorWorker:
         self.policy.load(folder)
 
 
-class ReferenceWorker:
-    def __init__(self, cfg: Config, device: str) -> None:
-        torch.set_num_threads(cfg.topology.num_threads)
-        self.policy = Policy(cfg.model, cfg.algorithm, device)
+class ReferenceWorker(ModelWorker):
+    def _policy(self, cfg: Config, device: str, ranks: Any) -> Policy:
+        return Policy(cfg.model, cfg.algorithm, device, ranks, cfg.topology.offload_reference)
 
     def ref_logprobs(self, batch: Batch) -> torch.Tensor:
         return self.policy.logprobs(batch)
@@ -60,17 +106,21 @@ class ReferenceWorker:
 
 
 class RolloutWorker:
-    def __init__(self, cfg: Config, device: str) -> None:
+    def __init__(self, cfg: Config, seat: Seat) -> None:
+        self.stack = announce(seat.folder, seat.role, seat.rank)
         self.sampler: Sampler
         if cfg.rollout.backend == "vllm":
             from workers.vllm_sampler import VllmSampler
 
-            self.sampler = VllmSampler(cfg.model, cfg.rollout, device)
+            self.sampler = VllmSampler(cfg.model, cfg.rollout, seat.device, cfg.topology)
         else:
             from workers.transformers_sampler import TransformersSampler
 
             torch.set_num_threads(cfg.rollout.threads)
-            self.sampler = TransformersSampler(cfg.model, cfg.rollout, device)
+            self.sampler = TransformersSampler(cfg.model, cfg.rollout, seat.device)
+
+    def ready(self) -> None:
+        """Answered when the model is loaded."""
 
     def generate(self, requests: Sequence[Request], sampling: Sampling) -> Iterator[list[tuple[int, Completion]]]:
         """Completions by the place of their request, a few at a time as they are finished."""
@@ -84,3 +134,23 @@ class RolloutWorker:
 
     def load_weights(self, weights: Weights) -> None:
         self.sampler.load_weights(weights)
+
+    def sleep(self) -> None:
+        self.sampler.sleep()
+
+    def wake(self) -> None:
+        self.sampler.wake()
+
+    # What vLLM's sender asks of whoever receives weights directly; only vLLM can.
+
+    def init_weight_transfer_engine(self, request: Any) -> None:
+        self.sampler.llm.init_weight_transfer_engine(request)  # type: ignore[attr-defined]
+
+    def start_weight_update(self) -> None:
+        self.sampler.llm.start_weight_update()  # type: ignore[attr-defined]
+
+    def update_weights(self, request: Any) -> None:
+        self.sampler.llm.update_weights(request)  # type: ignore[attr-defined]
+
+    def finish_weight_update(self) -> None:
+        self.sampler.llm.finish_weight_update()  # type: ignore[attr-defined]

@@ -43,7 +43,14 @@ class Sampler(Protocol):
         """One completion a request, as they are finished, each with the place of its request."""
 
     def load_weights(self, weights: Weights) -> None:
-        """Replace the weights in place."""
+        """Replace the weights in place, unless they came directly (without a path); from now on they have this
+        version."""
+
+    def sleep(self) -> None:
+        """Give the GPU memory back; nothing is generated before the next weights."""
+
+    def wake(self) -> None:
+        """Take memory for new weights, if it was given back."""
 
 
 def in_order(completions: Iterable[tuple[int, Completion]]) -> list[Completion]:

@@ -1,11 +1,10 @@
-"""Ray for the time of a run, and waiting for what it does."""
+"""Ray for the time of a run, with the places that its processes take."""
 
 import os
 import signal
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,51 +13,75 @@ import torch
 
 from conf.schema import Config
 from workers.interrupt import Interrupt
+from workers.layout import Layout, make_layout
+from workers.placement import ROLES, reserve
+from workers.waiting import Clock
+from workers.weight_sync import remove, shared_folder
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 # Threads that spin while they wait starve the other workers on a few cores.
 PATIENT_THREADS = {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "0", "KMP_BLOCKTIME": "0"}
 
 
-@dataclass
-class Clock:
-    """Seconds spent waiting for each phase since it was last read."""
+@dataclass(frozen=True)
+class Session:
+    """What a run's processes are started with.
 
-    interrupt: Interrupt
-    seconds: dict[str, float] = field(default_factory=dict)
+    gpus    whether places are GPUs, real or pretended
+    places  Ray's scheduling strategy of each place of the layout
+    folder  of the run, in shared memory
+    nodes   how many there were at the start
+    """
 
-    def wait(self, phase: str, pending: Any, interruptible: bool = False) -> Any:
-        """The result of a Ray reference or a list of them; an interruptible wait ends early, by
-        `Interrupted`, when the user asks the run to stop."""
-        started = time.monotonic()
-        refs = pending if isinstance(pending, list) else [pending]
-        while len(ray.wait(refs, num_returns=len(refs), timeout=0.2)[0]) < len(refs):
-            if interruptible:
-                self.interrupt.check()
-        result = ray.get(pending)
-        self.seconds[phase] = self.seconds.get(phase, 0.0) + time.monotonic() - started
-        return result
+    device: str
+    gpus: bool
+    layout: Layout
+    places: list[Any]
+    clock: Clock
+    folder: Path
+    nodes: int
 
-    def first_ready(self, phase: str, streams: list[Any]) -> Any:
-        """The first of Ray's streams that has an item or has ended; interruptible."""
-        started = time.monotonic()
-        while not (ready := ray.wait(streams, timeout=0.2)[0]):
-            self.interrupt.check()
-        self.seconds[phase] = self.seconds.get(phase, 0.0) + time.monotonic() - started
-        return ready[0]
-
-    def read(self) -> dict[str, float]:
-        seconds, self.seconds = self.seconds, {}
-        return seconds
+    def lost_a_node(self) -> bool:
+        """Whether a node that was there at the start is gone."""
+        return _living_nodes() < self.nodes
 
 
 @contextmanager
-def ray_session(cfg: Config, device: str, interrupt: Interrupt) -> Iterator[None]:
-    """A local Ray, or a cluster joined; on the way out, whatever happened, it is left and its processes end."""
+def ray_session(cfg: Config, device: str, interrupt: Interrupt) -> Iterator[Session]:
+    """A local Ray, or a cluster joined; on the way out, whatever happened, it is left and its processes end.
+
+    Raises:
+        ValueError: the topology does not fit the GPUs.
+        TimeoutError: a cluster did not have the places free in time.
+    """
+    folder = shared_folder(Path("outputs", cfg.run))
+    pretended = cfg.topology.num_gpus if device == "cpu" else None
+    _start_ray(cfg, device, pretended)
+    interrupt.listen()  # after Ray, which takes SIGTERM for itself
+    try:
+        gpus = int(ray.cluster_resources().get("GPU", 0)) if device == "cuda" else pretended
+        layout = make_layout(cfg.topology, cfg.rollout, gpus)
+        places = reserve(layout.places, gpus is not None, cfg.topology.patience)
+        clock = Clock(interrupt, cfg.topology.patience)
+        yield Session(device, gpus is not None, layout, places, clock, folder, _living_nodes())
+    finally:
+        ray.shutdown()
+        remove(folder)
+
+
+def _living_nodes() -> int:
+    return sum(node["Alive"] for node in ray.nodes())
+
+
+def _start_ray(cfg: Config, device: str, pretended: int | None) -> None:
     os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # else Ray writes a token to the home folder
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     environment = {"PYTHONPATH": str(REPOSITORY)} | (PATIENT_THREADS if device == "cpu" else {})
-    local = {} if cfg.topology.ray_address else {"num_cpus": 2 + cfg.rollout.replicas, "include_dashboard": False}
+    local: dict[str, Any] = {}
+    if cfg.topology.ray_address is None:
+        count = torch.cuda.device_count() if device == "cuda" else pretended
+        places = count or make_layout(cfg.topology, cfg.rollout, None).places
+        local = {"num_cpus": ROLES * places, "num_gpus": count, "include_dashboard": False}
     with shielded_from_sigterm():
         ray.init(
             address=cfg.topology.ray_address or "local",  # else Ray joins one that `ray start` left, or RAY_ADDRESS
@@ -67,11 +90,6 @@ def ray_session(cfg: Config, device: str, interrupt: Interrupt) -> Iterator[None
             runtime_env={"env_vars": environment},
             **local,
         )
-    interrupt.listen()  # after Ray, which takes SIGTERM for itself
-    try:
-        yield
-    finally:
-        ray.shutdown()
 
 
 @contextmanager

@@ -15,9 +15,7 @@ from vllm.distributed.weight_transfer.base import (
 )
 from vllm.model_executor.model_loader.reload import finalize_layerwise_reload, initialize_layerwise_reload
 
-from workers.weight_sync import Weights, fetch
-
-NAME = "shm"
+from workers.weight_sync import SHM, Weights, fetch
 
 
 @dataclass
@@ -69,6 +67,9 @@ def repack_tied_output(model: torch.nn.Module) -> None:
         output.quant_method.process_weights_after_loading(output)
 
 
-def register() -> None:
-    if NAME not in WeightTransferEngineFactory._registry:
-        WeightTransferEngineFactory.register_engine(NAME, ShmEngine)
+class Registered:
+    """Named as vLLM's `worker_extension_cls`, so that each process of an engine imports this module."""
+
+
+if SHM not in WeightTransferEngineFactory._registry:
+    WeightTransferEngineFactory.register_engine(SHM, ShmEngine)

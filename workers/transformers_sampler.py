@@ -27,6 +27,12 @@ class TransformersSampler:
         replace_weights(self.model, dict(fetch(weights)))
         self.version = weights.version
 
+    def sleep(self) -> None:
+        """Nothing is kept between completions but the model."""
+
+    def wake(self) -> None:
+        """It never sleeps."""
+
     def generate(self, requests: Sequence[Request], sampling: Sampling) -> Iterator[tuple[int, Completion]]:
         alike: dict[Sampling, list[int]] = {}
         for place, request in enumerate(requests):

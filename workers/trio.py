@@ -3,8 +3,7 @@
 `Trio`, `Actor` and `Reference` are handles of the workers in workers/processes.py.
 """
 
-import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,55 +11,60 @@ from typing import Any
 
 import ray
 import torch
-from ray.exceptions import ActorDiedError
 
 from conf.schema import Config
 from grpo.batching import Batch
 from workers.interrupt import Interrupt
-from workers.processes import ActorWorker, ReferenceWorker
+from workers.placement import address_at
+from workers.processes import ActorWorker, ReferenceWorker, Seat
 from workers.rollout import Rollout
-from workers.session import Clock, pick_device, ray_session
-from workers.weight_sync import Weights, remove, shared_folder
+from workers.session import Session, pick_device, ray_session
+from workers.waiting import Clock, Pending, Worker
+from workers.weight_sync import SHM, Weights, transfer_of
 
 REFERENCE = "reference.safetensors"  # in a checkpoint, where the reference moves
 
 
-class Actor:
-    def __init__(self, worker: Any, clock: Clock) -> None:
-        self.worker, self.clock = worker, clock
+class Model:
+    """The ranks that hold a model, called together."""
 
+    def __init__(self, workers: Sequence[Worker], clock: Clock) -> None:
+        self.workers, self.clock = workers, clock
+
+    def ask(self, method: str, *args: Any) -> list[Pending]:
+        return [worker.ask(method, *args) for worker in self.workers]
+
+    def call(self, phase: str, method: str, *args: Any) -> Any:
+        """The first rank's answer, when all have given theirs."""
+        return self.clock.wait(phase, self.ask(method, *args))[0]
+
+    def save(self, path: Path) -> None:
+        self.call("checkpoint", "save", path)
+
+    def load(self, path: Path) -> None:
+        self.call("checkpoint", "load", path)
+
+
+class Actor(Model):
     def update(self, batch: Batch) -> dict[str, float]:
-        return self.clock.wait("update", self.worker.update.remote(batch))
+        return self.call("update", "update", ray.put(batch))
 
     def weights(self, version: int) -> Weights:
-        return self.clock.wait("weight_sync", self.worker.publish.remote(version))
-
-    def save(self, path: Path) -> None:
-        self.clock.wait("checkpoint", self.worker.save.remote(path))
-
-    def load(self, path: Path) -> None:
-        self.clock.wait("checkpoint", self.worker.load.remote(path))
+        return self.call("weight_sync", "publish", version)
 
 
-class Reference:
-    """The policy that the KL is measured to: a worker of its own, or the actor without its adapter."""
-
-    def __init__(self, worker: Any, clock: Clock) -> None:
-        self.worker, self.clock = worker, clock
+class Reference(Model):
+    """The policy that the KL is measured to: workers of its own, or the actor without its adapter."""
 
     def load_weights(self, weights: Weights) -> None:
-        self.clock.wait("weight_sync", self.worker.load_weights.remote(weights))
-
-    def save(self, path: Path) -> None:
-        self.clock.wait("checkpoint", self.worker.save.remote(path))
-
-    def load(self, path: Path) -> None:
-        self.clock.wait("checkpoint", self.worker.load.remote(path))
+        self.call("weight_sync", "load_weights", weights)
 
 
 @dataclass(frozen=True)
 class Trio:
     """gpus           the names of those that the run takes, none on a CPU
+    sleeps         the rollout workers give their memory to the actor while it trains
+    direct         weights are sent from GPU to GPU
     replace_every  steps after which the reference takes the actor's weights, 0 for never
     """
 
@@ -70,22 +74,35 @@ class Trio:
     clock: Clock
     device: str
     gpus: list[str]
+    sleeps: bool
+    direct: bool
     replace_every: int
 
     def with_logprobs(self, batch: Batch) -> Batch:
         """The batch with `old_logprobs` and, where there is a reference, `ref_logprobs`."""
+        if self.sleeps:
+            self.rollout.sleep()
         shared = ray.put(batch)
-        pending = [self.actor.worker.logprobs.remote(shared)]
+        pending = self.actor.ask("logprobs", shared)
+        count = len(pending)
         if self.reference is not None:
-            pending.append(self.reference.worker.ref_logprobs.remote(shared))
-        old, *ref = self.clock.wait("logprobs", pending)
-        return replace(batch, old_logprobs=old, ref_logprobs=ref[0] if ref else None)
+            pending += self.reference.ask("ref_logprobs", shared)
+        parts = self.clock.wait("logprobs", pending)  # each rank's own rows, 0 elsewhere
+        old, ref = (torch.stack(of_role).sum(0) if of_role else None for of_role in (parts[:count], parts[count:]))
+        return replace(batch, old_logprobs=old, ref_logprobs=ref)
 
     def load_weights(self, weights: Weights) -> None:
         """After a step: the rollout workers take the actor's new weights, and at its time the reference."""
-        self.rollout.load_weights(weights)
+        self.give_weights(weights)
         if self.reference is not None and self.replace_every and weights.version % self.replace_every == 0:
             self.reference.load_weights(weights)
+
+    def give_weights(self, weights: Weights) -> None:
+        """To the rollout workers alone."""
+        if self.direct:
+            self.rollout.wake()
+            self.actor.call("weight_sync", "send")
+        self.rollout.load_weights(weights)
 
     def save(self, folder: Path) -> None:
         self.actor.save(folder)
@@ -103,41 +120,60 @@ def start_trio(cfg: Config, interrupt: Interrupt) -> Iterator[Trio]:
     """Start Ray and the workers of a run; on the way out, whatever happened, end them all.
 
     Raises:
-        RuntimeError: a worker died while it started.
+        ValueError: the topology does not fit the GPUs.
+        WorkerDied: a worker died while it started.
     """
     device = pick_device(cfg.topology.device)
-    folder = shared_folder(Path("outputs", cfg.run))
-    try:
-        with ray_session(cfg, device, interrupt):
-            yield _workers(cfg, device, Clock(interrupt), folder)
-    finally:
-        remove(folder)
+    with ray_session(cfg, device, interrupt) as session:
+        yield _workers(cfg, session)
 
 
-def _workers(cfg: Config, device: str, clock: Clock, folder: Path) -> Trio:
-    shares = (cfg.topology.actor_gpu_share, cfg.topology.reference_gpu_share)
-    actor_gpus, reference_gpus = shares if device == "cuda" else (0, 0)
-    actor = ray.remote(ActorWorker).options(num_cpus=1, num_gpus=actor_gpus).remote(cfg, device, folder)
-    rollout = Rollout(cfg, device, clock)
+def _workers(cfg: Config, session: Session) -> Trio:
+    topology, clock = cfg.topology, session.clock
+    actor = Actor(_ranks(ActorWorker, "actor", topology.actor_gpu_share, cfg, session), clock)
+    rollout = Rollout(cfg, session)
     reference = None
     if cfg.algorithm.uses_reference and cfg.model.lora.rank:
-        reference = actor
+        reference = Reference(actor.workers, clock)
     elif cfg.algorithm.uses_reference:
-        reference = ray.remote(ReferenceWorker).options(num_cpus=1, num_gpus=reference_gpus).remote(cfg, device)
-    workers = [actor, *rollout.workers] + ([reference] if reference is not None else [])
-    try:
-        clock.wait("start", [worker.__ray_ready__.remote() for worker in workers], interruptible=True)
-    except ActorDiedError as error:
-        raise RuntimeError(f"a worker died while it started: {error}") from error
-    handle = Reference(reference, clock) if reference is not None else None
+        workers = _ranks(ReferenceWorker, "reference", topology.reference_gpu_share, cfg, session)
+        reference = Reference(workers, clock)
+    models = actor.ask("ready") + (reference.ask("ready") if reference is not None else [])
+    clock.wait("start", models, interruptible=True)
+    rollout.ready()
+    sleeps = session.device == "cuda" and topology.shared and topology.sleep
     replace_every = cfg.algorithm.kl.replace_every
-    return Trio(Actor(actor, clock), rollout, handle, clock, device, gpus_of(cfg, device), replace_every)
+    direct = transfer_of(topology, session.device) != SHM
+    if direct:
+        _connect(actor, rollout, cfg, session)
+    return Trio(actor, rollout, reference, clock, session.device, _gpus(session), sleeps, direct, replace_every)
 
 
-def gpus_of(cfg: Config, device: str) -> list[str]:
-    """The names of the GPUs that the trio's shares add up to."""
-    if device == "cpu":
+def _connect(actor: Actor, rollout: Rollout, cfg: Config, session: Session) -> None:
+    """Let the actor's ranks and the rollout workers meet, for weights that go from GPU to GPU."""
+    address = address_at(actor.workers[0].place, local=cfg.topology.ray_address is None)
+    handles = [worker.handle for worker in rollout.workers]
+    backend = cfg.topology.weight_transfer
+    pending = [
+        worker.ask("connect", backend, worker.rank, address, handles, rollout.processes) for worker in actor.workers
+    ]
+    session.clock.wait("start", pending, interruptible=True)
+
+
+def _ranks(kind: type, role: str, share: float, cfg: Config, session: Session) -> list[Worker]:
+    """The processes of a role that holds a model, each in its place."""
+    places = [session.places[place] for place in session.layout.actor]
+    address = address_at(places[0], local=cfg.topology.ray_address is None)
+    workers = []
+    for rank, place in enumerate(places):
+        seat = Seat(role, rank, len(places), address, session.device, session.folder)
+        options = {"num_cpus": 1, "num_gpus": share if session.gpus else 0, "scheduling_strategy": place}
+        handle = ray.remote(kind).options(**options).remote(cfg, seat)
+        workers.append(Worker(role, rank, handle, place, session.folder))
+    return workers
+
+
+def _gpus(session: Session) -> list[str]:
+    if session.device == "cpu":
         return []
-    shares = cfg.topology.actor_gpu_share + cfg.rollout.replicas * cfg.topology.rollout_gpu_share
-    shares += cfg.topology.reference_gpu_share if cfg.algorithm.uses_reference else 0
-    return [torch.cuda.get_device_name(0)] * math.ceil(shares)
+    return [torch.cuda.get_device_name(0)] * session.layout.places

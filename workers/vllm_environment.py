@@ -12,5 +12,9 @@ CPU = {
 }
 
 
-def environment_for(device: str) -> dict[str, str]:
-    return COMMON | (CPU if device == "cpu" else {})
+def environment_for(device: str, bundles: str = "", gpu_share: float = 1.0) -> dict[str, str]:
+    """bundles: those of the placement group, "0,1", that the ranks of a tensor-parallel engine take, each
+    `gpu_share` of its GPU."""
+    if device == "cpu":
+        return COMMON | CPU
+    return COMMON | {"VLLM_RAY_BUNDLE_INDICES": bundles, "VLLM_RAY_PER_WORKER_GPUS": str(gpu_share)}

@@ -2,25 +2,29 @@
 
 from collections.abc import Iterator, Sequence
 
-from conf.schema import ModelConfig, RolloutConfig
+from conf.schema import ModelConfig, RolloutConfig, TopologyConfig
 from grpo.types import Completion
 from workers.models import encode
 from workers.sampler import Request, Sampling
-from workers.weight_sync import Weights
+from workers.weight_sync import SHM, Weights, transfer_of
 
 
 class VllmSampler:
     """A vLLM engine in this process whose weights are replaced through vLLM's weight transfer."""
 
-    def __init__(self, model: ModelConfig, rollout: RolloutConfig, device: str) -> None:
+    def __init__(self, model: ModelConfig, rollout: RolloutConfig, device: str, topology: TopologyConfig) -> None:
         from vllm import LLM
         from vllm.config.weight_transfer import WeightTransferConfig
         from vllm.distributed.weight_transfer.base import WeightTransferInitRequest
+        from vllm.platforms import current_platform
 
-        import workers.shm_engine
+        import workers.shm_engine  # noqa: F401 - it makes itself known to vLLM
 
-        workers.shm_engine.register()
         on_cpu = device == "cpu"
+        self.sleeps = topology.shared and topology.sleep and current_platform.is_sleep_mode_available()
+        transfer = transfer_of(topology, device)
+        self.asleep = False
+        width = rollout.tensor_parallel
         memory = {}
         if rollout.kv_cache_gb is not None:
             memory["kv_cache_memory_bytes"] = int(rollout.kv_cache_gb * 2**30)
@@ -31,28 +35,48 @@ class VllmSampler:
             max_model_len=model.max_prompt_tokens + model.max_completion_tokens,
             max_num_seqs=rollout.max_sequences,
             gpu_memory_utilization=rollout.gpu_memory_share,
+            tensor_parallel_size=width,
+            # Ray places the ranks of an engine on GPUs; on a CPU vLLM starts processes of its own.
+            distributed_executor_backend=None if width == 1 else "mp" if on_cpu else "ray",
+            worker_extension_cls="workers.shm_engine.Registered",
+            enable_sleep_mode=self.sleeps,
             enforce_eager=on_cpu,
             # A prompt read in parts has its first draws taken back, which a seeded generator on a CPU can't do.
             enable_chunked_prefill=not on_cpu,
             logprobs_mode="processed_logprobs",
             generation_config="vllm",
-            weight_transfer_config=WeightTransferConfig(backend=workers.shm_engine.NAME),
+            weight_transfer_config=WeightTransferConfig(backend=transfer),
             disable_log_stats=True,
             **memory,
         )
-        self.llm.init_weight_transfer_engine(WeightTransferInitRequest(init_info={}))
+        if transfer == SHM:
+            self.llm.init_weight_transfer_engine(WeightTransferInitRequest(init_info={}))
         self.tokenizer = self.llm.get_tokenizer()
         self.version = 0
 
     def load_weights(self, weights: Weights) -> None:
         from vllm.distributed.weight_transfer.base import WeightTransferUpdateRequest
 
-        self.llm.start_weight_update()
-        self.llm.update_weights(WeightTransferUpdateRequest(update_info=vars(weights)))
-        self.llm.finish_weight_update(weight_version=str(weights.version))
+        if weights.path:
+            self.wake()
+            self.llm.start_weight_update()
+            self.llm.update_weights(WeightTransferUpdateRequest(update_info=vars(weights)))
+            self.llm.finish_weight_update(weight_version=str(weights.version))
+        if self.asleep:
+            self.llm.wake_up(tags=["kv_cache"])
+            self.asleep = False
         # Cached keys and values belong to the old weights, and an update does not drop them.
         assert self.llm.reset_prefix_cache()
         self.version = weights.version
+
+    def sleep(self) -> None:
+        if self.sleeps and not self.asleep:
+            self.llm.sleep(level=2)  # weights are dropped, not kept in host memory: new ones come
+            self.asleep = True
+
+    def wake(self) -> None:
+        if self.asleep:
+            self.llm.wake_up(tags=["weights"])
 
     def generate(self, requests: Sequence[Request], sampling: Sampling) -> Iterator[tuple[int, Completion]]:
         from vllm import SamplingParams, TokensPrompt

@@ -14,17 +14,26 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
+from conf.schema import TopologyConfig
+
+SHM = "shm"
 SHARED_MEMORY = Path("/dev/shm")
 BUCKET_BYTES = 2**28
 
 
 @dataclass(frozen=True)
 class Weights:
-    """Where a version of the weights lies. `sha256` is over names, shapes, types and values."""
+    """Where a version of the weights lies, "" where they are sent directly. `sha256` is over names, shapes, types
+    and values."""
 
     path: str
     version: int
     sha256: str
+
+
+def transfer_of(topology: TopologyConfig, device: str) -> str:
+    """How weights reach the rollouts: a CPU has shared memory alone."""
+    return topology.weight_transfer if device == "cuda" else SHM
 
 
 def shared_folder(run_folder: Path) -> Path:
@@ -33,24 +42,29 @@ def shared_folder(run_folder: Path) -> Path:
     return base / f"ahazero-{hashlib.sha256(str(run_folder.resolve()).encode()).hexdigest()[:12]}"
 
 
-def publish(tensors: Iterable[tuple[str, torch.Tensor]], folder: Path, version: int, writes: bool = True) -> Weights:
-    """Write one version, a bucket at a time, then remove the older ones. Of several ranks one `writes`; the
-    others walk through the tensors with it, which gathers them."""
+def publish(
+    tensors: Iterable[tuple[str, torch.Tensor]], folder: Path, version: int, first: bool = True, keep: bool = True
+) -> Weights:
+    """Write one version, a bucket at a time, then remove the older ones. Of several ranks the `first` writes; the
+    others walk through the tensors with it, which gathers them. Not to `keep` it is to have the checksum alone."""
+    writes = first and keep
     path = folder / f"weights_{version:06d}"
     temporary = path.with_suffix(".writing")
     digests: dict[str, str] = {}
     if writes:
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
-    for number, bucket in enumerate(buckets(tensors, writes)):
-        save_file(bucket, temporary / f"{number:05d}.safetensors")
+    for number, bucket in enumerate(buckets(tensors, first)):
+        if writes:
+            save_file(bucket, temporary / f"{number:05d}.safetensors")
         digests |= {name: digest(name, tensor) for name, tensor in bucket.items()}
     if writes:
+        shutil.rmtree(path, ignore_errors=True)
         temporary.rename(path)
         for other in folder.glob("weights_*"):
             if other != path:
                 shutil.rmtree(other)
-    return Weights(str(path), version, together(digests))
+    return Weights(str(path) if keep else "", version, together(digests))
 
 
 def buckets(tensors: Iterable[tuple[str, torch.Tensor]], keep: bool) -> Iterator[dict[str, torch.Tensor]]:

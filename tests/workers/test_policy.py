@@ -170,7 +170,7 @@ def test_small_updates_are_kept_although_the_computation_is_in_bfloat16(model_co
     after = trained.model.model.layers[0].mlp.up_proj.weight
     assert after.dtype == torch.float32 and not torch.equal(before, after)
     assert (before.bfloat16() != after.bfloat16()).float().mean() < 0.01
-    published = dict(trained._weights())
+    published = dict(trained.walk())
     assert {tensor.dtype for tensor in published.values()} == {torch.bfloat16}
 
 

@@ -4,6 +4,7 @@ import dataclasses
 import os
 import socket
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -53,7 +54,11 @@ def model_config(tmp_path):
 
 
 def policy(model: ModelConfig, ranks: Ranks = ALONE, **settings) -> TrainedPolicy:
-    chosen = {"optimizer": OptimizerConfig(lr=1e-2), "kl": KlConfig(0.1), "micro_batch_tokens": 30} | settings
+    chosen: dict[str, Any] = {
+        "optimizer": OptimizerConfig(lr=1e-2),
+        "kl": KlConfig(0.1),
+        "micro_batch_tokens": 30,
+    } | settings
     return TrainedPolicy(model, AlgorithmConfig(**chosen), "cpu", num_steps=10, ranks=ranks)
 
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from conf.schema import ModelConfig, RolloutConfig
+from conf.schema import ModelConfig, RolloutConfig, TopologyConfig
 from data.tiny_corpus import tiny_countdown
 from workers.sampler import Request, Sampling, in_order
 from workers.transformers_sampler import TransformersSampler
@@ -18,7 +18,7 @@ DETERMINISTIC = [
 
 def main() -> None:
     model = ModelConfig("tiny", "models/tiny", prompt_style="tiny", max_prompt_tokens=32, max_completion_tokens=192)
-    vllm = VllmSampler(model, RolloutConfig(kv_cache_gb=0.2), "cpu")
+    vllm = VllmSampler(model, RolloutConfig(kv_cache_gb=0.2), "cpu", TopologyConfig())
     plain = TransformersSampler(model, RolloutConfig(), "cpu")
     env = tiny_countdown()
     requests = [Request(env.problem(0, "train", index).prompt, index) for index in range(6)]
