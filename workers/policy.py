@@ -28,9 +28,10 @@ class Policy:
         self.source = model.source
         self.max_tokens = model.max_completion_tokens
         self.dtype: torch.dtype = getattr(torch, model.dtype)
-        self.model = load_model(model.source, dtype or model.dtype, model.attention).to(self.device)
+        self.model = self._load(model, dtype or model.dtype)
         if model.gradient_checkpointing:
             self.model.gradient_checkpointing_enable({"use_reentrant": False})
+            self.model.train()  # transformers heeds it in this mode alone; there is no dropout to switch
         freeze(self.model, model.frozen)
 
     @torch.no_grad()
@@ -57,6 +58,9 @@ class Policy:
             return completion_logprobs(
                 self.model, part.input_ids, part.prompt_lengths, part.mask, temperature, entropy_gradient
             )
+
+    def _load(self, model: ModelConfig, dtype: str) -> Any:
+        return load_model(model.source, dtype, model.attention).to(self.device)
 
     def _weights(self) -> dict[str, torch.Tensor]:
         """Parameters by their name in the HF folder, as others use them; a tied output layer is left out."""
