@@ -76,7 +76,7 @@ class Case:
 TINY_CASES = [Case(TINY, rows, 16, 192, gradient_checkpointing=on) for rows in (20, 80) for on in (False, True)]
 SMOLLM2_CASES = [
     *(Case("models/smollm2-135m", rows, 64, 192, gradient_checkpointing=on) for rows in (2, 8) for on in (False, True)),
-    Case("models/smollm2-135m", 4, 64, 192, "bfloat16", True),
+    Case("models/smollm2-135m", 1, 16, 48, "bfloat16", True),  # a CPU takes minutes for more in bfloat16
 ]
 QWEN_CASES = [
     Case(str(SHIPPED / "Qwen" / "Qwen2.5-0.5B"), rows, 64, 192, "float32", on) for rows, on in ((1, False), (2, True))

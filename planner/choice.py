@@ -235,7 +235,8 @@ def make_planner(cfg: Config, gpu: Gpu, count: int) -> Planner:
         model = replace(cfg.model, gradient_checkpointing=checkpointing)
         tables[checkpointing, "adamw"] = actor_table(config, model, cfg.algorithm)
         tables[checkpointing, "adamw_8bit"] = tables[checkpointing, "adamw"].with_8bit_optimizer()
-    return Planner(cfg, gpu, count, shape, rollout_memory(shape, cfg.model, cfg.rollout.max_sequences), tables)
+    engine = rollout_memory(shape, cfg.model, cfg.rollout.max_sequences, gpu.vllm_tokens)
+    return Planner(cfg, gpu, count, shape, engine, tables)
 
 
 def layouts(count: int, optimizer: str) -> Iterator[Layout]:

@@ -25,6 +25,11 @@ class Gpu:
         """Bytes."""
         return self.memory_mib * 2**20
 
+    @property
+    def vllm_tokens(self) -> int:
+        """That vLLM reads at once where nothing else is said (vllm/engine/arg_utils.py, LLM_CLASS)."""
+        return 16384 if self.memory_mib >= 70 * 1024 and "A100" not in self.name else 8192
+
 
 # NVIDIA's data sheets: GeForce (Ada and Ampere GA102 white papers), L4, L40S, A10G (as AWS G5 gives it), RTX
 # A6000, A100 SXM, H100 SXM and H200 SXM. Where a sheet gives TFLOP/s with sparsity, half of it is taken.

@@ -20,7 +20,6 @@ FRAGMENTATION = 0.05  # of the GPU, kept free of plans
 SAMPLED_LAYERS = (2, 4)
 SAMPLED_ROWS = (1, 4, 16)
 STATE_BYTES_8BIT = 2 + 2 * 4 / 256  # two moments of a byte, each with a float32 scale for 256 of them
-BATCHED_TOKENS = 8192  # that vLLM reads at once, twice as many on an H100 or H200: EngineArgs' own defaults
 
 
 @dataclass(frozen=True)
@@ -40,20 +39,20 @@ class ActorTable:
         return ActorTable(self.rows, tuple(with_8bit_optimizer(one) for one in self.memory))
 
 
-def actor_table(config: Any, model: ModelConfig, algorithm: AlgorithmConfig, on_gpu: bool = True) -> ActorTable:
-    return ActorTable(SAMPLED_ROWS, tuple(_update(config, model, algorithm, n, on_gpu) for n in SAMPLED_ROWS))
+def actor_table(config: Any, model: ModelConfig, algorithm: AlgorithmConfig) -> ActorTable:
+    return ActorTable(SAMPLED_ROWS, tuple(_update(config, model, algorithm, n) for n in SAMPLED_ROWS))
 
 
-def _update(config: Any, model: ModelConfig, algorithm: AlgorithmConfig, rows: int, on_gpu: bool) -> UpdateMemory:
+def _update(config: Any, model: ModelConfig, algorithm: AlgorithmConfig, rows: int) -> UpdateMemory:
     """One micro-batch of `rows` completions at their limits. Layers are alike, so each number is a straight
     line over their count: two small models are traced in place of a large one."""
     tokens = model.max_prompt_tokens + model.max_completion_tokens
     whole = replace(algorithm, micro_batch_tokens=rows * tokens, num_minibatches=1, num_epochs=1)
     batch, layers = full_batch(model, rows), config.num_hidden_layers
     if layers <= SAMPLED_LAYERS[-1]:
-        return trace_update(config, model, whole, batch, foreach=on_gpu)
+        return trace_update(config, model, whole, batch, foreach=True)
     few, more = SAMPLED_LAYERS
-    low, high = (trace_update(with_layers(config, n), model, whole, batch, foreach=on_gpu) for n in (few, more))
+    low, high = (trace_update(with_layers(config, n), model, whole, batch, foreach=True) for n in (few, more))
     return _between(low, high, (layers - few) / (more - few))
 
 
@@ -129,12 +128,12 @@ def kv_bytes_per_token(shape: Shape, dtype: str) -> int:
     return 2 * shape.layers * shape.kv_width * DTYPE_BYTES[dtype]
 
 
-def rollout_memory(shape: Shape, model: ModelConfig, max_sequences: int) -> RolloutMemory:
+def rollout_memory(shape: Shape, model: ModelConfig, max_sequences: int, batched_tokens: int) -> RolloutMemory:
     """vLLM's activations are those of its own measurement at the start: the widest part of a layer over the
     tokens read at once (the gated layer's two inputs and its product, and four hidden states), and float32
     logits of all sequences with two copies (the log-probabilities and the sampler's)."""
     width = DTYPE_BYTES[model.dtype]
-    layer = BATCHED_TOKENS * (3 * shape.intermediate + 4 * shape.hidden) * width
+    layer = batched_tokens * (3 * shape.intermediate + 4 * shape.hidden) * width
     logits = 3 * max_sequences * shape.vocabulary * 4
     sequence = (model.max_prompt_tokens + model.max_completion_tokens) * kv_bytes_per_token(shape, model.dtype)
     return RolloutMemory(model_bytes(shape, model.dtype), layer + logits, CUDA_GRAPHS, sequence)

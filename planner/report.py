@@ -51,7 +51,7 @@ def print_report(
 
 def _layouts(planner: Planner, plans: Sequence[Plan], chosen: Plan | None) -> Table:
     table = _table(f"the fastest that fit, {planner.cfg.num_steps} steps", "topology", "GPUs")
-    for heading in ("checkpoint", "offload", "tokens", "sequences", "s/step", "hours", "$"):
+    for heading in ("ckpt", "offload", "tokens", "seqs", "s/step", "hours", "$"):
         table.add_column(heading, justify="right", no_wrap=True)
     fitting = [plan for plan in plans if plan.problem is None]
     for plan in sorted(fitting, key=lambda one: one.step_seconds)[:SHOWN]:
@@ -128,5 +128,5 @@ def _yes(value: bool) -> str:
 def _table(title: str, *columns: str) -> Table:
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
     for column in columns:
-        table.add_column(column)
+        table.add_column(column, no_wrap=True)
     return table

@@ -14,10 +14,11 @@ def planner(gpu: str = "a100-80gb", count: int = 1, overrides: tuple[str, ...] =
     return make_planner(compose_config(overrides), gpu_named(gpu), count)
 
 
-def on(gpu: str, count: int = 1) -> Planner:
+def on(name: str, count: int = 1) -> Planner:
     """The same model elsewhere: only the first planner traces it."""
-    base = planner()
-    return Planner(base.cfg, gpu_named(gpu), count, base.shape, base.rollout, base.tables)
+    base, gpu = planner(), gpu_named(name)
+    engine = rollout_memory(base.shape, base.cfg.model, base.cfg.rollout.max_sequences, gpu.vllm_tokens)
+    return Planner(base.cfg, gpu, count, base.shape, engine, base.tables)
 
 
 def test_a_larger_gpu_never_fits_less():
@@ -80,10 +81,8 @@ def test_an_async_step_is_the_longer_of_generation_and_the_rest():
 
 def test_without_room_it_says_how_much_is_needed():
     small = on("rtx4090")
-    crowded = Planner(
-        small.cfg, small.gpu, 1, planner().shape, rollout_memory(small.shape, small.cfg.model, 30_000), {}
-    )
-    crowded.tables.update(small.tables)
+    engine = rollout_memory(small.shape, small.cfg.model, max_sequences=30_000, batched_tokens=8192)
+    crowded = Planner(small.cfg, small.gpu, 1, small.shape, engine, small.tables)
     plan = crowded.plan(next(layouts(1, "adamw")))
     assert "needs" in plan.problem and "GiB of 22.8" in plan.problem
 

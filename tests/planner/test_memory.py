@@ -47,7 +47,7 @@ def test_keys_and_values_by_hand():
 
 def test_an_engine_by_hand():
     model = ModelConfig("small", "models/tiny", dtype="bfloat16", max_prompt_tokens=6, max_completion_tokens=4)
-    engine = rollout_memory(SHAPE, model, max_sequences=2)
+    engine = rollout_memory(SHAPE, model, max_sequences=2, batched_tokens=8192)
     assert engine.weights == model_bytes(SHAPE, "bfloat16") == 200
     assert engine.activations == 8192 * (3 * 16 + 4 * 8) * 2 + 3 * 2 * 32 * 4
     assert engine.kv_sequence == 10 * 48
@@ -81,7 +81,7 @@ def test_between_samples_memory_is_on_a_straight_line():
 
 @pytest.mark.parametrize("checkpointing", [False, True])
 def test_two_and_four_layers_tell_the_memory_of_more(checkpointing):
-    config = with_layers(config_of(ModelConfig("qwen", "Qwen/Qwen2.5-0.5B")), 10)
+    config = with_layers(config_of(ModelConfig("qwen", "Qwen/Qwen2.5-0.5B")), 6)
     model = ModelConfig(
         "qwen",
         "Qwen/Qwen2.5-0.5B",
