@@ -1,8 +1,10 @@
-# `make` lists the targets. Settings: MODEL, ENV, ARGS ("hydra overrides"), SWEEP, RUN, PYTHON.
+# `make` lists the targets. Settings: MODEL, ENV, ARGS ("hydra overrides"), SWEEP, RUN, GPU, N, PYTHON.
 MODEL ?= tiny
 ENV ?= countdown
 ARGS ?=
 SWEEP ?= algorithms
+GPU ?= a100-80gb
+N ?= 1
 PYTHON ?= python3
 UV_VERSION := 0.13.9
 
@@ -17,7 +19,7 @@ BIN := .venv/bin
 READY := .venv/ready-$(REQUIREMENTS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup doctor train eval sweep report test fuzz bench test-slow lint format tiny-base tiny-multiplication-base smollm2 lock check-lock clean
+.PHONY: help setup doctor plan train eval sweep report test fuzz bench test-slow lint format tiny-base tiny-multiplication-base smollm2 lock check-lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 27
@@ -35,6 +37,9 @@ $(READY): $(REQUIREMENTS)
 GIVEN = $(if $(filter file,$(origin MODEL)),,model=$(MODEL)) $(if $(filter file,$(origin ENV)),,env=$(ENV))
 train: $(READY) ## train by RL: MODEL=tiny ENV=countdown ARGS="seed=1 run=my-run", or ARGS="experiment=tinyzero_countdown_3b"
 	$(BIN)/python train_grpo.py $(GIVEN) $(ARGS)
+
+plan: $(READY) ## before a GPU is rented: what fits, how long, how much: MODEL=qwen-3b GPU=a100-80gb N=2
+	$(BIN)/python plan.py --gpu $(GPU) --count $(N) $(GIVEN) $(ARGS)
 
 doctor: $(READY) ## what would go wrong with a run, before it does: takes what train takes, and starts nothing
 	$(BIN)/python doctor.py $(GIVEN) $(ARGS)
@@ -55,9 +60,10 @@ test: lint ## lint, types and the tests
 fuzz: $(READY) ## a million hostile completions through every rule-based reward (ARGS="--seed 1")
 	$(BIN)/python -m tests.fuzz.run $(ARGS)
 
-bench: $(READY) ## scoring speed, and agreement with other projects' rules
+bench: $(READY) ## scoring speed, agreement with other projects' rules, planned and real memory
 	$(BIN)/python -m benchmarks.scoring
 	$(BIN)/python -m benchmarks.peers
+	$(BIN)/python -m benchmarks.memory
 
 test-slow: $(READY) ## the tests that take longer than a coffee
 	$(BIN)/python -m pytest -m slow $(ARGS)

@@ -9,9 +9,12 @@ from typing import Any
 # 2026-03-10. Prices move and differ by a factor of two between sellers: give your own by
 # cost.usd_per_gpu_hour.
 PRICES = {
+    "RTX 3090": 0.22,
     "RTX 4090": 0.34,
     "L4": 0.44,
     "L40S": 0.79,
+    "A6000": 0.86,  # 0.00024 a second: an active worker in RunPod's own serverless table
+    "A10G": 1.01,  # AWS g5.xlarge, on demand
     "A100": 1.39,
     "H100": 2.69,
     "H200": 3.59,

@@ -56,6 +56,12 @@ class Spent:
         return metrics
 
 
+def versions_behind(groups: Sequence[Group], version: int) -> dict[str, float]:
+    """How many versions the oldest weights that wrote a completion were behind those that it trains."""
+    oldest = min(rollout.completion.weights_version for group in groups for rollout in group.rollouts)
+    return {"weights/behind": float(version - oldest)}
+
+
 def num_tokens(groups: Sequence[Group]) -> int:
     """Completion tokens."""
     return sum(len(rollout.completion.token_ids) for group in groups for rollout in group.rollouts)

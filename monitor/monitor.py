@@ -14,7 +14,7 @@ from monitor.alerts import new_alerts
 from monitor.cost import Meter, Price
 from monitor.evaluation import Evaluation
 from monitor.memory import resident_gb
-from monitor.metrics import Spent, mismatch_metrics, policy_metrics, rollout_metrics, time_metrics
+from monitor.metrics import Spent, mismatch_metrics, policy_metrics, rollout_metrics, time_metrics, versions_behind
 from monitor.progress import Progress
 from monitor.reflection import reflection_metrics
 from monitor.run_folder import RunFolder, read_rows
@@ -69,6 +69,7 @@ class Monitor:
         """A finished training step: what was trained on and spent, what the update said, seconds by phase."""
         started = time.monotonic()
         metrics = rollout_metrics(groups) | policy_metrics(update) | mismatch_metrics(batch) | spent.read(groups)
+        metrics |= versions_behind(groups, step)
         metrics |= time_metrics({**phases, "monitor": self.seconds}, step_seconds, metrics["rollout/tokens"])
         metrics |= reflection_metrics(groups, "reflection")
         metrics["memory/resident_gb"] = resident_gb()

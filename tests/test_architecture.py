@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-PACKAGES = ("checks", "conf", "data", "envs", "grpo", "inference", "monitor", "rewards", "workers")
+PACKAGES = ("checks", "conf", "data", "envs", "grpo", "inference", "monitor", "planner", "rewards", "workers")
 ENTRY_POINTS = sorted(path.stem for path in ROOT.glob("*.py"))
 # `python -m rewards` and the like are entry points too, whatever folder they lie in.
 COMMANDS = "__main__.py"
@@ -20,6 +20,7 @@ ALLOWED = {
     "conf": {"envs", "rewards", "grpo.settings"},
     "checks": {"conf", "monitor.trackers"},
     "workers": {"conf", "grpo", "rewards.judge", "rewards.behavior_judge"},
+    "planner": {"conf", "grpo", "workers", "monitor.cost"},
 }
 
 

@@ -19,11 +19,20 @@ def check_model(model: ModelConfig) -> None:
     Raises:
         ValueError: no such folder, or the Hub has no such name or can't be reached.
     """
+    load_config(model.source)
+
+
+def load_config(source: str) -> Any:
+    """The transformers config of a folder or a Hub name.
+
+    Raises:
+        ValueError: no such folder, or the Hub has no such name or can't be reached.
+    """
     try:
-        AutoConfig.from_pretrained(model.source)
+        return AutoConfig.from_pretrained(source)
     except (OSError, ValueError) as error:
         raise ValueError(
-            f"model.path={model.path}: neither a folder with a config.json nor a model that the Hub could give now "
+            f"model.path={source}: neither a folder with a config.json nor a model that the Hub could give now "
             f"({str(error).splitlines()[0]}); give model.path=FOLDER"
         ) from error
 
@@ -74,6 +83,14 @@ def load_model(source: str | Path, dtype: str, attention: str = "sdpa") -> Any:
     return AutoModelForCausalLM.from_pretrained(
         source, dtype=getattr(torch, dtype), attn_implementation=attention
     ).eval()
+
+
+def empty_model(config: Any, dtype: str, attention: str = "sdpa") -> Any:
+    """The model that `load_model` would give, on PyTorch's meta device: shapes without weights."""
+    with torch.device("meta"):
+        return AutoModelForCausalLM.from_config(
+            config, dtype=getattr(torch, dtype), attn_implementation=attention
+        ).eval()
 
 
 def replace_weights(model: Any, tensors: Mapping[str, torch.Tensor]) -> None:

@@ -36,9 +36,10 @@ class Policy:
         self.source = model.source
         self.max_tokens = model.max_completion_tokens
         self.dtype: torch.dtype = getattr(torch, model.dtype)
-        self.model = load_model(model.source, dtype or model.dtype, model.attention)
+        self.model = self._load(model, dtype or model.dtype)
         if model.gradient_checkpointing:
             self.model.gradient_checkpointing_enable({"use_reentrant": False})
+            self.model.train()  # transformers heeds it in this mode alone; there is no dropout to switch
         freeze(self.model, model.frozen)
         self.adapter = self._adapt(model)
         self.model = place(self.model, self.device, self.dtype, offload)
@@ -76,6 +77,9 @@ class Policy:
             return self.model.completion_logprobs(
                 part.input_ids, part.prompt_lengths, part.mask, temperature, entropy_gradient
             )
+
+    def _load(self, model: ModelConfig, dtype: str) -> Any:
+        return load_model(model.source, dtype, model.attention)
 
     def walk(self) -> Iterator[tuple[str, torch.Tensor]]:
         """Parameters by their name in the HF folder, as others use them, one whole one at a time; a tied output

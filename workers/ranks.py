@@ -56,7 +56,7 @@ def place(model: Any, device: torch.device, dtype: torch.dtype, offload: bool) -
     """
     model.completion_logprobs = MethodType(completion_logprobs, model)
     if not dist.is_initialized():
-        return model.to(device)
+        return model if device.type == "cpu" else model.to(device)  # it was loaded to the CPU
     from torch.distributed.fsdp import (
         CPUOffloadPolicy,
         MixedPrecisionPolicy,

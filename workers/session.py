@@ -55,11 +55,11 @@ def ray_session(cfg: Config, device: str, interrupt: Interrupt) -> Iterator[Sess
         TimeoutError: a cluster did not have the places free in time.
     """
     folder = shared_folder(Path("outputs", cfg.run))
-    pretended = cfg.topology.num_gpus if device == "cpu" else None
-    _start_ray(cfg, device, pretended)
+    _start_ray(cfg, device)
     interrupt.listen()  # after Ray, which takes SIGTERM for itself
     try:
-        gpus = int(ray.cluster_resources().get("GPU", 0)) if device == "cuda" else pretended
+        declared = int(ray.cluster_resources().get("GPU", 0))
+        gpus = declared if declared or device == "cuda" else None
         layout = make_layout(cfg.topology, cfg.rollout, gpus)
         places = reserve(layout.places, gpus is not None, cfg.topology.patience)
         clock = Clock(interrupt, cfg.topology.patience)
@@ -73,13 +73,13 @@ def _living_nodes() -> int:
     return sum(node["Alive"] for node in ray.nodes())
 
 
-def _start_ray(cfg: Config, device: str, pretended: int | None) -> None:
+def _start_ray(cfg: Config, device: str) -> None:
     os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # else Ray writes a token to the home folder
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     environment = {"PYTHONPATH": str(REPOSITORY)} | (PATIENT_THREADS if device == "cpu" else {})
     local: dict[str, Any] = {}
     if cfg.topology.ray_address is None:
-        count = torch.cuda.device_count() if device == "cuda" else pretended
+        count = torch.cuda.device_count() if device == "cuda" else cfg.topology.num_gpus or 0
         places = count or make_layout(cfg.topology, cfg.rollout, None).places
         local = {"num_cpus": ROLES * places, "num_gpus": count, "include_dashboard": False}
     with shielded_from_sigterm():

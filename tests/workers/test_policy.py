@@ -39,6 +39,18 @@ def test_many_micro_batches_give_the_gradient_of_one(model_config, name, aggrega
         assert torch.allclose(whole, parts, atol=1e-6)
 
 
+def test_gradient_checkpointing_runs_each_layer_again_and_changes_no_gradient(model_config):
+    batch, found, runs = random_batch([3, 5, 2]), {}, {}
+    for on in (False, True):
+        trained = policy(dataclasses.replace(model_config, gradient_checkpointing=on))
+        runs[on] = []
+        for layer in trained.model.get_decoder().layers:
+            layer.register_forward_pre_hook(lambda *_, on=on: runs[on].append(1))
+        found[on] = gradients(trained, batch)
+    assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(found[False], found[True], strict=True))
+    assert len(runs[True]) == 2 * len(runs[False]) == 4
+
+
 def test_the_gradient_equals_that_of_the_loss_written_out(model_config):
     """Full logits, no chunks, no micro-batches."""
     batch = random_batch([3, 5, 2])

@@ -1,0 +1,23 @@
+"""The planner against the memory that a real update took, as the kernel counts it."""
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks.memory import CASES, Case, measure, predict
+
+
+def close(case: Case) -> bool:
+    return predict(case) == pytest.approx(measure(case), rel=0.15)
+
+
+def test_the_tiny_model_takes_what_was_planned():
+    assert close(CASES["tiny"][1])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", [*CASES["tiny"], *CASES["smollm2"], *CASES["qwen"]], ids=str)
+def test_larger_models_take_what_was_planned(case):
+    if not Path(case.model, "config.json").is_file():
+        pytest.skip(f"{case.model} is not built: make smollm2")
+    assert close(case)
