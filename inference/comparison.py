@@ -18,6 +18,8 @@ from inference.picture import Curve, Point
 from inference.results import majority_at
 from inference.statistics import Interval, mean_interval, paired_bootstrap
 
+NEXT_BUDGET = 1.1  # times the one before
+
 
 class Evaluation:
     """A result of evaluate.py: its summary, and its rows by problem."""
@@ -84,9 +86,8 @@ def table(evaluations: Sequence[Evaluation]) -> str:
         ours, theirs = ({key: correct for key, (correct, _) in it.outcomes.items()} for it in (one, first))
         compared = paired_bootstrap(ours, theirs)
         gap = compared.difference
-        lines.append(
-            f"{row} {100 * gap.mean:+.1f} ({100 * gap.low:+.1f} to {100 * gap.high:+.1f}) | {compared.p:.3f} |"
-        )
+        p = f"{compared.p:.3f}" if compared.p >= 0.001 else "< 0.001"
+        lines.append(f"{row} {100 * gap.mean:+.1f} ({100 * gap.low:+.1f} to {100 * gap.high:+.1f}) | {p} |")
     return "\n".join(lines)
 
 
@@ -104,13 +105,14 @@ def spend_by_difficulty(
     evaluations: Sequence[Evaluation], bins: Mapping[str, Mapping[str, int]]
 ) -> dict[str, list[ComputeOptimal]]:
     """For each way to tell the difficulty: the best strategy of each level at budgets that are the strategies'
-    own costs. The votes of parts of the largest set of samples are strategies too; those that know the truth
-    are none."""
+    own costs, of those that lie close together the last. The votes of parts of the largest set of samples are
+    strategies too; those that know the truth are none."""
     choices = {one.name: one.outcomes for one in evaluations if not one.knows_the_truth}
     sampled = max(evaluations, key=lambda one: one.samples)
     choices |= {f"majority@{k}": sampled.majority(int(k)) for k in sampled.summary["majority_at"]}
-    costs = sorted({math.ceil(_mean([tokens for _, tokens in outcomes.values()])) for outcomes in choices.values()})
-    return {how: compute_optimal(choices, levels, costs) for how, levels in bins.items()}
+    costs = sorted(math.ceil(_mean([tokens for _, tokens in outcomes.values()])) for outcomes in choices.values())
+    budgets = [cost for cost, following in zip(costs, [*costs[1:], math.inf]) if following > NEXT_BUDGET * cost]
+    return {how: compute_optimal(choices, levels, budgets) for how, levels in bins.items()}
 
 
 def choices_table(spent: Mapping[str, Sequence[ComputeOptimal]]) -> str:
