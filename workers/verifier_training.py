@@ -72,7 +72,7 @@ def train(
             interrupt.check()
             loss, count = _loss(verifier, part)
             loss.backward()
-            torch.nn.utils.clip_grad_norm_(parameters, MAX_GRAD_NORM)
+            torch.nn.utils.clip_grad_norm_(parameters, MAX_GRAD_NORM, error_if_nonfinite=True)
             optimizer.step()
             schedule.step()
             optimizer.zero_grad()
