@@ -19,7 +19,7 @@ BIN := .venv/bin
 READY := .venv/ready-$(REQUIREMENTS)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup doctor plan train eval sweep report test fuzz bench test-slow lint format tiny-base tiny-multiplication-base smollm2 lock check-lock clean
+.PHONY: help setup doctor plan train eval verifier sweep report test fuzz bench test-slow lint format tiny-base tiny-multiplication-base smollm2 lock check-lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 27
@@ -53,6 +53,10 @@ report: $(READY) ## a page of one run's curves and samples, or of several next t
 # Of a run: RUN=name (its newest checkpoint, or CKPT=step_000060); of a model: MODEL and ENV.
 eval: $(READY) ## accuracy by a strategy: RUN=my-run ARGS="strategy=majority strategy.n=16", or MODEL=smollm2-135m ENV=gsm8k
 	$(BIN)/python evaluate.py $(if $(RUN),run=$(RUN)) $(if $(CKPT),ckpt=$(CKPT)) $(GIVEN) $(ARGS)
+
+# What strategy.verifier=learned reads; of a run or of a model, as eval.
+verifier: $(READY) ## train a verifier on sampled right and wrong completions: RUN=my-run, or MODEL and ENV
+	$(BIN)/python train_verifier.py $(if $(RUN),run=$(RUN)) $(if $(CKPT),ckpt=$(CKPT)) $(GIVEN) $(ARGS)
 
 test: lint ## lint, types and the tests
 	$(BIN)/python -m pytest -m "not slow" $(ARGS)

@@ -11,11 +11,10 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import yaml
 from rich.console import Console
 
 from conf.compose import compose_evaluation
@@ -30,14 +29,14 @@ from inference.results import Results, row_of, summarize
 from inference.revise import Revise
 from inference.runner import run
 from inference.strategies import BestOfN, Majority, Sample, greedy
-from inference.verifiers import Judge, Oracle, OwnLogprob, Verifier
+from inference.verifiers import Judge, Learned, Oracle, OwnLogprob, Verifier
 from inference.writing import Decoding
-from monitor.run_folder import RunFolder
-from workers.checkpoint import list_checkpoints, verify
 from workers.interrupt import Interrupt, Interrupted
 from workers.judge import ask_of
 from workers.models import check_model, load_tokenizer
+from workers.outcome_verifier import OutcomeVerifier, check_verifier, verifier_id
 from workers.rollout import Rollout
+from workers.run_settings import settings
 from workers.sampler import Request, Sampling, in_order
 from workers.session import pick_device, ray_session
 
@@ -109,6 +108,8 @@ class Checker:
 def verifier_of(cfg: EvaluateConfig, check: Checker, device: str) -> Verifier | None:
     if not cfg.strategy.verifies:
         return None
+    if cfg.learned_verifier is not None:
+        return Learned(OutcomeVerifier.load(cfg.learned_verifier, cfg.model, device).score)
     if cfg.strategy.verifier == "judge":
         return Judge(ask_of(cfg.judge, device))
     return Oracle(check) if cfg.strategy.verifier == "oracle" else OwnLogprob()
@@ -121,27 +122,6 @@ def graders(cfg: EvaluateConfig) -> Iterator[Checker]:
         yield Checker(pool)
     finally:
         pool.close()
-
-
-def settings(overrides: Sequence[str]) -> EvaluateConfig:
-    """The settings, with the checkpoint of the run in the place of its model.
-
-    Raises:
-        ValueError: a setting; no such run, or no whole checkpoint in it.
-    """
-    named = dict(override.split("=", maxsplit=1) for override in overrides if "=" in override)
-    if not (name := named.get("run", "")):
-        return compose_evaluation(overrides, {})
-    folder = RunFolder.of(name)
-    if not folder.config.is_file():
-        raise ValueError(f"run={name}: {folder.path} holds no run; give the name of a folder in outputs/")
-    cfg = compose_evaluation(overrides, yaml.safe_load(folder.config.read_text(encoding="utf-8")))
-    checkpoints = {path.name: path for path in list_checkpoints(folder.checkpoints)}
-    if not checkpoints or (cfg.ckpt is not None and cfg.ckpt not in checkpoints):
-        raise ValueError(f"ckpt={cfg.ckpt}: {folder.path} has the checkpoints {', '.join(checkpoints) or 'none'}")
-    path = checkpoints[cfg.ckpt or max(checkpoints)]
-    verify(path)
-    return replace(cfg, model=replace(cfg.model, path=str(path / "hf"), local_path=None))
 
 
 def answer(cfg: EvaluateConfig, missing: Sequence[Problem], results: Results) -> dict[str, dict[str, Any]]:
@@ -163,7 +143,8 @@ def answer(cfg: EvaluateConfig, missing: Sequence[Problem], results: Results) ->
 
 def describe(cfg: EvaluateConfig) -> dict[str, Any]:
     """What decides the result."""
-    return {
+    learned = {"verifier": verifier_id(cfg.learned_verifier)} if cfg.learned_verifier else {}
+    return learned | {
         "model": cfg.model.source,
         "env": asdict(cfg.env),
         "seed": cfg.seed,
@@ -192,12 +173,13 @@ def report(console: Console, cfg: EvaluateConfig, summary: dict[str, Any], path:
 def main() -> None:
     console = Console()
     with checking_settings():
-        cfg = settings(sys.argv[1:])
+        cfg = settings(compose_evaluation, sys.argv[1:])
         check_model(cfg.model)
+        if cfg.learned_verifier is not None:
+            check_verifier(cfg.learned_verifier, cfg)
         problems = cfg.env.held_out(cfg.num_problems)
         strategy_of(cfg)
-        folder = RunFolder.of(cfg.run or f"eval-{cfg.model.name}-{cfg.env.name}").path / "eval"
-        results = Results(folder, cfg.name or f"{cfg.strategy.label}-seed{cfg.seed}")
+        results = Results(cfg.folder / "eval", cfg.name or f"{cfg.strategy.label}-seed{cfg.seed}")
         done = results.claim(describe(cfg))
     missing = [problem for problem in problems if problem.key not in done]
     try:

@@ -13,8 +13,10 @@ from omegaconf.errors import OmegaConfBaseException
 from conf.launch import one_line
 from conf.schema import Config
 from conf.strategies import EvaluateConfig
+from conf.verifiers import TrainVerifierConfig
 
 ConfigStore.instance().store(name="evaluate_schema", node=EvaluateConfig)
+ConfigStore.instance().store(name="train_verifier_schema", node=TrainVerifierConfig)
 
 
 def compose_config(overrides: Sequence[str]) -> Config:
@@ -35,13 +37,24 @@ def compose_evaluation(overrides: Sequence[str], saved: Mapping[str, Any]) -> Ev
     Raises:
         ValueError: they do not compose, or a value is not allowed; in one line.
     """
+    cfg = _composed_of_run("evaluate", overrides, saved, EvaluateConfig)
+    assert isinstance(cfg, EvaluateConfig)
+    return cfg
+
+
+def compose_verifier(overrides: Sequence[str], saved: Mapping[str, Any]) -> TrainVerifierConfig:
+    """The settings of train_verifier.py, by the rules of `compose_evaluation`."""
+    cfg = _composed_of_run("train_verifier", overrides, saved, TrainVerifierConfig)
+    assert isinstance(cfg, TrainVerifierConfig)
+    return cfg
+
+
+def _composed_of_run(name: str, overrides: Sequence[str], saved: Mapping[str, Any], schema: type) -> Any:
     chosen = {override.partition("=")[0] for override in overrides}
     of_run = {group: saved[group] for group in ("model", "env") if group in saved and group not in chosen}
     groups = [f"{group}={settings['name']}" for group, settings in of_run.items()]
     leaves = [override for override in overrides if override.partition("=")[0].split(".")[0] in of_run]
-    cfg = _composed("evaluate", [*groups, *overrides], of_run, EvaluateConfig, leaves)
-    assert isinstance(cfg, EvaluateConfig)
-    return cfg
+    return _composed(name, [*groups, *overrides], of_run, schema, leaves)
 
 
 def _composed(

@@ -1,13 +1,14 @@
 """The settings of evaluate.py: whose completions, and what is made of them."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from conf.schema import Config
 from grpo.settings import at_least, one_of
 from rewards.judge import JudgeConfig
 
 STRATEGIES = ("greedy", "sample", "majority", "best_of_n", "beam", "budget", "revise")
-VERIFIERS = ("oracle", "logprob", "judge")
+VERIFIERS = ("oracle", "logprob", "judge", "learned")
 PROMPTS = ("cot", "direct")
 
 
@@ -18,7 +19,7 @@ class StrategyConfig:
     prompt     "cot": think first; "direct": answer at once
     weighted   best_of_n adds up the scores of equal answers
     verifier   of best_of_n and beam: "oracle" (the exact checker: an upper bound), "logprob" (the model's own
-               certainty), "judge" (a language model, `judge`)
+               certainty), "judge" (a language model, `judge`), "learned" (train_verifier.py)
     beams, expand, max_step_tokens   beam: beams / expand of them are kept, with `expand` next steps each
     waits, wait, cap   budget: how often the end of the thought is replaced by `wait`; its most tokens
     rounds     revise: how often the answer is put back
@@ -68,18 +69,37 @@ class StrategyConfig:
 
 
 @dataclass
-class EvaluateConfig(Config):
-    """run: whose newest checkpoint is evaluated, or the one named by `ckpt` (step_000060); without a run it is
-    the model as it is. name: of the result, eval/<name>.json, null for one after the strategy.
-    max_asks: requests in flight at once."""
+class OfRunConfig(Config):
+    """run: whose newest checkpoint is the model, or the one named by `ckpt` (step_000060); without a run it is
+    the model as it is."""
 
     run: str = ""
     ckpt: str | None = None
+
+    @property
+    def folder(self) -> Path:
+        """Where results go: the run's own folder, or one named after the model and the task."""
+        return Path("outputs", self.run or f"eval-{self.model.name}-{self.env.name}")
+
+
+@dataclass
+class EvaluateConfig(OfRunConfig):
+    """name: of the result, eval/<name>.json, null for one after the strategy. max_asks: requests in flight at
+    once. verifier_path: the folder of a learned verifier, null for the one that lies in the run's."""
+
     name: str | None = None
     num_problems: int = 512
     max_asks: int = 1024
+    verifier_path: str | None = None
     strategy: StrategyConfig = field(default_factory=StrategyConfig)
     judge: JudgeConfig = field(default_factory=JudgeConfig)
+
+    @property
+    def learned_verifier(self) -> Path | None:
+        """The folder of the learned verifier, where the strategy asks for one."""
+        if not self.strategy.verifies or self.strategy.verifier != "learned":
+            return None
+        return Path(self.verifier_path) if self.verifier_path else self.folder / "verifier"
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -91,16 +91,22 @@ def microbatches(batch: Batch, max_tokens: int, rank: int = 0, ranks: int = 1) -
     together; B must be a multiple of `ranks`.
     """
     assert len(batch) % ranks == 0
-    order = batch.lengths.argsort(stable=True)
-    parts, start = [], 0
-    while start < len(order):
-        end = start + 1
-        while end < len(order) and (end + 1 - start) * int(batch.lengths[order[end]]) <= max_tokens:
-            end += 1
-        parts.append(order[start:end])
-        start = end
+    parts = rows_within(batch.lengths, max_tokens)
     while len(parts) % ranks:
         largest = max(range(len(parts)), key=lambda place: len(parts[place]))
         parts[largest : largest + 1] = parts[largest].tensor_split(2)
     for index in parts[rank::ranks]:
         yield index, batch.rows(index)
+
+
+def rows_within(lengths: Tensor, max_tokens: int) -> list[Tensor]:
+    """The places of rows of these lengths, shortest first, in parts of at most `max_tokens` padded tokens."""
+    order = lengths.argsort(stable=True)
+    parts, start = [], 0
+    while start < len(order):
+        end = start + 1
+        while end < len(order) and (end + 1 - start) * int(lengths[order[end]]) <= max_tokens:
+            end += 1
+        parts.append(order[start:end])
+        start = end
+    return parts

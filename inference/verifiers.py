@@ -1,4 +1,4 @@
-"""Who scores candidates: the exact checker, the model's own certainty, a judge; a learned model fits the protocol."""
+"""Who scores candidates: the exact checker, the model's own certainty, a judge, a learned value head."""
 
 import hashlib
 import math
@@ -11,6 +11,7 @@ from inference.engine import Candidate, require
 from rewards.judge import Ask as AskJudge
 
 Item = tuple[Problem, Candidate]
+Read = Callable[[Sequence[tuple[str | Chat, tuple[int, ...]]]], list[float]]  # (prompt, tokens) -> 0..1
 UNDECIDED = 0.5
 
 MAX_CHARACTERS = 8000
@@ -89,6 +90,17 @@ class Judge:
             if points is not None:
                 self.remembered[key] = points / POINTS
         return [self.remembered.get(key, 0.0) for key in keys]
+
+
+class Learned:
+    """A value head, trained on right and wrong completions, over the tokens of a candidate (arXiv 2110.14168);
+    its score, 0..1, is how likely they end in the right answer, so it can be asked of half a completion."""
+
+    def __init__(self, read: Read) -> None:
+        self.read = read
+
+    def score(self, items: Sequence[Item]) -> list[float]:
+        return self.read([(problem.prompt, candidate.token_ids) for problem, candidate in items])
 
 
 def question(problem: Problem, candidate: Candidate) -> Chat:

@@ -21,25 +21,35 @@ class DamagedCheckpoint(ValueError):  # noqa: N818 - a state, said by its name
 
 def write_checkpoint(root: Path, step: int, save: Callable[[Path], None], keep: int) -> Path:
     """Let `save` fill a folder, seal it as `root/step_NNNNNN`, and keep the `keep` newest."""
-    root.mkdir(parents=True, exist_ok=True)
-    final = root / f"step_{step:06d}"
-    temporary = root / f".writing_{final.name}"
+
+    def save_and_seal(folder: Path) -> None:
+        save(folder)
+        files = sorted(path for path in folder.rglob("*") if path.is_file())
+        manifest = {"step": step, "files": {str(path.relative_to(folder)): sha256_of(path) for path in files}}
+        (folder / MANIFEST).write_text(json.dumps(manifest, indent=2), encoding="utf-8")
+
     for leftover in root.glob(".writing_*"):
         shutil.rmtree(leftover)
-    temporary.mkdir()
+    final = root / f"step_{step:06d}"
+    write_whole(final, save_and_seal)
+    for old in list_checkpoints(root)[:-keep]:
+        shutil.rmtree(old)
+    return final
+
+
+def write_whole(final: Path, save: Callable[[Path], None]) -> None:
+    """Let `save` fill a folder, and put it in the place of `final` when all of it is on the disk."""
+    temporary = final.with_name(f".writing_{final.name}")
+    if temporary.exists():
+        shutil.rmtree(temporary)
+    temporary.mkdir(parents=True)
     save(temporary)
-    files = sorted(path for path in temporary.rglob("*") if path.is_file())
-    manifest = {"step": step, "files": {str(path.relative_to(temporary)): sha256_of(path) for path in files}}
-    (temporary / MANIFEST).write_text(json.dumps(manifest, indent=2), encoding="utf-8")
-    for path in [*files, temporary / MANIFEST, *(p for p in temporary.rglob("*") if p.is_dir()), temporary]:
+    for path in [*temporary.rglob("*"), temporary]:
         _sync(path)
     if final.exists():
         shutil.rmtree(final)
     temporary.rename(final)
-    _sync(root)
-    for old in list_checkpoints(root)[:-keep]:
-        shutil.rmtree(old)
-    return final
+    _sync(final.parent)
 
 
 def list_checkpoints(root: Path) -> list[Path]:

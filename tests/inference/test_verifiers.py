@@ -3,7 +3,7 @@ import math
 import pytest
 
 from inference.engine import Candidate
-from inference.verifiers import MAX_CHARACTERS, Judge, Oracle, OwnLogprob, question, read_points
+from inference.verifiers import MAX_CHARACTERS, Judge, Learned, Oracle, OwnLogprob, question, read_points
 from tests.inference.toy import problems, right
 
 PROBLEM = problems(1)[0]  # its answer is 1
@@ -27,6 +27,13 @@ def test_own_logprobs_by_hand():
     assert OwnLogprob("sum").score(items) == pytest.approx([math.log(1 / 16), 0.0])
     with pytest.raises(ValueError, match="how must be mean or sum, got 'max'"):
         OwnLogprob("max")
+
+
+def test_a_learned_verifier_is_given_the_prompt_and_the_tokens_forced_ones_too():
+    given = []
+    items = [(PROBLEM, candidate(logprobs=[-1.0, None])), (PROBLEM, candidate(logprobs=[-1.0], reason=None))]
+    assert Learned(lambda rows: given.extend(rows) or [0.25, 0.5]).score(items) == [0.25, 0.5]
+    assert given == [(PROBLEM.prompt, (0, 0)), (PROBLEM.prompt, (0,))]
 
 
 @pytest.mark.parametrize(
