@@ -71,14 +71,15 @@ class ModelConfig:
 class RolloutConfig:
     """replicas: engines, null for as many as the topology has GPUs for (one on a CPU). tensor_parallel: processes,
     each with a GPU of its own where there are some, that hold one engine. kv_cache_gb: memory for keys and values,
-    per worker; on a GPU null lets vLLM take gpu_memory_share of the device. threads: CPU threads of one worker."""
+    per worker; null is 1 GB on a CPU, and on a GPU what gpu_memory_share of the device leaves. threads: CPU threads
+    of one worker."""
 
     backend: str = "vllm"
     replicas: int | None = None
     tensor_parallel: int = 1
     threads: int = 1
     max_sequences: int = 256
-    kv_cache_gb: float | None = 1.0
+    kv_cache_gb: float | None = None
     gpu_memory_share: float = 0.45
 
     def __post_init__(self) -> None:

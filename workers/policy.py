@@ -14,7 +14,7 @@ from grpo.batching import Batch, microbatches, minibatches
 from grpo.losses import token_losses, token_weights
 from workers.lora import add_adapter, merged_weights
 from workers.models import load_model, load_tokenizer, make_optimizer, make_schedule, replace_weights
-from workers.ranks import ALONE, Ranks, place, whole
+from workers.ranks import ALONE, Ranks, drop_gathered, place, whole
 from workers.weight_sync import Weights, fetch, publish
 
 
@@ -55,6 +55,8 @@ class Policy:
         for index, part in self._microbatches(batch):
             logprobs, _ = self._forward(part.to(self.device))
             result[index, : logprobs.shape[1]] = logprobs.cpu()
+        drop_gathered(self.model)
+        self._give_back()
         return result
 
     def load_weights(self, weights: Weights) -> None:
@@ -70,6 +72,11 @@ class Policy:
 
     def _microbatches(self, batch: Batch) -> Iterator[tuple[torch.Tensor, Batch]]:
         return microbatches(batch, self.cfg.micro_batch_tokens, self.ranks.rank, self.ranks.size)
+
+    def _give_back(self) -> None:
+        """The memory that PyTorch keeps for later, which whoever shares the GPU may need now."""
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
 
     def _forward(self, part: Batch, entropy_gradient: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
         temperature = self.cfg.sampling.temperature
@@ -133,6 +140,7 @@ class TrainedPolicy(Policy):
                 skipped += self.skipped_in_row > 0
                 for name, value in terms.items():
                     totals[name] = totals.get(name, 0.0) + value / self.cfg.num_updates
+        self._give_back()
         counts = {"skipped": float(skipped), "skipped_in_row": float(self.skipped_in_row)}
         if self.device.type == "cuda":
             counts["gpu_gb"] = torch.cuda.max_memory_allocated(self.device) / 2**30

@@ -1,6 +1,7 @@
 """The workers of the trio: what lives in Ray's processes, and only passes calls on to the plain classes
 beside it."""
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,11 +9,11 @@ from typing import Any
 
 import torch
 
-from conf.schema import Config
+from conf.schema import Config, TopologyConfig
 from grpo.batching import Batch
 from grpo.types import Completion
 from workers.policy import Policy, TrainedPolicy
-from workers.ranks import join
+from workers.ranks import Ranks, join
 from workers.sampler import Request, Sampler, Sampling
 from workers.waiting import announce
 from workers.weight_sync import Weights
@@ -42,10 +43,15 @@ class ModelWorker:
         self.stack = announce(seat.folder, seat.role, seat.rank)
         self.folder = seat.folder
         torch.set_num_threads(cfg.topology.num_threads(seat.size))
-        ranks = join(seat.address, seat.rank, seat.size, seat.device, cfg.topology.patience)
-        self.policy = self._policy(cfg, seat.device, ranks)
+        # On a CPU all memory is the host's.
+        offload = self.offloads(cfg.topology) and seat.device == "cuda"
+        ranks = join(seat.address, seat.rank, seat.size, seat.device, cfg.topology.patience, offload)
+        self.policy = self.make_policy(cfg, seat.device, ranks, offload)
 
-    def _policy(self, cfg: Config, device: str, ranks: Any) -> Policy:
+    def offloads(self, topology: TopologyConfig) -> bool:
+        raise NotImplementedError
+
+    def make_policy(self, cfg: Config, device: str, ranks: Ranks, offload: bool) -> Policy:
         raise NotImplementedError
 
     def ready(self) -> None:
@@ -59,8 +65,10 @@ class ActorWorker(ModelWorker):
     policy: TrainedPolicy
     sender: Any = None
 
-    def _policy(self, cfg: Config, device: str, ranks: Any) -> Policy:
-        offload = cfg.topology.offload_actor
+    def offloads(self, topology: TopologyConfig) -> bool:
+        return topology.offload_actor
+
+    def make_policy(self, cfg: Config, device: str, ranks: Ranks, offload: bool) -> Policy:
         return TrainedPolicy(cfg.model, cfg.algorithm, device, cfg.num_steps, ranks, offload)
 
     def ref_logprobs(self, batch: Batch) -> torch.Tensor:
@@ -89,8 +97,11 @@ class ActorWorker(ModelWorker):
 
 
 class ReferenceWorker(ModelWorker):
-    def _policy(self, cfg: Config, device: str, ranks: Any) -> Policy:
-        return Policy(cfg.model, cfg.algorithm, device, ranks, cfg.topology.offload_reference)
+    def offloads(self, topology: TopologyConfig) -> bool:
+        return topology.offload_reference
+
+    def make_policy(self, cfg: Config, device: str, ranks: Ranks, offload: bool) -> Policy:
+        return Policy(cfg.model, cfg.algorithm, device, ranks, offload)
 
     def ref_logprobs(self, batch: Batch) -> torch.Tensor:
         return self.policy.logprobs(batch)
@@ -112,6 +123,9 @@ class RolloutWorker:
         if cfg.rollout.backend == "vllm":
             from workers.vllm_sampler import VllmSampler
 
+            if cfg.rollout.tensor_parallel > 1:
+                # Ray hides all GPUs from a process that takes none; this one leads those that do.
+                os.environ.pop("CUDA_VISIBLE_DEVICES", None)
             self.sampler = VllmSampler(cfg.model, cfg.rollout, seat.device, cfg.topology)
         else:
             from workers.transformers_sampler import TransformersSampler

@@ -36,10 +36,11 @@ class Ranks:
 ALONE = Ranks()
 
 
-def join(address: str, rank: int, size: int, device: str, patience: float) -> Ranks:
+def join(address: str, rank: int, size: int, device: str, patience: float, offload: bool = False) -> Ranks:
     """Meet the other ranks at "host:port", where rank 0 listens; a collective that takes longer than `patience`
-    seconds is an error. A single rank on a CPU meets nobody, and its model stays whole."""
-    if size > 1 or device == "cuda":
+    seconds is an error. A single rank meets nobody and its model stays whole, but to `offload` it a layer at a
+    time is to treat it as a part."""
+    if size > 1 or offload:
         if address.startswith("127."):
             os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
         backend = "cpu:gloo,cuda:nccl" if device == "cuda" else "gloo"
@@ -76,6 +77,12 @@ def place(model: Any, device: torch.device, dtype: torch.dtype, offload: bool) -
     fully_shard(model, **settings)
     register_fsdp_forward_method(model, "completion_logprobs")
     return model
+
+
+def drop_gathered(model: Any) -> None:
+    """Keep this rank's part alone. Without a backward pass FSDP would leave the outer layers gathered."""
+    if dist.is_initialized():
+        model.reshard()
 
 
 def whole(tensor: Tensor) -> Tensor:

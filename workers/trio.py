@@ -130,8 +130,10 @@ def start_trio(cfg: Config, interrupt: Interrupt) -> Iterator[Trio]:
 
 def _workers(cfg: Config, session: Session) -> Trio:
     topology, clock = cfg.topology, session.clock
-    actor = Actor(_ranks(ActorWorker, "actor", topology.actor_gpu_share, cfg, session), clock)
     rollout = Rollout(cfg, session)
+    if session.device == "cuda" and topology.shared:
+        rollout.ready()  # vLLM measures the memory of its GPU, and others who take some then would mislead it
+    actor = Actor(_ranks(ActorWorker, "actor", topology.actor_gpu_share, cfg, session), clock)
     reference = None
     if cfg.algorithm.uses_reference and cfg.model.lora.rank:
         reference = Reference(actor.workers, clock)
