@@ -110,6 +110,7 @@ def test_two_ranks_train_like_one(tmp_path, model_config):
     assert_close(one, two)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_two_ranks_is_gone_on_with_by_one_and_the_other_way_round(tmp_path, model_config):
     straight = trained_by(1, tmp_path / "straight", model_config, updates=4)
     for first, then in ((2, 1), (1, 2)):
@@ -121,6 +122,7 @@ def test_a_checkpoint_of_two_ranks_is_gone_on_with_by_one_and_the_other_way_roun
             assert torch.allclose(tensor, resumed["weights"][key], atol=1e-5), key
 
 
+@pytest.mark.slow
 def test_an_adapter_in_parts_trains_like_a_whole_one(tmp_path, model_config):
     model = dataclasses.replace(model_config, lora=LoraConfig(rank=4))
     one = trained_by(1, tmp_path / "one", model)
@@ -128,6 +130,7 @@ def test_an_adapter_in_parts_trains_like_a_whole_one(tmp_path, model_config):
     assert_close(one, two)
 
 
+@pytest.mark.slow
 def test_a_bfloat16_base_below_a_float32_adapter_can_be_in_parts(tmp_path, model_config):
     model = dataclasses.replace(model_config, dtype="bfloat16", lora=LoraConfig(rank=4))
     one = trained_by(1, tmp_path / "one", model)
