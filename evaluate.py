@@ -39,6 +39,7 @@ from workers.rollout import Rollout
 from workers.run_settings import settings
 from workers.sampler import Request, Sampling, in_order
 from workers.session import pick_device, ray_session
+from workers.waiting import Stuck, WorkerDied
 
 
 class RolloutEngine:
@@ -187,6 +188,8 @@ def main() -> None:
     except Interrupted:
         console.print("stopped; the same command goes on with the problems that are left")
         return
+    except (Stuck, WorkerDied, TimeoutError) as error:
+        raise SystemExit(f"error: {error}") from error
     summary = {"settings": describe(cfg), **summarize([rows[p.key] for p in problems], cfg.strategy.samples)}
     summary["spent"] = results.total_spent
     results.write_summary(summary)

@@ -42,6 +42,7 @@ from workers.interrupt import Interrupt, Interrupted
 from workers.judge import make_behavior_judge, make_judge
 from workers.models import check_model, check_optimizer
 from workers.sampler import Request, Sampling, request_seed
+from workers.session import check_topology
 from workers.trio import Trio, start_trio
 from workers.waiting import Stuck, WorkerDied
 
@@ -288,6 +289,7 @@ def main(raw: DictConfig) -> None:
         check_model(cfg.model)
         check_optimizer(cfg.algorithm.optimizer)
         check_tracker(cfg.tracker)
+        check_topology(cfg)
         cfg.env.held_out(cfg.evaluation.num_problems)
         folder.claim(resolved)
     if folder.is_finished(cfg.num_steps, cfg.num_tokens):

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from conf.schema import RolloutConfig, TopologyConfig
+from conf.schema import Config, RolloutConfig, TopologyConfig
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,26 @@ def make_layout(topology: TopologyConfig, rollout: RolloutConfig, gpus: int | No
     first = 0 if topology.shared else ranks
     engines = [range(first + start, first + start + width) for start in range(0, replicas * width, width)]
     return Layout(tuple(range(ranks)), tuple(tuple(engine) for engine in engines))
+
+
+def check_ranks(cfg: Config, layout: Layout) -> None:
+    """Fail early where the actor's ranks can't share the work.
+
+    Raises:
+        ValueError: it names the setting.
+    """
+    algorithm, ranks = cfg.algorithm, len(layout.actor)
+    completions = algorithm.num_prompts * algorithm.group_size // algorithm.num_minibatches
+    if completions % ranks:
+        raise ValueError(
+            f"algorithm.num_prompts x group_size / num_minibatches = {completions} completions an update can't be "
+            f"shared by {ranks} actor ranks; choose numbers of which {ranks} is a divisor, or topology.actor_ranks"
+        )
+    if algorithm.optimizer.name == "adamw_8bit" and (ranks > 1 or cfg.topology.offload_actor):
+        raise ValueError(
+            "algorithm.optimizer.name=adamw_8bit can't hold a model in parts (several actor ranks, or "
+            "topology.offload_actor=true); choose adamw"
+        )
 
 
 def _taken(topology: TopologyConfig, gpus: int) -> int:

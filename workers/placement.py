@@ -8,6 +8,7 @@ import ray
 from ray.util.placement_group import PlacementGroup, placement_group, placement_group_table
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
+ADDRESS_SECONDS = 120.0
 ROLES = 3  # actor, reference and rollout may share a place; each takes one CPU of it
 
 
@@ -47,9 +48,14 @@ def bundles(places: Sequence[Any]) -> str:
 
 
 def address_at(place: Any, local: bool) -> str:
-    """ "host:port" of that place's node, where processes can meet; on loopback where all are on one machine."""
+    """ "host:port" of that place's node, where processes can meet; on loopback where all are on one machine.
+
+    Raises:
+        TimeoutError: the node gave no answer.
+    """
     host = "127.0.0.1" if local else None
-    return ray.get(ray.remote(num_cpus=0, scheduling_strategy=place)(_free_address).remote(host))
+    task = ray.remote(num_cpus=0, scheduling_strategy=place)(_free_address)
+    return ray.get(task.remote(host), timeout=ADDRESS_SECONDS)
 
 
 def _free_address(host: str | None) -> str:

@@ -13,7 +13,7 @@ import torch
 
 from conf.schema import Config
 from workers.interrupt import Interrupt
-from workers.layout import Layout, make_layout
+from workers.layout import Layout, check_ranks, make_layout
 from workers.placement import ROLES, reserve
 from workers.waiting import Clock
 from workers.weight_sync import remove, shared_folder
@@ -101,6 +101,18 @@ def shielded_from_sigterm() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def check_topology(cfg: Config) -> None:
+    """Fail before anything starts, where the GPUs are this machine's.
+
+    Raises:
+        ValueError: the topology does not fit them.
+    """
+    device = pick_device(cfg.topology.device)
+    if cfg.topology.ray_address is None:
+        gpus = torch.cuda.device_count() if device == "cuda" else cfg.topology.num_gpus
+        check_ranks(cfg, make_layout(cfg.topology, cfg.rollout, gpus))
 
 
 def pick_device(wanted: str) -> str:

@@ -15,6 +15,7 @@ import torch
 from conf.schema import Config
 from grpo.batching import Batch
 from workers.interrupt import Interrupt
+from workers.layout import check_ranks
 from workers.placement import address_at
 from workers.processes import ActorWorker, ReferenceWorker, Seat
 from workers.rollout import Rollout
@@ -130,6 +131,7 @@ def start_trio(cfg: Config, interrupt: Interrupt) -> Iterator[Trio]:
 
 def _workers(cfg: Config, session: Session) -> Trio:
     topology, clock = cfg.topology, session.clock
+    check_ranks(cfg, session.layout)
     rollout = Rollout(cfg, session)
     if session.device == "cuda" and topology.shared:
         rollout.ready()  # vLLM measures the memory of its GPU, and others who take some then would mislead it

@@ -1,8 +1,10 @@
 import pytest
 
+from conf.compose import compose_config
 from conf.schema import RolloutConfig, TopologyConfig
 from workers.layout import Layout, make_layout
 from workers.placement import node_by_node
+from workers.session import check_topology
 
 
 def layout(gpus: int | None, replicas: int | None = None, width: int = 1, **topology) -> Layout:
@@ -43,6 +45,21 @@ def test_roles_that_do_not_share_divide_the_gpus():
 def test_what_does_not_fit_is_refused_with_what_to_choose(gpus, settings, message):
     with pytest.raises(ValueError) as error:
         layout(gpus, **settings)
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["topology.actor_ranks=3"], "256 completions an update can't be shared by 3 actor ranks"),
+        (["algorithm.num_minibatches=128", "topology.actor_ranks=4"], "2 completions an update can't be shared by 4"),
+        (["algorithm.optimizer.name=adamw_8bit", "topology.actor_ranks=2"], "adamw_8bit can't hold a model in parts"),
+        (["topology=split", "topology.device=cpu", "topology.num_gpus=1"], "do not fit on 1 GPU(s)"),
+    ],
+)
+def test_a_topology_that_can_t_work_is_refused_before_anything_starts(overrides, message):
+    with pytest.raises(ValueError) as error:
+        check_topology(compose_config(overrides))
     assert message in str(error.value)
 
 
