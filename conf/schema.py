@@ -103,7 +103,7 @@ class TopologyConfig:
     num_gpus         how many are taken, null for all; on a CPU how many to pretend, to try a placement
     actor_ranks      processes that hold the actor, and as many the reference; null for one a GPU (one on a CPU)
     sleep            where roles share a GPU, vLLM gives its memory back while the actor trains
-    offload_actor, offload_reference   weights (and the optimizer's state) wait in host memory
+    offload_actor, offload_reference   weights and optimizer wait in host memory while others use the GPU
     ahead            steps that generation runs ahead of training, 0 or 1
     weight_transfer  how weights reach the rollouts: "shm" through shared memory, "ipc" on one GPU, "nccl" between GPUs
     patience         seconds to wait for a process before the run is ended

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from conf.schema import Config
 from monitor.cost import price_of
@@ -25,7 +24,6 @@ from planner.roofline import Job
 from planner.shape import Shape, config_of, shape_of
 from planner.trace import UpdateMemory
 
-TOPOLOGIES = Path(__file__).parent.parent / "conf" / "topology"
 MOST_MICRO_BATCH_TOKENS = 32768  # more make a GPU no busier
 MOST_ROLLOUT_SHARE = 0.9  # of the GPU's memory that vLLM is given
 ASYNC_GAIN = 0.9  # async trains on completions of older weights: only if it takes less than this of the time
@@ -97,10 +95,18 @@ class Planner:
     def plans(self) -> list[Plan]:
         """All layouts; those with an optimizer of 8 bits only where nothing else fits."""
         for optimizer in dict.fromkeys([self.cfg.algorithm.optimizer.name, "adamw_8bit"]):
-            plans = [self.plan(layout) for layout in layouts(self.count, optimizer)]
+            plans = [self.plan(layout) for layout in layouts(self.count, optimizer) if self.can_share(layout)]
             if any(plan.problem is None for plan in plans):
                 break
         return plans
+
+    def can_share(self, layout: Layout) -> bool:
+        """Whether the completions of an update can be dealt out to the training GPUs evenly, and an optimizer of
+        8 bits is whole."""
+        algorithm = self.cfg.algorithm
+        even = algorithm.num_completions // algorithm.num_minibatches % layout.trainers == 0
+        whole = layout.trainers == 1 and not layout.offload
+        return even and (whole or layout.optimizer != "adamw_8bit")
 
     def plan(self, layout: Layout) -> Plan:
         training, rows = self._training(layout)
@@ -209,16 +215,18 @@ class Planner:
         return replace(plan, seconds=seconds, step_seconds=step, hours=hours, usd=hours * price.usd_per_hour)
 
     def overrides(self, plan: Plan) -> list[str]:
-        """What to put on the command line. The topology is left out where conf/topology does not have it."""
+        """What to put on the command line."""
         layout = plan.layout
-        chosen = [f"topology={layout.topology}"] if (TOPOLOGIES / f"{layout.topology}.yaml").is_file() else []
-        chosen += [
+        chosen = [
+            f"topology={layout.topology}",
             f"rollout.replicas={layout.generators}",
             f"rollout.gpu_memory_share={plan.gpu_memory_share}",
             "rollout.kv_cache_gb=null",
             f"algorithm.micro_batch_tokens={plan.micro_batch_tokens}",
             f"model.gradient_checkpointing={str(layout.checkpointing).lower()}",
         ]
+        if layout.shared:
+            chosen += [f"topology.offload_actor={str(layout.offload).lower()}", "topology.offload_reference=false"]
         changed = layout.optimizer != self.cfg.algorithm.optimizer.name
         return chosen + ([f"algorithm.optimizer.name={layout.optimizer}"] if changed else [])
 

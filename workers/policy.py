@@ -20,7 +20,7 @@ from workers.weight_sync import Weights, fetch, publish
 
 class Policy:
     """Weights, or this rank's part of them, and what GRPO asks of them. `dtype` is that of the weights; the
-    computation is in the model's own, `model.dtype`. offload: the weights wait in host memory."""
+    computation is in the model's own, `model.dtype`. offload: `rest` leaves the GPU's memory to others."""
 
     def __init__(
         self,
@@ -31,7 +31,8 @@ class Policy:
         offload: bool = False,
         dtype: str | None = None,
     ) -> None:
-        self.cfg, self.ranks = algorithm, ranks
+        self.cfg, self.ranks, self.offload = algorithm, ranks, offload
+        self.resting = False
         self.device = torch.device(device)
         self.source = model.source
         self.max_tokens = model.max_completion_tokens
@@ -42,7 +43,7 @@ class Policy:
             self.model.train()  # transformers heeds it in this mode alone; there is no dropout to switch
         freeze(self.model, model.frozen)
         self.adapter = self._adapt(model)
-        self.model = place(self.model, self.device, self.dtype, offload)
+        self.model = place(self.model, self.device, self.dtype)
 
     def _adapt(self, model: ModelConfig) -> Any:
         """The adapter that trains in place of the model, if one does."""
@@ -51,12 +52,12 @@ class Policy:
     @torch.no_grad()
     def logprobs(self, batch: Batch) -> torch.Tensor:
         """Log-probabilities [B, T] of the completion tokens, on the CPU; 0 in the rows of other ranks."""
+        self._wake()
         result = torch.zeros(batch.mask.shape)
         for index, part in self._microbatches(batch):
             logprobs, _ = self._forward(part.to(self.device))
             result[index, : logprobs.shape[1]] = logprobs.cpu()
         drop_gathered(self.model)
-        self._give_back()
         return result
 
     def load_weights(self, weights: Weights) -> None:
@@ -73,10 +74,22 @@ class Policy:
     def _microbatches(self, batch: Batch) -> Iterator[tuple[torch.Tensor, Batch]]:
         return microbatches(batch, self.cfg.micro_batch_tokens, self.ranks.rank, self.ranks.size)
 
-    def _give_back(self) -> None:
-        """The memory that PyTorch keeps for later, which whoever shares the GPU may need now."""
+    def rest(self) -> None:
+        """Until it is needed again: the memory that PyTorch keeps for later goes to whoever shares the GPU, and
+        with `offload` weights and optimizer wait in host memory."""
+        if self.offload and not self.resting:
+            self._move(torch.device("cpu"))
+            self.resting = True
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
+
+    def _wake(self) -> None:
+        if self.resting:
+            self._move(self.device)
+            self.resting = False
+
+    def _move(self, device: torch.device) -> None:
+        self.model.to(device)
 
     def _forward(self, part: Batch, entropy_gradient: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
         temperature = self.cfg.sampling.temperature
@@ -120,6 +133,13 @@ class TrainedPolicy(Policy):
     def _adapt(self, model: ModelConfig) -> Any:
         return add_adapter(self.model, model.lora) if model.lora.rank else None
 
+    def _move(self, device: torch.device) -> None:
+        super()._move(device)
+        for state in self.optimizer.state.values():
+            for name, value in state.items():
+                if isinstance(value, torch.Tensor) and value.dim() > 0:  # the count of steps stays on the CPU
+                    state[name] = value.to(device)
+
     def ref_logprobs(self, batch: Batch) -> torch.Tensor:
         """`logprobs` of the base, without its adapter."""
         with self.adapter.disable_adapter():
@@ -131,6 +151,7 @@ class TrainedPolicy(Policy):
         Returns: means over the tokens of all updates, the last gradient norm and rate, and how many
         updates were skipped, because their gradient was not finite, now and without a good one since.
         """
+        self._wake()
         totals: dict[str, float] = {}
         skipped = 0
         for _ in range(self.cfg.num_epochs):
@@ -140,7 +161,6 @@ class TrainedPolicy(Policy):
                 skipped += self.skipped_in_row > 0
                 for name, value in terms.items():
                     totals[name] = totals.get(name, 0.0) + value / self.cfg.num_updates
-        self._give_back()
         counts = {"skipped": float(skipped), "skipped_in_row": float(self.skipped_in_row)}
         if self.device.type == "cuda":
             counts["gpu_gb"] = torch.cuda.max_memory_allocated(self.device) / 2**30
@@ -180,6 +200,7 @@ class TrainedPolicy(Policy):
     def publish(self, folder: Path, version: int, keep: bool = True) -> Weights:
         """Put the current weights into shared memory for the samplers, or only say what they are; the first rank
         knows their checksum."""
+        self._wake()
         return publish(self.walk(), folder, version, self.ranks.is_first, keep)
 
     def save(self, folder: Path) -> None:
@@ -187,6 +208,7 @@ class TrainedPolicy(Policy):
         adapter, `hf/` has it merged, and `adapter/` alone as peft loads it."""
         import torch.distributed.checkpoint as dcp  # 3 s that only a checkpoint should cost
 
+        self._wake()
         weights, adapter = self._whole_weights(), self._whole_adapter()
         if self.ranks.is_first:
             self.model.save_pretrained(folder / "hf", state_dict=weights)
@@ -201,6 +223,7 @@ class TrainedPolicy(Policy):
         import torch.distributed.checkpoint as dcp
         from torch.distributed.checkpoint.state_dict import StateDictOptions, set_state_dict
 
+        self._wake()
         state = self._trainer_state()
         dcp.load(state, checkpoint_id=folder / "trainer", no_dist=self.ranks.size == 1)
         set_state_dict(

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from conf.schema import Config, TopologyConfig
+from conf.schema import Config
 from grpo.batching import Batch
 from grpo.types import Completion
 from workers.policy import Policy, TrainedPolicy
@@ -43,15 +43,12 @@ class ModelWorker:
         self.stack = announce(seat.folder, seat.role, seat.rank)
         self.folder = seat.folder
         torch.set_num_threads(cfg.topology.num_threads(seat.size))
-        # On a CPU all memory is the host's.
-        offload = self.offloads(cfg.topology) and seat.device == "cuda"
-        ranks = join(seat.address, seat.rank, seat.size, seat.device, cfg.topology.patience, offload)
-        self.policy = self.make_policy(cfg, seat.device, ranks, offload)
+        self.policy = self.make_policy(
+            cfg, seat.device, join(seat.address, seat.rank, seat.size, seat.device, cfg.topology.patience)
+        )
+        self.policy.rest()
 
-    def offloads(self, topology: TopologyConfig) -> bool:
-        raise NotImplementedError
-
-    def make_policy(self, cfg: Config, device: str, ranks: Ranks, offload: bool) -> Policy:
+    def make_policy(self, cfg: Config, device: str, ranks: Ranks) -> Policy:
         raise NotImplementedError
 
     def ready(self) -> None:
@@ -65,11 +62,8 @@ class ActorWorker(ModelWorker):
     policy: TrainedPolicy
     sender: Any = None
 
-    def offloads(self, topology: TopologyConfig) -> bool:
-        return topology.offload_actor
-
-    def make_policy(self, cfg: Config, device: str, ranks: Ranks, offload: bool) -> Policy:
-        return TrainedPolicy(cfg.model, cfg.algorithm, device, cfg.num_steps, ranks, offload)
+    def make_policy(self, cfg: Config, device: str, ranks: Ranks) -> Policy:
+        return TrainedPolicy(cfg.model, cfg.algorithm, device, cfg.num_steps, ranks, cfg.topology.offload_actor)
 
     def ref_logprobs(self, batch: Batch) -> torch.Tensor:
         return self.policy.ref_logprobs(batch)
@@ -78,7 +72,10 @@ class ActorWorker(ModelWorker):
         return self.policy.update(batch)
 
     def publish(self, version: int) -> Weights:
-        return self.policy.publish(self.folder, version, keep=self.sender is None)
+        weights = self.policy.publish(self.folder, version, keep=self.sender is None)
+        if self.sender is None:
+            self.policy.rest()
+        return weights
 
     def connect(self, backend: str, rank: int, address: str, handles: Sequence[Any], receivers: int) -> None:
         """From now on weights go to the rollout workers directly."""
@@ -88,23 +85,24 @@ class ActorWorker(ModelWorker):
 
     def send(self) -> None:
         self.sender.send_weights()
+        self.policy.rest()
 
     def save(self, folder: Path) -> None:
         self.policy.save(folder)
+        self.policy.rest()
 
     def load(self, folder: Path) -> None:
         self.policy.load(folder)
 
 
 class ReferenceWorker(ModelWorker):
-    def offloads(self, topology: TopologyConfig) -> bool:
-        return topology.offload_reference
-
-    def make_policy(self, cfg: Config, device: str, ranks: Ranks, offload: bool) -> Policy:
-        return Policy(cfg.model, cfg.algorithm, device, ranks, offload)
+    def make_policy(self, cfg: Config, device: str, ranks: Ranks) -> Policy:
+        return Policy(cfg.model, cfg.algorithm, device, ranks, cfg.topology.offload_reference)
 
     def ref_logprobs(self, batch: Batch) -> torch.Tensor:
-        return self.policy.logprobs(batch)
+        logprobs = self.policy.logprobs(batch)
+        self.policy.rest()
+        return logprobs
 
     def load_weights(self, weights: Weights) -> None:
         self.policy.load_weights(weights)

@@ -36,11 +36,10 @@ class Ranks:
 ALONE = Ranks()
 
 
-def join(address: str, rank: int, size: int, device: str, patience: float, offload: bool = False) -> Ranks:
+def join(address: str, rank: int, size: int, device: str, patience: float) -> Ranks:
     """Meet the other ranks at "host:port", where rank 0 listens; a collective that takes longer than `patience`
-    seconds is an error. A single rank meets nobody and its model stays whole, but to `offload` it a layer at a
-    time is to treat it as a part."""
-    if size > 1 or offload:
+    seconds is an error. A single rank meets nobody, and its model stays whole."""
+    if size > 1:
         if address.startswith("127."):
             os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
         backend = "cpu:gloo,cuda:nccl" if device == "cuda" else "gloo"
@@ -49,28 +48,21 @@ def join(address: str, rank: int, size: int, device: str, patience: float, offlo
     return Ranks(rank, size)
 
 
-def place(model: Any, device: torch.device, dtype: torch.dtype, offload: bool) -> Any:
+def place(model: Any, device: torch.device, dtype: torch.dtype) -> Any:
     """The model on its device, whole or as this rank's part of it, with `completion_logprobs` as a method.
 
     In parts each layer is a unit that is gathered in `dtype` when it is needed; gradients are averaged over the
-    ranks in float32. offload: parts, gradients and optimizer state stay in host memory.
+    ranks in float32.
     """
     model.completion_logprobs = MethodType(completion_logprobs, model)
     if not dist.is_initialized():
         return model if device.type == "cpu" else model.to(device)  # it was loaded to the CPU
-    from torch.distributed.fsdp import (
-        CPUOffloadPolicy,
-        MixedPrecisionPolicy,
-        OffloadPolicy,
-        fully_shard,
-        register_fsdp_forward_method,
-    )
+    from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard, register_fsdp_forward_method
 
     mixed = MixedPrecisionPolicy(param_dtype=dtype, reduce_dtype=torch.float32)
     settings: dict[str, Any] = {
         "mesh": dist.init_device_mesh(device.type, (dist.get_world_size(),)),
         "mp_policy": mixed if dtype != torch.float32 else MixedPrecisionPolicy(),
-        "offload_policy": CPUOffloadPolicy() if offload else OffloadPolicy(),
     }
     for layer in model.get_decoder().layers:
         fully_shard(layer, **settings)

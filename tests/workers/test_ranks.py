@@ -59,7 +59,7 @@ def policy(model: ModelConfig, ranks: Ranks = ALONE, **settings) -> TrainedPolic
         "kl": KlConfig(0.1),
         "micro_batch_tokens": 30,
     } | settings
-    return TrainedPolicy(model, AlgorithmConfig(**chosen), "cpu", num_steps=10, ranks=ranks)
+    return TrainedPolicy(model, AlgorithmConfig(**chosen), "cpu", num_steps=10, ranks=ranks, offload=True)
 
 
 def train(ranks: Ranks, model: ModelConfig, folder: Path, settings: dict, updates: int, resume: str = "") -> None:
@@ -69,7 +69,10 @@ def train(ranks: Ranks, model: ModelConfig, folder: Path, settings: dict, update
         trained.load(Path(resume))
     batch = random_batch(LENGTHS)
     mine = trained.logprobs(batch)
-    metrics = [trained.update(batch) for _ in range(updates)]
+    metrics = []
+    for _ in range(updates):
+        metrics.append(trained.update(batch))
+        trained.rest()  # to host memory, which on a CPU is where it is, but by the same calls
     weights = trained.publish(folder / "shared", version=updates)
     trained.save(folder / "checkpoint")
     torch.save({"mine": mine, "metrics": metrics, "weights": dataclasses.asdict(weights)}, folder / f"{ranks.rank}.pt")
