@@ -98,7 +98,7 @@ def test_a_killed_actor_rank_makes_the_run_go_on_from_its_last_checkpoint(one):
 
 
 def test_a_process_that_answers_no_more_ends_the_run_and_leaves_nothing_behind(one):
-    process = start(one, "stuck", f"num_steps={STEPS}", *QUIET, *TWO, "topology.patience=60")
+    process = start(one, "stuck", f"num_steps={STEPS}", *QUIET, *TWO, "topology.patience=100")
     wait_for_step(one, "stuck", 2)
     family = descendants(process)
     os.kill(worker(process, "actor", 1, one).pid, signal.SIGSTOP)

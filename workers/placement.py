@@ -1,31 +1,42 @@
 """Places for the run's processes, reserved by a Ray placement group."""
 
 import socket
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import ray
-from ray.util.placement_group import PlacementGroup, placement_group, placement_group_table
+from ray.util.placement_group import PlacementGroup, placement_group, placement_group_table, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 ADDRESS_SECONDS = 120.0
+LOOK_SECONDS = 3.0
 ROLES = 3  # actor, reference and rollout may share a place; each takes one CPU of it
 
 
-def reserve(places: int, gpus: bool, seconds: float) -> list[PlacementGroupSchedulingStrategy]:
+def reserve(
+    places: int, gpus: bool, seconds: float, unchanged: Callable[[], bool]
+) -> list[PlacementGroupSchedulingStrategy] | None:
     """The places in an order in which those of a node are next to each other, so that the tensor-parallel
-    ranks of an engine, which take places in a row, share a node.
+    ranks of an engine, which take places in a row, share a node. None as soon as the cluster is not `unchanged`
+    while they are waited for: Ray may learn late that a node is gone.
 
     Raises:
-        TimeoutError: the cluster did not have them within `seconds`.
+        TimeoutError: the cluster did not have them free within `seconds`.
     """
     bundle = {"CPU": float(ROLES)} | ({"GPU": 1.0} if gpus else {})
     group = placement_group([bundle] * places, strategy="PACK")
-    if not group.wait(seconds):
-        raise TimeoutError(
-            f"topology: Ray could not give {places} places of {bundle} within {seconds:.0f} s; it has "
-            f"{ray.available_resources()} free of {ray.cluster_resources()}; ask for less, or raise topology.patience"
-        )
+    started = time.monotonic()
+    while not group.wait(min(LOOK_SECONDS, seconds)):
+        if not unchanged():
+            remove_placement_group(group)
+            return None
+        if time.monotonic() - started > seconds:
+            raise TimeoutError(
+                f"topology: Ray could not give {places} places of {bundle} within {seconds:.0f} s; it has "
+                f"{ray.available_resources()} free of {ray.cluster_resources()}; ask for less, or raise "
+                "topology.patience"
+            )
     return [_strategy(group, place) for place in node_by_node(placement_group_table(group)["bundles_to_node_id"])]
 
 

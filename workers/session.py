@@ -58,15 +58,27 @@ def ray_session(cfg: Config, device: str, interrupt: Interrupt) -> Iterator[Sess
     _start_ray(cfg, device)
     interrupt.listen()  # after Ray, which takes SIGTERM for itself
     try:
-        declared = int(ray.cluster_resources().get("GPU", 0))
-        gpus = declared if declared or device == "cuda" else None
-        layout = make_layout(cfg.topology, cfg.rollout, gpus)
-        places = reserve(layout.places, gpus is not None, cfg.topology.patience)
+        layout, places, gpus = _take_places(cfg, device)
         clock = Clock(interrupt, cfg.topology.patience)
-        yield Session(device, gpus is not None, layout, places, clock, folder, _living_nodes())
+        yield Session(device, gpus, layout, places, clock, folder, _living_nodes())
     finally:
         ray.shutdown()
         remove(folder)
+
+
+def _take_places(cfg: Config, device: str) -> tuple[Layout, list[Any], bool]:
+    """The layout on the GPUs that are there, its places, and whether these are GPUs."""
+
+    def count() -> int | None:
+        declared = int(ray.cluster_resources().get("GPU", 0))
+        return declared if declared or device == "cuda" else None
+
+    while True:
+        gpus = count()
+        layout = make_layout(cfg.topology, cfg.rollout, gpus)
+        places = reserve(layout.places, gpus is not None, cfg.topology.patience, lambda: count() == gpus)  # noqa: B023
+        if places is not None:
+            return layout, places, gpus is not None
 
 
 def _living_nodes() -> int:

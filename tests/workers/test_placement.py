@@ -28,7 +28,7 @@ class Here:
 
 
 def test_roles_of_a_place_share_its_gpu_and_neighbours_share_a_node(two_nodes):
-    places = reserve(4, gpus=True, seconds=60)
+    places = reserve(4, gpus=True, seconds=60, unchanged=lambda: True)
     roles = [
         [ray.remote(Here).options(num_cpus=1, num_gpus=share, scheduling_strategy=place).remote() for place in places]
         for share in (0.4, 0.45, 0.15)
@@ -48,6 +48,10 @@ def test_roles_of_a_place_share_its_gpu_and_neighbours_share_a_node(two_nodes):
     ray.util.remove_placement_group(places[0].placement_group)
 
 
+def test_a_cluster_that_changed_meanwhile_is_looked_at_anew(two_nodes):
+    assert reserve(5, gpus=True, seconds=60, unchanged=lambda: False) is None
+
+
 def test_places_that_never_come_are_an_error_that_says_what_there_is(two_nodes):
     with pytest.raises(TimeoutError, match=r"could not give 5 places of .* within 1 s; it has .*'GPU': 4"):
-        reserve(5, gpus=True, seconds=1)
+        reserve(5, gpus=True, seconds=1, unchanged=lambda: True)
