@@ -40,10 +40,10 @@ class Model:
         return self.clock.wait(phase, self.ask(method, *args))[0]
 
     def save(self, path: Path) -> None:
-        self.call("checkpoint", "save", path)
+        self.call("checkpoint", "save", path.absolute())  # on other nodes there is another working directory
 
     def load(self, path: Path) -> None:
-        self.call("checkpoint", "load", path)
+        self.call("checkpoint", "load", path.absolute())
 
 
 class Actor(Model):
