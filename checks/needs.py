@@ -39,14 +39,10 @@ def needs_of(cfg: Config, parameters: int, on_gpu: bool) -> Needs:
     replicas = cfg.rollout.replicas or 1
     processes = PROCESS_GB * (2 + replicas + has_reference)
     # On a GPU the host still holds what is being loaded and what is being published.
-    models = 2 * weights if on_gpu else trainer + reference + replicas * (weights + kv_cache(cfg))
+    models = 2 * weights if on_gpu else trainer + reference + replicas * (weights + cfg.rollout.cpu_cache_gb)
     return Needs(
         weights, trainer, reference, shared, (cfg.checkpoint.keep + 1) * checkpoint, processes + models + shared
     )
-
-
-def kv_cache(cfg: Config) -> float:
-    return cfg.rollout.kv_cache_gb or 0.0
 
 
 def generation_gb(cfg: Config, needs: Needs, gpu_gb: float) -> float:

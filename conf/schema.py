@@ -92,6 +92,11 @@ class RolloutConfig:
         if self.tensor_parallel > 1 and self.backend != "vllm":
             raise ValueError(f"rollout.tensor_parallel={self.tensor_parallel} needs rollout.backend=vllm")
 
+    @property
+    def cpu_cache_gb(self) -> float:
+        """Of keys and values on a CPU; left to itself vLLM takes nearly all of its memory."""
+        return 1.0 if self.kv_cache_gb is None else self.kv_cache_gb
+
 
 @dataclass
 class TopologyConfig:

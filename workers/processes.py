@@ -13,7 +13,7 @@ from conf.schema import Config
 from grpo.batching import Batch
 from grpo.types import Completion
 from workers.policy import Policy, TrainedPolicy
-from workers.ranks import Ranks, join
+from workers.ranks import join
 from workers.sampler import Request, Sampler, Sampling
 from workers.waiting import announce
 from workers.weight_sync import Weights
@@ -35,35 +35,28 @@ class Seat:
 
 
 class ModelWorker:
-    """A rank of the actor or of the reference."""
-
-    policy: Policy
+    """A rank of the actor or of the reference, which has met the others."""
 
     def __init__(self, cfg: Config, seat: Seat) -> None:
         self.stack = announce(seat.folder, seat.role, seat.rank)
         self.folder = seat.folder
         torch.set_num_threads(cfg.topology.num_threads(seat.size))
-        self.policy = self.make_policy(
-            cfg, seat.device, join(seat.address, seat.rank, seat.size, seat.device, cfg.topology.patience)
-        )
-        self.policy.rest()
-
-    def make_policy(self, cfg: Config, device: str, ranks: Ranks) -> Policy:
-        raise NotImplementedError
+        self.ranks = join(seat.address, seat.rank, seat.size, seat.device, cfg.topology.patience)
 
     def ready(self) -> None:
         """Answered when the model is loaded."""
 
-    def logprobs(self, batch: Batch) -> torch.Tensor:
-        return self.policy.logprobs(batch)
-
 
 class ActorWorker(ModelWorker):
-    policy: TrainedPolicy
-    sender: Any = None
+    def __init__(self, cfg: Config, seat: Seat) -> None:
+        super().__init__(cfg, seat)
+        offload = cfg.topology.offload_actor
+        self.policy = TrainedPolicy(cfg.model, cfg.algorithm, seat.device, cfg.num_steps, self.ranks, offload)
+        self.policy.rest()
+        self.sender: Any = None
 
-    def make_policy(self, cfg: Config, device: str, ranks: Ranks) -> Policy:
-        return TrainedPolicy(cfg.model, cfg.algorithm, device, cfg.num_steps, ranks, cfg.topology.offload_actor)
+    def logprobs(self, batch: Batch) -> torch.Tensor:
+        return self.policy.logprobs(batch)
 
     def ref_logprobs(self, batch: Batch) -> torch.Tensor:
         return self.policy.ref_logprobs(batch)
@@ -96,8 +89,10 @@ class ActorWorker(ModelWorker):
 
 
 class ReferenceWorker(ModelWorker):
-    def make_policy(self, cfg: Config, device: str, ranks: Ranks) -> Policy:
-        return Policy(cfg.model, cfg.algorithm, device, ranks, cfg.topology.offload_reference)
+    def __init__(self, cfg: Config, seat: Seat) -> None:
+        super().__init__(cfg, seat)
+        self.policy = Policy(cfg.model, cfg.algorithm, seat.device, self.ranks, cfg.topology.offload_reference)
+        self.policy.rest()
 
     def ref_logprobs(self, batch: Batch) -> torch.Tensor:
         logprobs = self.policy.logprobs(batch)

@@ -24,7 +24,7 @@ class Rollout:
 
     def __init__(self, cfg: Config, session: Session) -> None:
         self.cfg, self.session, self.clock = cfg, session, session.clock
-        self.workers = [self._start(replica) for replica in range(len(session.layout.rollout))]
+        self.workers = [self._start(replica) for replica in range(self.replicas)]
         self.current: Weights | None = None
         self.restarts = 0
 

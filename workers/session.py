@@ -91,9 +91,9 @@ def _start_ray(cfg: Config, device: str) -> None:
     environment = {"PYTHONPATH": str(REPOSITORY)} | (PATIENT_THREADS if device == "cpu" else {})
     local: dict[str, Any] = {}
     if cfg.topology.ray_address is None:
-        count = torch.cuda.device_count() if device == "cuda" else cfg.topology.num_gpus or 0
-        places = count or make_layout(cfg.topology, cfg.rollout, None).places
-        local = {"num_cpus": ROLES * places, "num_gpus": count, "include_dashboard": False}
+        gpus = _own_gpus(cfg, device)
+        places = gpus or make_layout(cfg.topology, cfg.rollout, None).places
+        local = {"num_cpus": ROLES * places, "num_gpus": gpus or 0, "include_dashboard": False}
     with shielded_from_sigterm():
         ray.init(
             address=cfg.topology.ray_address or "local",  # else Ray joins one that `ray start` left, or RAY_ADDRESS
@@ -123,8 +123,12 @@ def check_topology(cfg: Config) -> None:
     """
     device = pick_device(cfg.topology.device)
     if cfg.topology.ray_address is None:
-        gpus = torch.cuda.device_count() if device == "cuda" else cfg.topology.num_gpus
-        check_ranks(cfg, make_layout(cfg.topology, cfg.rollout, gpus))
+        check_ranks(cfg, make_layout(cfg.topology, cfg.rollout, _own_gpus(cfg, device)))
+
+
+def _own_gpus(cfg: Config, device: str) -> int | None:
+    """This machine's GPUs, or those that a CPU is to pretend, if any."""
+    return torch.cuda.device_count() if device == "cuda" else cfg.topology.num_gpus
 
 
 def pick_device(wanted: str) -> str:

@@ -8,8 +8,6 @@ from workers.models import encode
 from workers.sampler import Request, Sampling
 from workers.weight_sync import SHM, Weights, transfer_of
 
-CPU_CACHE_GB = 1.0
-
 
 class VllmSampler:
     """A vLLM engine in this process whose weights are replaced through vLLM's weight transfer."""
@@ -28,9 +26,9 @@ class VllmSampler:
         self.asleep = False
         width = rollout.tensor_parallel
         memory = {}
-        # Left to itself vLLM takes nearly all of a CPU's memory.
-        if on_cpu or rollout.kv_cache_gb is not None:
-            memory["kv_cache_memory_bytes"] = int((rollout.kv_cache_gb or CPU_CACHE_GB) * 2**30)
+        cache_gb = rollout.cpu_cache_gb if on_cpu else rollout.kv_cache_gb
+        if cache_gb is not None:
+            memory["kv_cache_memory_bytes"] = int(cache_gb * 2**30)
         self.llm = LLM(
             model=model.source,
             dtype=model.dtype,
