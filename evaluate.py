@@ -39,7 +39,7 @@ from workers.rollout import Rollout
 from workers.run_settings import settings
 from workers.sampler import Request, Sampling, in_order
 from workers.session import pick_device, ray_session
-from workers.waiting import Stuck, WorkerDied
+from workers.waiting import WorkerDied, WorkerTimeout
 
 
 class RolloutEngine:
@@ -178,7 +178,7 @@ def main() -> None:
         check_model(cfg.model)
         if cfg.learned_verifier is not None:
             check_verifier(cfg.learned_verifier, cfg)
-        problems = cfg.env.held_out(cfg.num_problems)
+        problems = cfg.env.eval_set(cfg.num_problems)
         strategy_of(cfg)
         results = Results(cfg.folder / "eval", cfg.name or f"{cfg.strategy.label}-seed{cfg.seed}")
         done = results.claim(describe(cfg))
@@ -188,7 +188,7 @@ def main() -> None:
     except Interrupted:
         console.print("stopped; the same command goes on with the problems that are left")
         return
-    except (Stuck, WorkerDied, TimeoutError) as error:
+    except (WorkerTimeout, WorkerDied, TimeoutError) as error:
         raise SystemExit(f"error: {error}") from error
     summary = {"settings": describe(cfg), **summarize([rows[p.key] for p in problems], cfg.strategy.samples)}
     summary["spent"] = results.total_spent

@@ -24,19 +24,19 @@ from conf.schema import Config
 from envs.score import Scorer
 from grpo.advantages import with_advantages
 from grpo.batching import make_batch
-from grpo.selection import has_signal, most_telling, replaced
+from grpo.selection import has_reward_variance, replaced, select_by_pass_rate
 from grpo.types import Completion, Group, Problem
-from monitor.cost import Meter, price_of, seconds_before, would_pass
-from monitor.ending import print_end, print_start
-from monitor.evaluation import Evaluation, evaluate
-from monitor.metrics import Spent
-from monitor.monitor import Monitor
-from monitor.progress import Progress
-from monitor.report import write_report
-from monitor.run_folder import RunFolder
-from monitor.terminal import Terminal
-from monitor.trackers import check_tracker, git_commit, make_tracker
+from report import write_report
 from rewards.behavior_judge import BehaviorJudge
+from run.cost import Meter, budget_exceeded, price_of, seconds_before
+from run.ending import print_end, print_start
+from run.evaluation import Evaluation, evaluate
+from run.folder import RunFolder
+from run.metrics import DiscardedRollouts
+from run.monitor import Monitor
+from run.progress import Progress
+from run.terminal import Terminal
+from run.trackers import check_tracker, git_commit, make_tracker
 from workers.checkpoint import newest_whole, step_of, write_checkpoint
 from workers.interrupt import Interrupt, Interrupted
 from workers.judge import make_behavior_judge, make_judge
@@ -44,7 +44,7 @@ from workers.models import check_model, check_optimizer
 from workers.sampler import Request, Sampling, request_seed
 from workers.session import check_topology
 from workers.trio import Trio, start_trio
-from workers.waiting import Stuck, WorkerDied
+from workers.waiting import WorkerDied, WorkerTimeout
 
 Completions = Iterator[tuple[int, Completion]]
 
@@ -74,8 +74,8 @@ class Training:
         self.judge = judge
         self.cfg, self.folder, self.trio, self.monitor = cfg, folder, trio, monitor
         self.env, self.algorithm, self.scorer = cfg.env, cfg.algorithm, scorer
-        self.spent = Spent()
-        self.held_out = self.env.held_out(cfg.evaluation.num_problems)
+        self.spent = DiscardedRollouts()
+        self.held_out = self.env.eval_set(cfg.evaluation.num_problems)
         self.step = self.resume()
 
     def run(self) -> None:
@@ -121,7 +121,7 @@ class Training:
         """The problems of a step, or the `replacing`th lot of `count` that dynamic sampling draws for it;
         the most telling of several candidates where the algorithm asks for that."""
         sampling, count = self.algorithm.sampling, count or self.algorithm.num_prompts
-        first = (step * sampling.max_rounds + replacing) * self.algorithm.num_prompts * sampling.candidates
+        first = (step * sampling.max_resample_rounds + replacing) * self.algorithm.num_prompts * sampling.candidates
         drawn = range(first, first + count * sampling.candidates)
         candidates = [self.env.problem(self.cfg.seed, "train", index) for index in drawn]
         if sampling.candidates == 1:
@@ -130,13 +130,13 @@ class Training:
         requests = self.requests(candidates, size, "trial", step, replacing)
         trials = self.scorer.score(candidates, self.trio.rollout.generate(requests, self.sampling()), size)
         self.spent.add("tried", trials)
-        return [trial.problem for trial in most_telling(trials, count)]
+        return [trial.problem for trial in select_by_pass_rate(trials, count)]
 
     def replace_equal(self, step: int, groups: list[Group]) -> list[Group]:
         """Dynamic sampling (DAPO, arXiv 2503.14476, section 3.2): groups whose rewards are all equal
-        teach nothing; others take their places, as far as `max_rounds` go."""
-        for replacing in range(1, self.algorithm.sampling.max_rounds):
-            equal = sum(not has_signal(group) for group in groups)
+        teach nothing; others take their places, as far as `max_resample_rounds` go."""
+        for replacing in range(1, self.algorithm.sampling.max_resample_rounds):
+            equal = sum(not has_reward_variance(group) for group in groups)
             if equal == 0:
                 break
             problems = self.training_problems(step, replacing, equal)
@@ -168,7 +168,7 @@ class Training:
 
     def budget_is_spent(self) -> bool:
         budget, monitor = self.cfg.budget.usd, self.monitor
-        if not would_pass(budget, monitor.meter, monitor.progress.rows):
+        if not budget_exceeded(budget, monitor.meter, monitor.progress.rows):
             return False
         monitor.terminal.say(
             f"budget.usd={budget} would be passed by another step (${monitor.meter.usd:.2f} so far); with a larger "
@@ -251,7 +251,7 @@ def train(cfg: Config, folder: RunFolder, resolved: Mapping[str, Any]) -> None:
             report = write_report([folder.path])
             terminal.say(f"stopped; the same command goes on from the last checkpoint; so far: {report}")
             return
-        except (Diverged, Stuck, TimeoutError) as error:
+        except (Diverged, WorkerTimeout, TimeoutError) as error:
             raise SystemExit(f"error: {error}") from error
     print_end(console, folder)
     terminal.say(f"report: {write_report([folder.path])}")
@@ -272,7 +272,7 @@ def start(
             Scorer(cfg.env, cfg.reward, judge) as scorer,
             Monitor(folder, tracker, terminal, terminal.progress, meter) as monitor,
         ):
-            kind = AheadTraining if cfg.topology.ahead else Training
+            kind = AheadTraining if cfg.topology.max_off_policy_steps else Training
             training = kind(cfg, folder, trio, scorer, monitor, behavior_judge)
             training.run()
             monitor.finish(trio.actor.weights(version=training.step).sha256)
@@ -290,7 +290,7 @@ def main(raw: DictConfig) -> None:
         check_optimizer(cfg.algorithm.optimizer)
         check_tracker(cfg.tracker)
         check_topology(cfg)
-        cfg.env.held_out(cfg.evaluation.num_problems)
+        cfg.env.eval_set(cfg.evaluation.num_problems)
         folder.claim(resolved)
     if folder.is_finished(cfg.num_steps, cfg.num_tokens):
         print_end(Console(), folder)

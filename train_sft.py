@@ -2,7 +2,7 @@
 
 Used for the tiny base (`make tiny-base`), and for any JSONL file of `prompt` and `completion`:
 
-    python train_sft.py model_path=models/tiny data=rows.jsonl output=outputs/sft optimizer.lr=1e-4
+    python train_sft.py model_path=envs/countdown/models/tiny data=rows.jsonl output=outputs/sft optimizer.lr=1e-4
 
 The loss is the mean over the completion tokens of a batch, prompt tokens are context only.
 Batches are cut from rows of similar length, which keeps padding below a few percent.

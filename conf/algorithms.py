@@ -17,7 +17,7 @@ from grpo.settings import (
 class SamplingConfig:
     """temperature     of the sampler, and of the trainer's log-probabilities
     top_p, top_k       cut the sampler's distribution; 1.0 and 0 leave it whole
-    max_rounds         groups with equal rewards are replaced by those of other problems (dynamic
+    max_resample_rounds         groups with equal rewards are replaced by those of other problems (dynamic
                        sampling) until none is left or this many rounds were made; 1 is never
     candidates         problems that are tried for one that is kept (1: none is tried): those solved
                        sometimes, by `trial_completions` completions each, come first
@@ -26,7 +26,7 @@ class SamplingConfig:
     temperature: float = 1.0
     top_p: float = 1.0
     top_k: int = 0
-    max_rounds: int = 1
+    max_resample_rounds: int = 1
     candidates: int = 1
     trial_completions: int = 4
 
@@ -38,7 +38,7 @@ class SamplingConfig:
         above("algorithm.sampling.temperature", self.temperature, 0)
         above("algorithm.sampling.top_p", self.top_p, 0)
         at_least("algorithm.sampling.top_k", self.top_k, 0)
-        at_least("algorithm.sampling.max_rounds", self.max_rounds, 1)
+        at_least("algorithm.sampling.max_resample_rounds", self.max_resample_rounds, 1)
         at_least("algorithm.sampling.candidates", self.candidates, 1)
         at_least("algorithm.sampling.trial_completions", self.trial_completions, 2)
         if self.top_p > 1:
@@ -48,7 +48,7 @@ class SamplingConfig:
 @dataclass
 class OptimizerConfig:
     """name: "adamw", or "adamw_8bit" (bitsandbytes). schedule is a name of transformers' get_scheduler,
-    warmup_updates its warm-up. An update whose gradient is not finite is skipped; `max_skipped` of them
+    warmup_steps its warm-up. An update whose gradient is not finite is skipped; `max_skipped` of them
     in a row end the run."""
 
     name: str = "adamw"
@@ -58,7 +58,7 @@ class OptimizerConfig:
     weight_decay: float = 0.0
     max_grad_norm: float = 1.0
     schedule: str = "constant_with_warmup"
-    warmup_updates: int = 0
+    warmup_steps: int = 0
     max_skipped: int = 3
 
     def __post_init__(self) -> None:
@@ -119,24 +119,24 @@ class AlgorithmConfig:
         self._check_correction()
 
     def _check_kl_place(self) -> None:
-        place, advantage, loss = self.kl.place, self.advantage, self.loss
+        place, advantage, loss = self.kl.apply_to, self.advantage, self.loss
         if place != "loss" and advantage.of != "rewards":
             raise ValueError(
-                f"algorithm.kl.place={place} needs algorithm.advantage.of=rewards, got {advantage.of}, which does not "
-                "look at the rewards' sum; choose algorithm.kl.place=loss"
+                f"algorithm.kl.apply_to={place} needs algorithm.advantage.of=rewards, got {advantage.of}, "
+                "which ignores the total reward; choose algorithm.kl.apply_to=loss"
             )
         if place != "reward_to_go":
             return
         if advantage.baseline != "batch_mean" or advantage.scale == "group_std":
             raise ValueError(
-                "algorithm.kl.place=reward_to_go gives each token an advantage of its own, compared over the batch: "
+                "algorithm.kl.apply_to=reward_to_go gives each token an advantage of its own, compared over the batch: "
                 "it needs algorithm.advantage.baseline=batch_mean and scale batch_std or none, "
                 f"got {advantage.baseline} and {advantage.scale}"
             )
         if loss.name in ("gspo", "gmpo"):
             raise ValueError(
-                f"algorithm.kl.place=reward_to_go gives each token an advantage of its own, and algorithm.loss.name="
-                f"{loss.name} wants one a completion; choose algorithm.kl.place=reward or loss"
+                f"algorithm.kl.apply_to=reward_to_go gives each token an advantage of its own, and algorithm.loss.name="
+                f"{loss.name} wants one a completion; choose algorithm.kl.apply_to=reward or loss"
             )
 
     def _check_correction(self) -> None:

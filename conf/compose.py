@@ -43,7 +43,7 @@ def compose_evaluation(overrides: Sequence[str], saved: Mapping[str, Any]) -> Ev
 
 
 def compose_verifier(overrides: Sequence[str], saved: Mapping[str, Any]) -> TrainVerifierConfig:
-    """The settings of train_verifier.py, by the rules of `compose_evaluation`."""
+    """The settings of tools/train_verifier.py, by the rules of `compose_evaluation`."""
     cfg = _composed_of_run("train_verifier", overrides, saved, TrainVerifierConfig)
     assert isinstance(cfg, TrainVerifierConfig)
     return cfg

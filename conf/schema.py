@@ -10,11 +10,11 @@ from omegaconf import MISSING
 
 from conf.algorithms import AlgorithmConfig, OptimizerConfig
 from conf.trackers import TrackerConfig
-from envs.code import Code
-from envs.countdown import Countdown
+from envs.code.task import Code
+from envs.countdown.task import Countdown
 from envs.mixed import Mixed
-from envs.multiplication import Multiplication
-from envs.questions import Questions
+from envs.multiplication.task import Multiplication
+from envs.questions.task import Questions
 from grpo.settings import above, at_least, one_of
 from rewards.judge import JudgeConfig
 from rewards.mix import RewardConfig
@@ -43,7 +43,7 @@ class ModelConfig:
     path: str = MISSING
     local_path: str | None = None
     dtype: str = "float32"
-    attention: str = "sdpa"
+    attn_implementation: str = "sdpa"
     prompt_style: str = "base"
     max_prompt_tokens: int = 256
     max_completion_tokens: int = 1024
@@ -69,28 +69,35 @@ class ModelConfig:
 
 @dataclass
 class RolloutConfig:
-    """replicas: engines, null for as many as the topology has GPUs for (one on a CPU). tensor_parallel: processes,
-    each with a GPU of its own where there are some, that hold one engine. kv_cache_gb: memory for keys and values,
-    per worker; null is 1 GB on a CPU, and on a GPU what gpu_memory_share of the device leaves. threads: CPU threads
-    of one worker."""
+    """How completions are generated.
+
+    backend                 "vllm", or "transformers" for platforms without vLLM
+    replicas                number of engines; null starts as many as the topology has room for (one on a CPU)
+    tensor_parallel_size    processes per engine, each on a GPU of its own if there are GPUs
+    threads                 CPU threads per worker
+    max_num_seqs            completions that an engine generates at the same time
+    kv_cache_gb             memory per worker for keys and values; null uses 1 GB on a CPU, and on a GPU what
+                            gpu_memory_utilization leaves
+    gpu_memory_utilization  share of the GPU's memory that vLLM may use
+    """
 
     backend: str = "vllm"
     replicas: int | None = None
-    tensor_parallel: int = 1
+    tensor_parallel_size: int = 1
     threads: int = 1
-    max_sequences: int = 256
+    max_num_seqs: int = 256
     kv_cache_gb: float | None = None
-    gpu_memory_share: float = 0.45
+    gpu_memory_utilization: float = 0.45
 
     def __post_init__(self) -> None:
         one_of("rollout.backend", self.backend, ("vllm", "transformers"))
         if self.replicas is not None:
             at_least("rollout.replicas", self.replicas, 1)
-        at_least("rollout.tensor_parallel", self.tensor_parallel, 1)
+        at_least("rollout.tensor_parallel_size", self.tensor_parallel_size, 1)
         at_least("rollout.threads", self.threads, 1)
-        at_least("rollout.max_sequences", self.max_sequences, 1)
-        if self.tensor_parallel > 1 and self.backend != "vllm":
-            raise ValueError(f"rollout.tensor_parallel={self.tensor_parallel} needs rollout.backend=vllm")
+        at_least("rollout.max_num_seqs", self.max_num_seqs, 1)
+        if self.tensor_parallel_size > 1 and self.backend != "vllm":
+            raise ValueError(f"rollout.tensor_parallel_size={self.tensor_parallel_size} needs rollout.backend=vllm")
 
     @property
     def cpu_cache_gb(self) -> float:
@@ -102,33 +109,35 @@ class RolloutConfig:
 class TopologyConfig:
     """Where the trio runs.
 
-    device           "auto" takes GPUs where PyTorch sees some
-    ray_address      null starts a local Ray for this run, "auto" or "host:port" joins a cluster
-    shared           every role on every GPU; or else training on some and rollouts on the others
-    num_gpus         how many are taken, null for all; on a CPU how many to pretend, to try a placement
-    actor_ranks      processes that hold the actor, and as many the reference; null for one a GPU (one on a CPU)
-    sleep            where roles share a GPU, vLLM gives its memory back while the actor trains
-    offload_actor, offload_reference   weights and optimizer wait in host memory while others use the GPU
-    ahead            steps that generation runs ahead of training, 0 or 1
-    weight_transfer  how weights reach the rollouts: "shm" through shared memory, "ipc" on one GPU, "nccl" between GPUs
-    patience         seconds to wait for a process before the run is ended
-    max_restarts     how often a run goes on from its last checkpoint after a process of the actor died
-    threads          CPU threads of an actor or reference process, null for its part of all cores
-    *_gpu_share      the fractions of a GPU that Ray reserves for each role where they share it
+    device                "auto" uses GPUs if PyTorch finds any, otherwise the CPU
+    ray_address           null starts a local Ray for this run; "auto" or "host:port" joins a cluster
+    colocate              true: every role uses every GPU; false: some GPUs train, the others generate
+    num_gpus              number of GPUs to use, null for all; on a CPU, the number of GPUs to simulate
+    actor_ranks           processes that hold the actor (and as many the reference); null means one per GPU,
+                          or one on a CPU
+    enable_sleep_mode     if roles share a GPU, vLLM releases its memory while the actor trains
+    offload_actor         keep the actor's weights and optimizer state in host memory while others use the GPU
+    offload_reference     the same for the reference
+    max_off_policy_steps  steps by which generation may run ahead of training, 0 or 1
+    weight_transfer       "shm" (shared memory), "ipc" (on one GPU) or "nccl" (between GPUs)
+    timeout_s             seconds to wait for a worker before the run is aborted
+    max_restarts          how many times a run resumes from its last checkpoint after an actor process died
+    threads               CPU threads per actor or reference process; null divides all cores among them
+    *_gpu_share           the fraction of a GPU that Ray reserves for each role if they share it
     """
 
     name: str = "auto"
     device: str = "auto"
     ray_address: str | None = None
-    shared: bool = True
+    colocate: bool = True
     num_gpus: int | None = None
     actor_ranks: int | None = None
-    sleep: bool = True
+    enable_sleep_mode: bool = True
     offload_actor: bool = False
     offload_reference: bool = False
-    ahead: int = 0
+    max_off_policy_steps: int = 0
     weight_transfer: str = "shm"
-    patience: float = 1800.0
+    timeout_s: float = 1800.0
     max_restarts: int = 3
     threads: int | None = None
     actor_gpu_share: float = 0.4
@@ -138,15 +147,18 @@ class TopologyConfig:
     def __post_init__(self) -> None:
         one_of("topology.device", self.device, ("auto", "cpu", "cuda"))
         one_of("topology.weight_transfer", self.weight_transfer, ("shm", "ipc", "nccl"))
-        if self.ahead not in (0, 1):
-            raise ValueError(f"topology.ahead must be 0 or 1, got {self.ahead}")
+        if self.max_off_policy_steps not in (0, 1):
+            raise ValueError(f"topology.max_off_policy_steps must be 0 or 1, got {self.max_off_policy_steps}")
         at_least("topology.max_restarts", self.max_restarts, 0)
-        above("topology.patience", self.patience, 0)
+        above("topology.timeout_s", self.timeout_s, 0)
         for key in ("num_gpus", "actor_ranks", "threads"):
             if (value := getattr(self, key)) is not None:
                 at_least(f"topology.{key}", value, 1)
-        if self.ahead and self.shared:
-            raise ValueError("topology.ahead=1 needs topology.shared=false: generation and training run side by side")
+        if self.max_off_policy_steps and self.colocate:
+            raise ValueError(
+                "topology.max_off_policy_steps=1 requires topology.colocate=false, since generation and training "
+                "run at the same time"
+            )
 
     def num_threads(self, ranks: int) -> int:
         return self.threads or max(1, (os.cpu_count() or 1) // ranks)
@@ -184,7 +196,7 @@ class CheckpointConfig:
 @dataclass
 class CostConfig:
     """usd_per_hour: the price of everything the run rents, null to take usd_per_gpu_hour for each GPU, or
-    the table of monitor/cost.py; nothing for a CPU. watts: of everything, for the energy; null for none."""
+    the table of run/cost.py; nothing for a CPU. watts: of everything, for the energy; null for none."""
 
     usd_per_hour: float | None = None
     usd_per_gpu_hour: float | None = None
@@ -243,16 +255,16 @@ class Config:
         if self.num_tokens is not None:
             at_least("num_tokens", self.num_tokens, 1)
         at_least("seed", self.seed, 0)
-        if self.model.lora.rank and self.algorithm.kl.replace_every:
+        if self.model.lora.rank and self.algorithm.kl.ref_sync_steps:
             raise ValueError(
-                f"algorithm.kl.replace_every={self.algorithm.kl.replace_every} can't go with model.lora.rank="
+                f"algorithm.kl.ref_sync_steps={self.algorithm.kl.ref_sync_steps} can't go with model.lora.rank="
                 f"{self.model.lora.rank}: the reference is the model without its adapter; set one of them to 0"
             )
         sampling = self.algorithm.sampling
-        if self.topology.ahead and (sampling.candidates > 1 or sampling.max_rounds > 1):
+        if self.topology.max_off_policy_steps and (sampling.candidates > 1 or sampling.max_resample_rounds > 1):
             raise ValueError(
-                "topology.ahead=1 can't go with algorithm.sampling.candidates or max_rounds above 1, which choose "
-                "problems by what this step's weights make of them"
+                "topology.max_off_policy_steps=1 cannot be combined with algorithm.sampling.candidates > 1 or "
+                "max_resample_rounds > 1, which choose problems with the weights of the current step"
             )
 
 

@@ -19,7 +19,7 @@ class StrategyConfig:
     prompt     "cot": think first; "direct": answer at once
     weighted   best_of_n adds up the scores of equal answers
     verifier   of best_of_n and beam: "oracle" (the exact checker: an upper bound), "logprob" (the model's own
-               certainty), "judge" (a language model, `judge`), "learned" (train_verifier.py)
+               certainty), "judge" (a language model, `judge`), "learned" (tools/train_verifier.py)
     beams, expand, max_step_tokens   beam: beams / expand of them are kept, with `expand` next steps each
     waits, wait, cap   budget: how often the end of the thought is replaced by `wait`; its most tokens
     rounds     revise: how often the answer is put back

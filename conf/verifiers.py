@@ -1,4 +1,4 @@
-"""The settings of train_verifier.py: what the verifier is shown, and how it learns."""
+"""The settings of tools/train_verifier.py: what the verifier is shown, and how it learns."""
 
 from dataclasses import dataclass, field
 

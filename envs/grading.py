@@ -32,7 +32,7 @@ class Grader:
         self.connection: Connection | None = None
 
     def grade(self, problem: Problem, text: str, tokens: int | None) -> Score:
-        patience = self.reward.timeout
+        patience = self.reward.timeout_s
         if self.connection is None:
             self._start()
             patience += STARTING
@@ -41,7 +41,7 @@ class Grader:
             self.connection.send((problem, text, tokens))
             if self.connection.poll(patience):
                 return from_json(self.connection.recv_bytes())
-            error = f"took longer than reward.timeout={self.reward.timeout:g} s"
+            error = f"took longer than reward.timeout_s={self.reward.timeout_s:g} s"
         except (EOFError, OSError):
             error = "died"
         self.stop()

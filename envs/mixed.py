@@ -36,11 +36,11 @@ class Mixed:
         (name,) = rng.choices(list(shares), weights=list(shares.values()))
         return self.parts[name].problem(seed, split, index)
 
-    def held_out(self, count: int) -> list[Problem]:
+    def eval_set(self, count: int) -> list[Problem]:
         """Every task's share of held-out problems, evenly interleaved, so that a part of the list
         has the same shares."""
         order = deal(self.shares, count)
-        queues = {name: iter(self.parts[name].held_out(order.count(name))) for name in set(order)}
+        queues = {name: iter(self.parts[name].eval_set(order.count(name))) for name in set(order)}
         return [next(queues[name]) for name in order]
 
     def check(self, problem: Problem, answer: str | None) -> Verdict:

@@ -8,15 +8,15 @@ from typing import Protocol, TypeVar
 
 from grpo.types import Problem
 
-HELD_OUT_SHARE = 0.2
+EVAL_FRACTION = 0.2
 T = TypeVar("T")
 
 
-def split_of(canonical: str, held_out_share: float = HELD_OUT_SHARE) -> str:
+def split_of(canonical: str, eval_fraction: float = EVAL_FRACTION) -> str:
     """ "train" or "test", decided by the canonical form of a problem alone, so that a problem
     written in another way falls on the same side."""
     digest = hashlib.sha256(canonical.encode()).digest()
-    return "test" if digest[0] < 256 * held_out_share else "train"
+    return "test" if digest[0] < 256 * eval_fraction else "train"
 
 
 class Drawn(Protocol):
@@ -25,7 +25,7 @@ class Drawn(Protocol):
     def problem(self, seed: int, split: str, index: int) -> Problem: ...
 
 
-def distinct_held_out(env: Drawn, count: int, widen: str) -> list[Problem]:
+def distinct_eval_set(env: Drawn, count: int, widen: str) -> list[Problem]:
     """`count` different held-out problems of a task that draws them, the same in every run.
 
     Raises:

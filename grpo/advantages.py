@@ -22,7 +22,7 @@ def with_advantages(
     reward's components. The rows of the batch are the rollouts of `groups`, in order.
     """
     penalty = kl_penalty(batch, kl)
-    if kl.place == "reward_to_go":
+    if kl.apply_to == "reward_to_go":
         rewards = torch.tensor([reward for group in groups for reward in group.rewards], dtype=torch.float64)
         advantages = reward_to_go_advantages(rewards, penalty, batch.loss_mask, cfg)
     else:

@@ -34,7 +34,7 @@ def kl_loss(logprobs: Tensor, old_logprobs: Tensor, ref_logprobs: Tensor, kl: Kl
 
 def kl_penalty(batch: Batch, kl: KlConfig) -> Tensor:
     """What each token takes off the reward, float64 [B, T]; 0 where the KL is not in the reward."""
-    if kl.coef == 0 or kl.place == "loss":
+    if kl.coef == 0 or kl.apply_to == "loss":
         return torch.zeros(batch.mask.shape, dtype=torch.float64)
     assert batch.old_logprobs is not None and batch.ref_logprobs is not None
     estimate = kl_estimate(batch.old_logprobs.double(), batch.ref_logprobs.double(), kl.estimator)

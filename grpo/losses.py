@@ -130,7 +130,7 @@ def token_losses(
     distance = torch.zeros_like(logprobs)
     if batch.ref_logprobs is not None:
         distance = kl_loss(logprobs, batch.old_logprobs, batch.ref_logprobs, kl)
-        if kl.place == "loss":
+        if kl.apply_to == "loss":
             total = total + kl.coef * distance
     watched = {
         "entropy": entropy,

@@ -8,7 +8,7 @@ BASELINES = ("group_mean", "leave_one_out", "batch_mean")
 SCALES = ("group_std", "batch_std", "none")
 LOSSES = ("ppo", "reinforce", "gspo", "cispo", "sapo", "gmpo")
 AGGREGATIONS = ("token", "sequence", "constant")
-KL_PLACES = ("loss", "reward", "reward_to_go")
+KL_APPLIES_TO = ("loss", "reward", "reward_to_go")
 KL_ESTIMATORS = ("k1", "k2", "k3")
 CORRECTION_LEVELS = ("none", "token", "sequence")
 CORRECTION_MODES = ("truncate", "mask")
@@ -73,30 +73,32 @@ class LossConfig:
 class KlConfig:
     """The distance to the reference (grpo/kl.py).
 
-    place          "loss": added to each token's; "reward": a completion's sum is taken off its reward;
+    apply_to          "loss": added to each token's; "reward": a completion's sum is taken off its reward;
                    "reward_to_go": each token's advantage pays for the tokens from there on
     unbiased       weigh the estimate by the policy ratio, so that its gradient is that of the KL
-    replace_every  steps after which the reference takes the actor's weights, 0 for never
+    ref_sync_steps  steps after which the reference takes the actor's weights, 0 for never
     """
 
     coef: float = 0.001
-    place: str = "loss"
+    apply_to: str = "loss"
     estimator: str = "k3"
     unbiased: bool = False
-    replace_every: int = 0
+    ref_sync_steps: int = 0
 
     def __post_init__(self) -> None:
         at_least("algorithm.kl.coef", self.coef, 0)
-        one_of("algorithm.kl.place", self.place, KL_PLACES)
+        one_of("algorithm.kl.apply_to", self.apply_to, KL_APPLIES_TO)
         one_of("algorithm.kl.estimator", self.estimator, KL_ESTIMATORS)
-        at_least("algorithm.kl.replace_every", self.replace_every, 0)
-        if self.coef and self.place == "loss" and self.estimator == "k1" and not self.unbiased:
+        at_least("algorithm.kl.ref_sync_steps", self.ref_sync_steps, 0)
+        if self.coef and self.apply_to == "loss" and self.estimator == "k1" and not self.unbiased:
             raise ValueError(
                 "algorithm.kl.estimator=k1 in the loss has a gradient of 0 on average; "
-                "choose k2 or k3, algorithm.kl.unbiased=true, or algorithm.kl.place=reward"
+                "choose k2 or k3, algorithm.kl.unbiased=true, or algorithm.kl.apply_to=reward"
             )
-        if self.unbiased and self.place != "loss":
-            raise ValueError(f"algorithm.kl.unbiased=true is for place=loss; in place={self.place} it has no meaning")
+        if self.unbiased and self.apply_to != "loss":
+            raise ValueError(
+                f"algorithm.kl.unbiased=true is for apply_to=loss; with apply_to={self.apply_to} it has no meaning"
+            )
 
 
 @dataclass

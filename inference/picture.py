@@ -7,7 +7,7 @@ from pathlib import Path
 import matplotlib
 
 from inference.statistics import Interval
-from monitor.sweep_picture import apart
+from report.sweep_picture import apart
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt  # noqa: E402 - the backend is chosen first

@@ -1,7 +1,7 @@
 """A language model says which of the four behaviours of arXiv 2503.01307 a completion shows.
 
 It costs a call a completion, so it is meant for a few samples of an evaluation, as a second opinion
-beside the rules of monitor/behaviors.py; it never enters a reward. The judge is any model behind
+beside the rules of envs/behaviors.py; it never enters a reward. The judge is any model behind
 rewards/judge.py's `Ask`. What can't be read as a reply is a failure, and counted.
 """
 

@@ -44,13 +44,13 @@ class JudgeConfig:
 
     model: str | None = None
     base_url: str | None = None
-    timeout: float = 60.0
+    timeout_s: float = 60.0
 
     def __post_init__(self) -> None:
         if self.base_url is not None and not self.base_url.startswith(("http://", "https://")):
             raise ValueError(f"judge.base_url must start with http:// or https://, got {self.base_url}")
-        if self.timeout <= 0:
-            raise ValueError(f"judge.timeout must be > 0, got {self.timeout}")
+        if self.timeout_s <= 0:
+            raise ValueError(f"judge.timeout_s must be > 0, got {self.timeout_s}")
 
 
 class FormatJudge:
@@ -96,7 +96,7 @@ class ServedJudge:
 
         self.model = judge.model
         key = os.environ.get("OPENAI_API_KEY", "none")
-        self.client = OpenAI(base_url=judge.base_url, api_key=key, timeout=judge.timeout, max_retries=2)
+        self.client = OpenAI(base_url=judge.base_url, api_key=key, timeout=judge.timeout_s, max_retries=2)
         self.pool = ThreadPoolExecutor(self.CONNECTIONS, thread_name_prefix="judge")
 
     def __call__(self, questions: Sequence[Chat]) -> list[str | None]:

@@ -26,7 +26,7 @@ class RewardConfig:
     max_tokens       the longest completion, for the component `length`
     overlong_tokens  over how many tokens before that the punishment grows
     workers          processes that score beside generation
-    timeout          seconds that a grader may take for one completion before it is killed
+    timeout_s        seconds that a grader may take for one completion before it is killed
     """
 
     weights: dict[str, float] = field(default_factory=dict)
@@ -34,7 +34,7 @@ class RewardConfig:
     max_tokens: int = 1024
     overlong_tokens: int = 128
     workers: int = 1
-    timeout: float = 10.0
+    timeout_s: float = 10.0
     judge: JudgeConfig = field(default_factory=JudgeConfig)
 
     def __post_init__(self) -> None:
@@ -50,8 +50,10 @@ class RewardConfig:
             raise ValueError(
                 f"reward.overlong_tokens must be in 1..reward.max_tokens={self.max_tokens}, got {self.overlong_tokens}"
             )
-        if self.workers < 1 or self.timeout <= 0:
-            raise ValueError(f"reward.workers and reward.timeout must be above 0, got {self.workers}, {self.timeout}")
+        if self.workers < 1 or self.timeout_s <= 0:
+            raise ValueError(
+                f"reward.workers and reward.timeout_s must be above 0, got {self.workers}, {self.timeout_s}"
+            )
         if FORMAT_JUDGE in self.weights and self.judge.model is None:
             raise ValueError(
                 "reward.weights.format_judge needs reward.judge.model: a Hub name, a folder, or a served name"

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-PACKAGES = ("checks", "conf", "data", "envs", "grpo", "inference", "monitor", "planner", "rewards", "workers")
+PACKAGES = ("conf", "envs", "grpo", "inference", "report", "rewards", "run", "tools", "workers")
 ENTRY_POINTS = sorted(path.stem for path in ROOT.glob("*.py"))
 # `python -m rewards` and the like are entry points too, whatever folder they lie in.
 COMMANDS = "__main__.py"
@@ -15,12 +15,11 @@ ALLOWED = {
     "grpo": set(),
     "rewards": {"grpo.types"},
     "envs": {"rewards", "grpo.types"},
-    "inference": {"envs", "rewards", "grpo.types", "monitor.sweep_picture"},
-    "monitor": {"envs", "rewards", "grpo"},
+    "inference": {"envs", "rewards", "grpo.types", "report.sweep_picture"},
+    "run": {"envs", "rewards", "grpo"},
+    "report": {"run", "envs", "rewards", "grpo"},
     "conf": {"envs", "rewards", "grpo.settings"},
-    "checks": {"conf", "monitor.trackers"},
     "workers": {"conf", "grpo", "rewards.judge", "rewards.behavior_judge"},
-    "planner": {"conf", "grpo", "workers", "monitor.cost"},
 }
 
 
@@ -53,10 +52,10 @@ def test_imports_point_down(package):
     ("library", "where"),
     [
         ("ray", {"workers"}),
-        ("vllm", {"workers"}),
-        ("transformers", {"workers", "data"}),
-        ("hydra", {"conf"}),
-        ("wandb", {"monitor"}),
+        ("vllm", {"workers", "tools"}),
+        ("transformers", {"workers", "tools"}),
+        ("hydra", {"conf", "tools"}),
+        ("wandb", {"run"}),
     ],
 )
 def test_a_library_is_imported_in_its_place_alone(library, where):
@@ -77,7 +76,7 @@ def test_rewards_need_no_torch():
 
 def test_model_text_is_never_evaluated():
     # The process in the sandbox is there to run it, after it has given up everything else.
-    sandboxed = ROOT / "rewards" / "sandbox_child.py"
+    sandboxed = ROOT / "envs" / "code" / "sandbox_child.py"
     for path in [p for package in PACKAGES for p in files(package) if p != sandboxed]:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):

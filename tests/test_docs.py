@@ -38,7 +38,7 @@ def test_the_component_of_the_documentation_works(shown):
 def test_the_task_of_the_documentation_works(shown):
     env = shown(1).Gcd()
     problems = [env.problem(0, "train", i) for i in range(200)]
-    held_out = env.held_out(50)
+    held_out = env.eval_set(50)
     assert all(isinstance(p, Problem) and env.check(p, p.answer).correct for p in problems)
     assert not {p.key for p in problems} & {p.key for p in held_out}
     assert env.read({"a": 12, "b": 18}).answer == "6"

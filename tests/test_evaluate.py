@@ -52,7 +52,7 @@ def test_a_wrong_setting_is_refused_by_name(overrides, message):
 
 
 def evaluate(folder: Path, *overrides: str) -> str:
-    settings = [f"model.path={ROOT / 'models' / 'tiny'}", "num_problems=12", *overrides]
+    settings = [f"model.path={ROOT / 'envs/countdown/models/tiny'}", "num_problems=12", *overrides]
     command = [sys.executable, str(ROOT / "evaluate.py"), *settings]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

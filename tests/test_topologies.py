@@ -75,7 +75,7 @@ def test_training_and_rollouts_on_gpus_of_their_own(one):
 
 
 def test_an_engine_of_two_tensor_parallel_processes(one):
-    run(one, "parallel", "rollout.tensor_parallel=2")
+    run(one, "parallel", "rollout.tensor_parallel_size=2")
     # Sums in another order may turn a draw, so what is compared is the first step.
     assert losses(one, "parallel")[0] == pytest.approx(losses(one, "one")[0], abs=1e-3)
     assert all(row["mismatch/max_gap"] < 1e-3 for row in metrics(one, "parallel") if "mismatch/max_gap" in row)
@@ -98,7 +98,7 @@ def test_a_killed_actor_rank_makes_the_run_go_on_from_its_last_checkpoint(one):
 
 
 def test_a_process_that_answers_no_more_ends_the_run_and_leaves_nothing_behind(one):
-    process = start(one, "stuck", f"num_steps={STEPS}", *QUIET, *TWO, "topology.patience=100")
+    process = start(one, "stuck", f"num_steps={STEPS}", *QUIET, *TWO, "topology.timeout_s=100")
     wait_for_step(one, "stuck", 2)
     family = descendants(process)
     os.kill(worker(process, "actor", 1, one).pid, signal.SIGSTOP)

@@ -17,7 +17,7 @@ from workers.checkpoint import list_checkpoints, verify
 
 ROOT = Path(__file__).parent.parent
 SETTINGS = [
-    f"model.path={ROOT / 'models' / 'tiny'}",
+    f"model.path={ROOT / 'envs/countdown/models/tiny'}",
     "model.max_completion_tokens=64",
     "algorithm.num_prompts=4",
     "algorithm.group_size=4",
@@ -25,7 +25,7 @@ SETTINGS = [
     "evaluation.interim_problems=8",
     "evaluation.every=4",
     "checkpoint.every=5",
-    "algorithm.kl.replace_every=4",
+    "algorithm.kl.ref_sync_steps=4",
 ]
 
 
@@ -139,7 +139,7 @@ def test_a_killed_rollout_worker_is_replaced_and_nothing_changes(straight, tmp_p
 
 def test_problems_are_chosen_groups_replaced_and_every_token_is_counted(tmp_path):
     """The run ends with the step that reaches its tokens, those spent on trials and dropped groups too."""
-    sampling = ["max_rounds=2", "candidates=2", "trial_completions=2"]
+    sampling = ["max_resample_rounds=2", "candidates=2", "trial_completions=2"]
     settings = [*(f"algorithm.sampling.{one}" for one in sampling), "rollout.backend=transformers"]
     finish(start(tmp_path, "chosen", "num_steps=100", "num_tokens=4000", "algorithm=dapo", "tracker=none", *settings))
     steps = [row for row in metrics(tmp_path, "chosen") if "rollout/tokens" in row]
@@ -159,7 +159,7 @@ def test_problems_are_chosen_groups_replaced_and_every_token_is_counted(tmp_path
 
 @pytest.mark.slow
 def test_an_adapter_trains_and_vllm_gets_it_merged(tmp_path):
-    finish(start(tmp_path, "lora", "num_steps=3", "model.lora.rank=4", "algorithm.kl.replace_every=0", "tracker=none"))
+    finish(start(tmp_path, "lora", "num_steps=3", "model.lora.rank=4", "algorithm.kl.ref_sync_steps=0", "tracker=none"))
     steps = [row for row in metrics(tmp_path, "lora") if "mismatch/max_gap" in row]
     assert all(row["mismatch/max_gap"] < 1e-4 for row in steps)
     assert steps[0]["policy/kl"] == pytest.approx(0, abs=1e-7) and steps[2]["policy/kl"] > 1e-7

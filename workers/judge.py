@@ -30,7 +30,7 @@ class LocalJudge:
             max_completion_tokens=REPLY_TOKENS,
             dtype="bfloat16" if device == "cuda" else "float32",
         )
-        self.sampler: Sampler = TransformersSampler(model, RolloutConfig(max_sequences=16), device)
+        self.sampler: Sampler = TransformersSampler(model, RolloutConfig(max_num_seqs=16), device)
 
     def __call__(self, questions: Sequence[Chat]) -> list[str | None]:
         requests = [Request(question, seed=0) for question in questions]

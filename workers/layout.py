@@ -30,22 +30,22 @@ def make_layout(topology: TopologyConfig, rollout: RolloutConfig, gpus: int | No
     Raises:
         ValueError: the GPUs are not enough, or can't be divided so.
     """
-    width = rollout.tensor_parallel
+    width = rollout.tensor_parallel_size
     if gpus is None:
         ranks, replicas = topology.actor_ranks or 1, rollout.replicas or 1
     else:
         gpus = _taken(topology, gpus)
-        for_rollout = gpus if topology.shared else (rollout.replicas or 0) * width or gpus // 2
+        for_rollout = gpus if topology.colocate else (rollout.replicas or 0) * width or gpus // 2
         replicas = rollout.replicas or for_rollout // width
-        ranks = topology.actor_ranks or (gpus if topology.shared else gpus - for_rollout)
-        needed = max(ranks, replicas * width) if topology.shared else ranks + replicas * width
+        ranks = topology.actor_ranks or (gpus if topology.colocate else gpus - for_rollout)
+        needed = max(ranks, replicas * width) if topology.colocate else ranks + replicas * width
         if ranks < 1 or replicas < 1 or needed > gpus:
             raise ValueError(
                 f"topology={topology.name}: {max(ranks, 0)} actor ranks and {replicas} rollout replicas of {width} "
                 f"GPU(s) do not fit on {gpus} GPU(s); choose topology.actor_ranks, rollout.replicas and "
-                "rollout.tensor_parallel that do, or topology=one_gpu"
+                "rollout.tensor_parallel_size that do, or topology=one_gpu"
             )
-    first = 0 if topology.shared else ranks
+    first = 0 if topology.colocate else ranks
     engines = [range(first + start, first + start + width) for start in range(0, replicas * width, width)]
     return Layout(tuple(range(ranks)), tuple(tuple(engine) for engine in engines))
 

@@ -78,18 +78,18 @@ def render(tokenizer: PreTrainedTokenizerBase, prompt: str | Chat) -> str:
     return tokenizer.apply_chat_template(turns, tokenize=False, continue_final_message=True)
 
 
-def load_model(source: str | Path, dtype: str, attention: str = "sdpa") -> Any:
+def load_model(source: str | Path, dtype: str, attn_implementation: str = "sdpa") -> Any:
     """A causal language model in evaluation mode; none of the models here has dropout to switch."""
     return AutoModelForCausalLM.from_pretrained(
-        source, dtype=getattr(torch, dtype), attn_implementation=attention
+        source, dtype=getattr(torch, dtype), attn_implementation=attn_implementation
     ).eval()
 
 
-def empty_model(config: Any, dtype: str, attention: str = "sdpa") -> Any:
+def empty_model(config: Any, dtype: str, attn_implementation: str = "sdpa") -> Any:
     """The model that `load_model` would give, on PyTorch's meta device: shapes without weights."""
     with torch.device("meta"):
         return AutoModelForCausalLM.from_config(
-            config, dtype=getattr(torch, dtype), attn_implementation=attention
+            config, dtype=getattr(torch, dtype), attn_implementation=attn_implementation
         ).eval()
 
 
@@ -116,4 +116,4 @@ def make_optimizer(model: torch.nn.Module, cfg: OptimizerConfig) -> torch.optim.
 def make_schedule(optimizer: torch.optim.Optimizer, cfg: OptimizerConfig, num_updates: int) -> Any:
     from transformers import get_scheduler  # brings peft along, a second that only a trainer should pay
 
-    return get_scheduler(cfg.schedule, optimizer, cfg.warmup_updates, num_updates)
+    return get_scheduler(cfg.schedule, optimizer, cfg.warmup_steps, num_updates)

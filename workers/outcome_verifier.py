@@ -51,7 +51,7 @@ class OutcomeVerifier:
         self.tokenizer = load_tokenizer(model.source)
         # As in the actor, what trains is float32, and the computation is in the model's own type.
         weights_dtype = "float32" if trains_backbone else model.dtype
-        self.backbone = load_model(model.source, weights_dtype, model.attention).get_decoder().to(self.device)
+        self.backbone = load_model(model.source, weights_dtype, model.attn_implementation).get_decoder().to(self.device)
         self.backbone.requires_grad_(trains_backbone)
         self.head = value_head(self.backbone.config.hidden_size).to(self.device)
 

@@ -35,7 +35,7 @@ def reserve(
             raise TimeoutError(
                 f"topology: Ray could not give {places} places of {bundle} within {seconds:.0f} s; it has "
                 f"{ray.available_resources()} free of {ray.cluster_resources()}; ask for less, or raise "
-                "topology.patience"
+                "topology.timeout_s"
             )
     return [_strategy(group, place) for place in node_by_node(placement_group_table(group)["bundles_to_node_id"])]
 

@@ -99,7 +99,7 @@ class Policy:
             )
 
     def _load(self, model: ModelConfig, dtype: str) -> Any:
-        return load_model(model.source, dtype, model.attention)
+        return load_model(model.source, dtype, model.attn_implementation)
 
     def walk(self) -> Iterator[tuple[str, torch.Tensor]]:
         """Parameters by their name in the HF folder, as others use them, one whole one at a time; a tied output

@@ -41,7 +41,7 @@ class ModelWorker:
         self.stack = announce(seat.folder, seat.role, seat.rank)
         self.folder = seat.folder
         torch.set_num_threads(cfg.topology.num_threads(seat.size))
-        self.ranks = join(seat.address, seat.rank, seat.size, seat.device, cfg.topology.patience)
+        self.ranks = join(seat.address, seat.rank, seat.size, seat.device, cfg.topology.timeout_s)
 
     def ready(self) -> None:
         """Answered when the model is loaded."""
@@ -116,7 +116,7 @@ class RolloutWorker:
         if cfg.rollout.backend == "vllm":
             from workers.vllm_sampler import VllmSampler
 
-            if cfg.rollout.tensor_parallel > 1:
+            if cfg.rollout.tensor_parallel_size > 1:
                 # Ray hides all GPUs from a process that takes none; this one leads those that do.
                 os.environ.pop("CUDA_VISIBLE_DEVICES", None)
             self.sampler = VllmSampler(cfg.model, cfg.rollout, seat.device, cfg.topology)

@@ -36,14 +36,14 @@ class Ranks:
 ALONE = Ranks()
 
 
-def join(address: str, rank: int, size: int, device: str, patience: float) -> Ranks:
-    """Meet the other ranks at "host:port", where rank 0 listens; a collective that takes longer than `patience`
+def join(address: str, rank: int, size: int, device: str, timeout_s: float) -> Ranks:
+    """Meet the other ranks at "host:port", where rank 0 listens; a collective that takes longer than `timeout_s`
     seconds is an error. A single rank meets nobody, and its model stays whole."""
     if size > 1:
         if address.startswith("127."):
             os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
         backend = "cpu:gloo,cuda:nccl" if device == "cuda" else "gloo"
-        late = timedelta(seconds=patience)
+        late = timedelta(seconds=timeout_s)
         dist.init_process_group(backend, init_method=f"tcp://{address}", rank=rank, world_size=size, timeout=late)
     return Ranks(rank, size)
 

@@ -59,7 +59,7 @@ def ray_session(cfg: Config, device: str, interrupt: Interrupt) -> Iterator[Sess
     interrupt.listen()  # after Ray, which takes SIGTERM for itself
     try:
         layout, places, gpus = _take_places(cfg, device)
-        clock = Clock(interrupt, cfg.topology.patience)
+        clock = Clock(interrupt, cfg.topology.timeout_s)
         yield Session(device, gpus, layout, places, clock, folder, _living_nodes())
     finally:
         ray.shutdown()
@@ -76,7 +76,7 @@ def _take_places(cfg: Config, device: str) -> tuple[Layout, list[Any], bool]:
     while True:
         gpus = count()
         layout = make_layout(cfg.topology, cfg.rollout, gpus)
-        places = reserve(layout.places, gpus is not None, cfg.topology.patience, lambda: count() == gpus)  # noqa: B023
+        places = reserve(layout.places, gpus is not None, cfg.topology.timeout_s, lambda: count() == gpus)  # noqa: B023
         if places is not None:
             return layout, places, gpus is not None
 

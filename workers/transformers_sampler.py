@@ -19,8 +19,8 @@ class TransformersSampler:
     def __init__(self, model: ModelConfig, rollout: RolloutConfig, device: str) -> None:
         self.device = torch.device(device)
         self.tokenizer = load_tokenizer(model.source)
-        self.model = load_model(model.source, model.dtype, model.attention).to(self.device)
-        self.batch_size = rollout.max_sequences
+        self.model = load_model(model.source, model.dtype, model.attn_implementation).to(self.device)
+        self.batch_size = rollout.max_num_seqs
         self.version = 0
 
     def load_weights(self, weights: Weights) -> None:

@@ -66,7 +66,7 @@ class Trio:
     """gpus           the names of those that the run takes, none on a CPU
     sleeps         the rollout workers give their memory to the actor while it trains
     direct         weights are sent from GPU to GPU
-    replace_every  steps after which the reference takes the actor's weights, 0 for never
+    ref_sync_steps  steps after which the reference takes the actor's weights, 0 for never
     """
 
     actor: Actor
@@ -77,7 +77,7 @@ class Trio:
     gpus: list[str]
     sleeps: bool
     direct: bool
-    replace_every: int
+    ref_sync_steps: int
 
     def with_logprobs(self, batch: Batch) -> Batch:
         """The batch with `old_logprobs` and, where there is a reference, `ref_logprobs`."""
@@ -95,7 +95,7 @@ class Trio:
     def load_weights(self, weights: Weights) -> None:
         """After a step: the rollout workers take the actor's new weights, and at its time the reference."""
         self.give_weights(weights)
-        if self.reference is not None and self.replace_every and weights.version % self.replace_every == 0:
+        if self.reference is not None and self.ref_sync_steps and weights.version % self.ref_sync_steps == 0:
             self.reference.load_weights(weights)
 
     def give_weights(self, weights: Weights) -> None:
@@ -107,12 +107,12 @@ class Trio:
 
     def save(self, folder: Path) -> None:
         self.actor.save(folder)
-        if self.reference is not None and self.replace_every:
+        if self.reference is not None and self.ref_sync_steps:
             self.reference.save(folder / REFERENCE)
 
     def load(self, folder: Path) -> None:
         self.actor.load(folder)
-        if self.reference is not None and self.replace_every:
+        if self.reference is not None and self.ref_sync_steps:
             self.reference.load(folder / REFERENCE)
 
 
@@ -133,7 +133,7 @@ def _workers(cfg: Config, session: Session) -> Trio:
     topology, clock = cfg.topology, session.clock
     check_ranks(cfg, session.layout)
     rollout = Rollout(cfg, session)
-    if session.device == "cuda" and topology.shared:
+    if session.device == "cuda" and topology.colocate:
         rollout.ready()  # vLLM measures the memory of its GPU, and others who take some then would mislead it
     actor = Actor(_ranks(ActorWorker, "actor", topology.actor_gpu_share, cfg, session), clock)
     reference = None
@@ -145,12 +145,12 @@ def _workers(cfg: Config, session: Session) -> Trio:
     models = actor.ask("ready") + (reference.ask("ready") if reference is not None else [])
     clock.wait("start", models, interruptible=True)
     rollout.ready()
-    sleeps = session.device == "cuda" and topology.shared and topology.sleep
-    replace_every = cfg.algorithm.kl.replace_every
+    sleeps = session.device == "cuda" and topology.colocate and topology.enable_sleep_mode
+    ref_sync_steps = cfg.algorithm.kl.ref_sync_steps
     direct = transfer_of(topology, session.device) != SHM
     if direct:
         _connect(actor, rollout, cfg, session)
-    return Trio(actor, rollout, reference, clock, session.device, _gpus(session), sleeps, direct, replace_every)
+    return Trio(actor, rollout, reference, clock, session.device, _gpus(session), sleeps, direct, ref_sync_steps)
 
 
 def _connect(actor: Actor, rollout: Rollout, cfg: Config, session: Session) -> None:

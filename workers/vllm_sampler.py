@@ -21,10 +21,10 @@ class VllmSampler:
         import workers.shm_engine  # noqa: F401 - it makes itself known to vLLM
 
         on_cpu = device == "cpu"
-        self.sleeps = topology.shared and topology.sleep and current_platform.is_sleep_mode_available()
+        self.sleeps = topology.colocate and topology.enable_sleep_mode and current_platform.is_sleep_mode_available()
         transfer = transfer_of(topology, device)
         self.asleep = False
-        width = rollout.tensor_parallel
+        width = rollout.tensor_parallel_size
         memory = {}
         cache_gb = rollout.cpu_cache_gb if on_cpu else rollout.kv_cache_gb
         if cache_gb is not None:
@@ -34,8 +34,8 @@ class VllmSampler:
             dtype=model.dtype,
             seed=0,
             max_model_len=model.max_prompt_tokens + model.max_completion_tokens,
-            max_num_seqs=rollout.max_sequences,
-            gpu_memory_utilization=rollout.gpu_memory_share,
+            max_num_seqs=rollout.max_num_seqs,
+            gpu_memory_utilization=rollout.gpu_memory_utilization,
             tensor_parallel_size=width,
             # Ray places the ranks of an engine on GPUs; on a CPU vLLM starts processes of its own.
             distributed_executor_backend=None if width == 1 else "mp" if on_cpu else "ray",

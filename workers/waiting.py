@@ -18,7 +18,7 @@ POLL = 0.2
 DUMP_SECONDS = 20.0
 
 
-class Stuck(RuntimeError):  # noqa: N818 - a state, said by its name
+class WorkerTimeout(RuntimeError):  # noqa: N818 - a state, said by its name
     """A process gave no answer in time; the message says which, in what phase, and where each one was."""
 
 
@@ -57,7 +57,7 @@ class Clock:
     """Seconds spent waiting for each phase since it was last read, and how long a wait may last."""
 
     interrupt: Interrupt
-    patience: float
+    timeout_s: float
     seconds: dict[str, float] = field(default_factory=dict)
 
     def wait(self, phase: str, pending: Sequence[Pending], interruptible: bool = False) -> list[Any]:
@@ -65,7 +65,7 @@ class Clock:
         to stop.
 
         Raises:
-            Stuck: one is still missing after `patience` seconds.
+            WorkerTimeout: one is still missing after `timeout_s` seconds.
             WorkerDied: a process is gone; also where the others failed because of it.
         """
         started = time.monotonic()
@@ -77,8 +77,8 @@ class Clock:
             for ref in ready:
                 worker = owed.pop(ref)
                 _raise_death(worker, ref, owed)
-            if owed and time.monotonic() - started > self.patience:
-                raise stuck(phase, list(owed.values()), time.monotonic() - started)
+            if owed and time.monotonic() - started > self.timeout_s:
+                raise worker_timeout(phase, list(owed.values()), time.monotonic() - started)
         self._count(phase, started)
         return [ray.get(one.ref) for one in pending]
 
@@ -86,13 +86,13 @@ class Clock:
         """The first of Ray's streams that has an item or has ended; interruptible.
 
         Raises:
-            Stuck: none had for `patience` seconds.
+            WorkerTimeout: none had for `timeout_s` seconds.
         """
         started = time.monotonic()
         while not (ready := ray.wait(list(streams), timeout=POLL)[0]):
             self.interrupt.check()
-            if time.monotonic() - started > self.patience:
-                raise stuck(phase, list(streams.values()), time.monotonic() - started)
+            if time.monotonic() - started > self.timeout_s:
+                raise worker_timeout(phase, list(streams.values()), time.monotonic() - started)
         self._count(phase, started)
         return ready[0]
 
@@ -135,14 +135,14 @@ def announce(folder: Path, role: str, rank: int) -> TextIO:
     return stack
 
 
-def stuck(phase: str, workers: Sequence[Worker], seconds: float) -> Stuck:
+def worker_timeout(phase: str, workers: Sequence[Worker], seconds: float) -> WorkerTimeout:
     """The error, with the stacks of those that owe an answer; they are killed."""
     names = ", ".join(dict.fromkeys(worker.name for worker in workers))
-    said = [f"phase {phase}: no answer from {names} in {seconds:.0f} s (topology.patience)"]
+    said = [f"phase {phase}: no answer from {names} in {seconds:.0f} s (topology.timeout_s)"]
     asked = {(worker.role, worker.rank): worker for worker in workers}
     for worker in asked.values():
         said.append(f"--- {worker.name}\n{_stack_of(worker)}")
-    return Stuck("\n".join(said))
+    return WorkerTimeout("\n".join(said))
 
 
 def _stack_of(worker: Worker) -> str:

@@ -11,7 +11,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from conf.launch import one_line
 from conf.schema import Config
-from envs.countdown import Countdown
+from envs.countdown.task import Countdown
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -55,10 +55,10 @@ def test_each_algorithm_is_its_paper_s_recipe(name):
     algorithm = composed(f"algorithm={name}").algorithm
     loss, advantage, kl = algorithm.loss, algorithm.advantage, algorithm.kl
     clip = (loss.clip_low, loss.clip_high)
-    place = kl.place if algorithm.uses_reference else None
+    place = kl.apply_to if algorithm.uses_reference else None
     found = (loss.name, *clip, advantage.baseline, advantage.scale, loss.aggregation, place)
     assert algorithm.name == name and found == RECIPES[name]
-    assert (algorithm.sampling.max_rounds > 1) == loss.mask_truncated == (name == "dapo")
+    assert (algorithm.sampling.max_resample_rounds > 1) == loss.mask_truncated == (name == "dapo")
 
 
 def test_the_default_is_the_tiny_model_on_countdown():
@@ -129,9 +129,9 @@ def test_a_wrong_value_is_refused_by_name(override, message):
         (["correction.level=token", "sampling.top_p=0.9"], "algorithm.sampling.top_p=0.9 can't go with"),
         (["correction.level=sequence", "sampling.top_k=20"], "algorithm.sampling.top_k=20 can't go with"),
         (["advantage.of=pass_at_k", "advantage.k=9"], "algorithm.advantage.k=9 must be at most algorithm.group_size=8"),
-        (["kl.place=reward", "kl.unbiased=true"], "algorithm.kl.unbiased=true is for place=loss"),
-        (["kl.place=reward", "advantage.of=components"], "needs algorithm.advantage.of=rewards, got components"),
-        (["kl.place=reward_to_go"], "needs algorithm.advantage.baseline=batch_mean and scale batch_std or none"),
+        (["kl.apply_to=reward", "kl.unbiased=true"], "algorithm.kl.unbiased=true is for apply_to=loss"),
+        (["kl.apply_to=reward", "advantage.of=components"], "needs algorithm.advantage.of=rewards, got components"),
+        (["kl.apply_to=reward_to_go"], "needs algorithm.advantage.baseline=batch_mean and scale batch_std or none"),
     ],
 )
 def test_settings_of_an_algorithm_that_contradict_each_other_are_refused_by_name(overrides, message):
@@ -141,8 +141,8 @@ def test_settings_of_an_algorithm_that_contradict_each_other_are_refused_by_name
 
 
 def test_an_adapter_and_a_reference_that_moves_are_refused_together():
-    with pytest.raises(ValueError, match="algorithm.kl.replace_every=4 can't go with model.lora.rank=8"):
-        composed("model.lora.rank=8", "algorithm.kl.replace_every=4")
+    with pytest.raises(ValueError, match="algorithm.kl.ref_sync_steps=4 can't go with model.lora.rank=8"):
+        composed("model.lora.rank=8", "algorithm.kl.ref_sync_steps=4")
 
 
 @pytest.mark.parametrize(
@@ -173,7 +173,7 @@ def test_a_config_error_is_one_line_and_nothing_starts(override):
 
 
 def test_a_run_folder_with_another_config_is_refused(tmp_path):
-    from monitor.run_folder import RunFolder
+    from run.folder import RunFolder
 
     folder = RunFolder(tmp_path / "run")
     folder.claim({"run": "run", "seed": 0, "num_steps": 5})

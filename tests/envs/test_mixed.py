@@ -2,10 +2,10 @@ from collections import Counter
 
 import pytest
 
-from envs.countdown import Countdown
+from envs.countdown.task import Countdown
 from envs.mixed import Mixed, deal
-from envs.multiplication import Multiplication
-from monitor.metrics import metrics_by_env
+from envs.multiplication.task import Multiplication
+from run.metrics import metrics_by_env
 from tests.builders import completion, grouped
 
 
@@ -23,11 +23,11 @@ def test_problems_come_in_the_shares_of_the_weights():
 def test_a_weight_of_0_leaves_a_task_out():
     env = mixed(countdown=1.0, multiplication=0.0)
     assert {env.problem(0, "train", i).env for i in range(50)} == {"countdown"}
-    assert {p.env for p in env.held_out(20)} == {"countdown"}
+    assert {p.env for p in env.eval_set(20)} == {"countdown"}
 
 
 def test_any_beginning_of_the_held_out_problems_has_the_same_shares():
-    problems = mixed(countdown=3.0, multiplication=1.0).held_out(40)
+    problems = mixed(countdown=3.0, multiplication=1.0).eval_set(40)
     assert len({p.key for p in problems}) == 40
     assert Counter(p.env for p in problems) == {"countdown": 30, "multiplication": 10}
     assert Counter(p.env for p in problems[:8]) == {"countdown": 6, "multiplication": 2}
@@ -39,13 +39,13 @@ def test_dealing_by_hand():
 
 def test_each_problem_is_checked_by_its_own_task():
     env = mixed(countdown=1.0, multiplication=1.0)
-    for problem in env.held_out(20):
+    for problem in env.eval_set(20):
         assert env.check(problem, problem.answer).correct and not env.check(problem, "1").correct
 
 
 def test_each_task_has_a_metric_of_its_own():
     env = mixed(countdown=1.0, multiplication=1.0)
-    groups = [grouped(problem, [completion()]) for problem in env.held_out(4)]
+    groups = [grouped(problem, [completion()]) for problem in env.eval_set(4)]
     found = metrics_by_env(groups, "eval")
     assert found == {
         f"eval/{env}/{name}": value

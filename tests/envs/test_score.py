@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from data.tiny_corpus import tiny_countdown
+from envs.countdown.corpus import tiny_countdown
 from envs.grader import grade
 from envs.score import Scorer
 from rewards.judge import FormatJudge, JudgeConfig
@@ -64,12 +64,12 @@ class Treacherous:
 
 def test_a_grader_that_hangs_dies_raises_or_eats_memory_costs_that_completion_alone():
     texts = [f"<answer>{word}</answer>" for word in ("fine", "hang", "fine", "die", "fine", "raise", "eat", "fine")]
-    with Scorer(Treacherous(), RewardConfig({"correct": 1.0}, timeout=1.0)) as scorer:
+    with Scorer(Treacherous(), RewardConfig({"correct": 1.0}, timeout_s=1.0)) as scorer:
         groups = scorer.score([PROBLEM], enumerate(completion(text=text) for text in texts), len(texts))
     scores = [rollout.score for rollout in groups[0].rollouts]
     assert [score.correct for score in scores] == [True, False, True, False, True, False, False, True]
     errors = [score.error for score in scores]
-    assert errors[1] == "took longer than reward.timeout=1 s" and errors[3] == "died"
+    assert errors[1] == "took longer than reward.timeout_s=1 s" and errors[3] == "died"
     assert errors[5] == "ZeroDivisionError('no')" and "MemoryError" in str(errors[6])
     assert [error for place, error in enumerate(errors) if place not in (1, 3, 5, 6)] == [None] * 4
 

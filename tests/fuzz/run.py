@@ -13,10 +13,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 
-from envs.countdown import Countdown
+from envs.countdown.task import Countdown
 from envs.grader import grade
-from envs.multiplication import Multiplication
-from envs.questions import Questions
+from envs.multiplication.task import Multiplication
+from envs.questions.task import Questions
 from envs.score import Env
 from grpo.types import Problem, Score
 from rewards.mix import COMPONENTS, RewardConfig

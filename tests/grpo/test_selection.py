@@ -1,9 +1,9 @@
-from grpo.selection import has_signal, most_telling, replaced
+from grpo.selection import has_reward_variance, replaced, select_by_pass_rate
 from tests.builders import group_of
 
 
 def test_a_group_has_a_signal_when_its_rewards_differ():
-    assert has_signal(group_of([0.0, 0.1])) and not has_signal(group_of([0.1, 0.1]))
+    assert has_reward_variance(group_of([0.0, 0.1])) and not has_reward_variance(group_of([0.1, 0.1]))
 
 
 def test_groups_without_a_signal_are_replaced_in_their_places():
@@ -18,6 +18,6 @@ def test_groups_without_a_signal_are_replaced_in_their_places():
 def test_problems_solved_half_of_the_time_are_the_most_telling():
     shares = [[0.0] * 4, [1.0, 0.0, 0.0, 0.0], [1.0] * 4, [1.0, 1.0, 0.0, 0.0], [1.0, 1.0, 1.0, 0.0]]
     trials = [group_of(rewards) for rewards in shares]
-    assert most_telling(trials, 1) == [trials[3]]
-    assert most_telling(trials, 2) == [trials[1], trials[3]]
-    assert most_telling(trials, 4) == [trials[0], trials[1], trials[3], trials[4]]
+    assert select_by_pass_rate(trials, 1) == [trials[3]]
+    assert select_by_pass_rate(trials, 2) == [trials[1], trials[3]]
+    assert select_by_pass_rate(trials, 4) == [trials[0], trials[1], trials[3], trials[4]]

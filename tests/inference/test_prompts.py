@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 from tokenizers import Tokenizer
 
-from envs.countdown import Countdown
+from envs.countdown.task import Countdown
 from envs.prompts import OPENING
 from inference.prompts import answer_opening, can_spell, cot_prompt, direct_prompt, revision_prompt
 from inference.runner import run
@@ -12,12 +12,12 @@ from inference.writing import Decoding
 from rewards.tags import read_tags
 from tests.inference.toy import ToyEngine, problems
 
-MODELS = Path(__file__).parents[2] / "models"
+ENVS = Path(__file__).parents[2] / "envs"
 
 
 class Shipped:
     def __init__(self, name):
-        self.tokenizer = Tokenizer.from_file(str(MODELS / name / "tokenizer.json"))
+        self.tokenizer = Tokenizer.from_file(str(ENVS / name / "tokenizer.json"))
 
     def encode(self, text):
         return tuple(self.tokenizer.encode(text, add_special_tokens=False).ids)

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from envs.countdown import Countdown
+from envs.countdown.task import Countdown
 from envs.grader import grade
-from envs.questions import Questions
+from envs.questions.task import Questions
 from rewards.mix import COMPONENTS, RewardConfig
 from tests.fuzz.hostile import CODE, ODD, TAGS, megabyte
 from tests.fuzz.oracles import answer_of, could_mean, in_format, solves_countdown

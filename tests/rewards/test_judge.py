@@ -65,7 +65,7 @@ def server():
 
 
 def test_a_served_judge_is_asked_over_its_interface(server):
-    judge = FormatJudge(ServedJudge(JudgeConfig("some-model", server, timeout=10)))
+    judge = FormatJudge(ServedJudge(JudgeConfig("some-model", server, timeout_s=10)))
     assert judge.review(["one", "crash", "two"]) == [0.75, None, 0.75]
 
 

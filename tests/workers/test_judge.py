@@ -11,10 +11,10 @@ TEMPLATE = "{% for turn in messages %}{{ turn['content'] }}{% if not loop.last %
 def chatty(tmp_path_factory):
     """The tiny model with a chat template: a chat model that follows no instructions."""
     folder = tmp_path_factory.mktemp("chatty")
-    tokenizer = load_tokenizer("models/tiny")
+    tokenizer = load_tokenizer("envs/countdown/models/tiny")
     tokenizer.chat_template = TEMPLATE
     tokenizer.save_pretrained(folder)
-    load_model("models/tiny", "float32").save_pretrained(folder)
+    load_model("envs/countdown/models/tiny", "float32").save_pretrained(folder)
     return str(folder)
 
 
@@ -31,12 +31,12 @@ def test_a_judge_that_can_not_score_an_example_is_refused_at_the_start(chatty):
     with pytest.raises(ValueError, match="gave no score to a plain example"):
         local_judge(JudgeConfig(chatty))
     with pytest.raises(ValueError, match="has no chat template"):
-        local_judge(JudgeConfig("models/tiny"))
+        local_judge(JudgeConfig("envs/countdown/models/tiny"))
 
 
 def test_a_server_that_is_not_there_is_refused_at_the_start():
     with pytest.raises(ValueError, match="at reward.judge.base_url=http://127.0.0.1:9/v1, gave no score"):
-        local_judge(JudgeConfig("any", "http://127.0.0.1:9/v1", timeout=1))
+        local_judge(JudgeConfig("any", "http://127.0.0.1:9/v1", timeout_s=1))
 
 
 def test_a_judge_that_scores_the_example_is_taken():

@@ -8,14 +8,14 @@ from workers.session import check_topology
 
 
 def layout(gpus: int | None, replicas: int | None = None, width: int = 1, **topology) -> Layout:
-    rollout = RolloutConfig(replicas=replicas, tensor_parallel=width)
+    rollout = RolloutConfig(replicas=replicas, tensor_parallel_size=width)
     return make_layout(TopologyConfig(**topology), rollout, gpus)
 
 
 def test_a_cpu_has_one_of_each_role_or_as_many_as_asked_for():
     assert layout(None) == Layout((0,), ((0,),))
     assert layout(None, replicas=2, actor_ranks=2) == Layout((0, 1), ((0,), (1,)))
-    assert layout(None, replicas=2, actor_ranks=2, shared=False) == Layout((0, 1), ((2,), (3,)))
+    assert layout(None, replicas=2, actor_ranks=2, colocate=False) == Layout((0, 1), ((2,), (3,)))
     assert layout(None, width=2).places == 2
 
 
@@ -27,18 +27,18 @@ def test_roles_that_share_are_on_every_gpu():
 
 
 def test_roles_that_do_not_share_divide_the_gpus():
-    assert layout(4, shared=False) == Layout((0, 1), ((2,), (3,)))
-    assert layout(8, replicas=1, width=2, shared=False) == Layout(tuple(range(6)), ((6, 7),))
-    assert layout(2, shared=False, ahead=1) == Layout((0,), ((1,),))
+    assert layout(4, colocate=False) == Layout((0, 1), ((2,), (3,)))
+    assert layout(8, replicas=1, width=2, colocate=False) == Layout(tuple(range(6)), ((6, 7),))
+    assert layout(2, colocate=False, max_off_policy_steps=1) == Layout((0,), ((1,),))
 
 
 @pytest.mark.parametrize(
     ("gpus", "settings", "message"),
     [
-        (1, {"shared": False}, "0 rollout replicas of 1 GPU"),
+        (1, {"colocate": False}, "0 rollout replicas of 1 GPU"),
         (2, {"num_gpus": 4}, "topology.num_gpus=4, but there are 2"),
         (4, {"actor_ranks": 5}, "5 actor ranks and 4 rollout replicas of 1 GPU(s) do not fit on 4 GPU(s)"),
-        (4, {"shared": False, "replicas": 4}, "0 actor ranks and 4 rollout replicas"),
+        (4, {"colocate": False, "replicas": 4}, "0 actor ranks and 4 rollout replicas"),
         (2, {"width": 4}, "0 rollout replicas of 4 GPU(s) do not fit on 2 GPU(s)"),
     ],
 )
@@ -64,8 +64,8 @@ def test_a_topology_that_can_t_work_is_refused_before_anything_starts(overrides,
 
 
 def test_running_ahead_needs_gpus_of_its_own():
-    with pytest.raises(ValueError, match="topology.ahead=1 needs topology.shared=false"):
-        TopologyConfig(ahead=1)
+    with pytest.raises(ValueError, match="topology.max_off_policy_steps=1 requires topology.colocate=false"):
+        TopologyConfig(max_off_policy_steps=1)
 
 
 def test_places_of_a_node_are_next_to_each_other():

@@ -11,7 +11,7 @@ from conf.schema import ModelConfig
 from workers.models import load_model
 from workers.outcome_verifier import OutcomeVerifier, check_verifier, fingerprint, outcome_loss, verifier_id
 
-TINY = ModelConfig("tiny", "models/tiny", prompt_style="tiny")
+TINY = ModelConfig("tiny", "envs/countdown/models/tiny", prompt_style="tiny")
 WRITTEN = [((5, 9, 11), (4, 8, 15, 16)), ((7, 9), (23,)), ((5, 5, 6, 2), (3, 3, 9, 9, 9, 12, 40, 41))]
 
 
@@ -94,7 +94,7 @@ def test_a_verifier_is_for_the_weights_it_was_trained_on(tmp_path):
         check_verifier(tmp_path / "nowhere", cfg)
     OutcomeVerifier(TINY, "cpu", False).save(tmp_path / "verifier", TINY, {})
     check_verifier(tmp_path / "verifier", cfg)
-    other = load_model("models/tiny", "float32")
+    other = load_model("envs/countdown/models/tiny", "float32")
     with torch.no_grad():
         other.get_input_embeddings().weight[0, 0] += 1
     other.save_pretrained(tmp_path / "other")
@@ -106,9 +106,9 @@ def test_a_verifier_is_for_the_weights_it_was_trained_on(tmp_path):
 
 
 def test_the_ids_of_a_model_and_of_a_verifier_are_those_of_their_weights(tmp_path):
-    shutil.copytree("models/tiny", tmp_path / "moved")
-    assert fingerprint(str(tmp_path / "moved")) == fingerprint("models/tiny")
-    assert fingerprint("models/tiny") != fingerprint("models/tiny-multiplication")
+    shutil.copytree("envs/countdown/models/tiny", tmp_path / "moved")
+    assert fingerprint(str(tmp_path / "moved")) == fingerprint("envs/countdown/models/tiny")
+    assert fingerprint("envs/countdown/models/tiny") != fingerprint("envs/multiplication/models/tiny-multiplication")
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
         OutcomeVerifier(TINY, "cpu", False, seed).save(tmp_path / name, TINY, {})
     a, b, c = (verifier_id(tmp_path / name) for name in "abc")

@@ -124,7 +124,7 @@ def test_save_and_load_continue_to_the_bit(model_config, tmp_path):
 
 def tokenizer_free(trained: TrainedPolicy) -> None:
     """The small model has no tokenizer; the shipped one stands in for it."""
-    trained.source = "models/tiny"
+    trained.source = "envs/countdown/models/tiny"
 
 
 def test_frozen_parameters_do_not_move(model_config):

@@ -5,19 +5,19 @@ import torch
 
 from conf.algorithms import AlgorithmConfig, SamplingConfig
 from conf.schema import ModelConfig, RolloutConfig
-from data.tiny_corpus import tiny_countdown
+from envs.countdown.corpus import tiny_countdown
 from grpo.batching import make_batch
 from tests.builders import grouped
 from workers.policy import Policy
 from workers.sampler import Request, Sampling, in_order, request_seed
 from workers.transformers_sampler import TransformersSampler, _cut
 
-TINY = ModelConfig(name="tiny", path="models/tiny", prompt_style="tiny", max_prompt_tokens=16)
+TINY = ModelConfig(name="tiny", path="envs/countdown/models/tiny", prompt_style="tiny", max_prompt_tokens=16)
 
 
 @pytest.fixture(scope="module")
 def sampler():
-    return TransformersSampler(TINY, RolloutConfig(backend="transformers", max_sequences=5), "cpu")
+    return TransformersSampler(TINY, RolloutConfig(backend="transformers", max_num_seqs=5), "cpu")
 
 
 def requests(count):

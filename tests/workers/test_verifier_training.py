@@ -15,7 +15,7 @@ from workers.sampler import Request, Sampling, in_order, request_seed
 from workers.transformers_sampler import TransformersSampler
 from workers.verifier_training import Attempt, attempts_of, mean_loss, split_by_problem, train
 
-TINY = ModelConfig("tiny", "models/tiny", prompt_style="tiny")
+TINY = ModelConfig("tiny", "envs/countdown/models/tiny", prompt_style="tiny")
 
 
 def quietly(epoch):

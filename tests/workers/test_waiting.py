@@ -10,7 +10,7 @@ import ray
 
 from workers.interrupt import Interrupt, Interrupted
 from workers.session import shielded_from_sigterm
-from workers.waiting import Clock, Stuck, Worker, WorkerDied, announce
+from workers.waiting import Clock, Worker, WorkerDied, WorkerTimeout, announce
 
 
 class Sleeper:
@@ -56,7 +56,7 @@ def assert_gone(process: int) -> None:
 
 def test_answers_come_in_the_order_asked_and_their_time_is_counted(cluster, tmp_path):
     workers = [sleeper(tmp_path, rank) for rank in range(2)]
-    clock = Clock(Interrupt(), patience=60)
+    clock = Clock(Interrupt(), timeout_s=60)
     asked = [workers[0].ask("lost_in_thought", 0.5), workers[1].ask("lost_in_thought", 0.1)]
     assert clock.wait("update", asked) == [0.5, 0.1]
     assert 0.4 < clock.read()["update"] < 30 and clock.read() == {}
@@ -67,8 +67,8 @@ def test_answers_come_in_the_order_asked_and_their_time_is_counted(cluster, tmp_
 def test_a_process_that_hangs_is_named_with_its_stack_and_ended(cluster, tmp_path):
     worker = sleeper(tmp_path, rank=1)
     process = process_of(worker)
-    with pytest.raises(Stuck) as error:
-        Clock(Interrupt(), patience=1.0).wait("update", [worker.ask("lost_in_thought")])
+    with pytest.raises(WorkerTimeout) as error:
+        Clock(Interrupt(), timeout_s=1.0).wait("update", [worker.ask("lost_in_thought")])
     said = str(error.value)
     assert said.startswith("phase update: no answer from actor rank 1 in ")
     assert "lost_in_thought" in said and "test_waiting.py" in said
@@ -79,8 +79,8 @@ def test_a_process_that_is_stopped_is_ended_too(cluster, tmp_path):
     worker = sleeper(tmp_path)
     process = process_of(worker)
     os.kill(process, signal.SIGSTOP)
-    with pytest.raises(Stuck, match="it is stopped and wrote no stack"):
-        Clock(Interrupt(), patience=1.0).wait("logprobs", [worker.ask("process")])
+    with pytest.raises(WorkerTimeout, match="it is stopped and wrote no stack"):
+        Clock(Interrupt(), timeout_s=1.0).wait("logprobs", [worker.ask("process")])
     assert_gone(process)
 
 
@@ -89,9 +89,9 @@ def test_a_death_is_told_from_the_errors_that_it_causes(cluster, tmp_path):
     hanging = second.ask("lost_in_thought")
     os.kill(process_of(second), signal.SIGKILL)
     with pytest.raises(WorkerDied, match="actor rank 1 died"):
-        Clock(Interrupt(), patience=60).wait("update", [first.ask("broken"), hanging])
+        Clock(Interrupt(), timeout_s=60).wait("update", [first.ask("broken"), hanging])
     with pytest.raises(RuntimeError, match="connection closed by peer"):
-        Clock(Interrupt(), patience=60).wait("update", [first.ask("broken")])
+        Clock(Interrupt(), timeout_s=60).wait("update", [first.ask("broken")])
     ray.kill(first.handle)
 
 
@@ -99,5 +99,5 @@ def test_the_user_can_end_a_wait(cluster, tmp_path):
     worker, interrupt = sleeper(tmp_path), Interrupt()
     interrupt.requested = True
     with pytest.raises(Interrupted):
-        Clock(interrupt, patience=60).wait("start", [worker.ask("lost_in_thought")], interruptible=True)
+        Clock(interrupt, timeout_s=60).wait("start", [worker.ask("lost_in_thought")], interruptible=True)
     ray.kill(worker.handle)

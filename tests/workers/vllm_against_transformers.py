@@ -3,7 +3,7 @@
 import dataclasses
 
 from conf.schema import ModelConfig, RolloutConfig, TopologyConfig
-from data.tiny_corpus import tiny_countdown
+from envs.countdown.corpus import tiny_countdown
 from workers.sampler import Request, Sampling, in_order
 from workers.transformers_sampler import TransformersSampler
 from workers.vllm_sampler import VllmSampler
@@ -17,7 +17,9 @@ DETERMINISTIC = [
 
 
 def main() -> None:
-    model = ModelConfig("tiny", "models/tiny", prompt_style="tiny", max_prompt_tokens=32, max_completion_tokens=192)
+    model = ModelConfig(
+        "tiny", "envs/countdown/models/tiny", prompt_style="tiny", max_prompt_tokens=32, max_completion_tokens=192
+    )
     vllm = VllmSampler(model, RolloutConfig(kv_cache_gb=0.2), "cpu", TopologyConfig())
     plain = TransformersSampler(model, RolloutConfig(), "cpu")
     env = tiny_countdown()

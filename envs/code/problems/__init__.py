@@ -1,0 +1,10 @@
+"""Small functions written for this repo: the statement is the docstring, the reference the body."""
+
+from envs.code.problems import grids, lists, numbers, sequences, strings, tables, texts
+from envs.code.problems.task import Task, tasks_of
+
+TASKS: dict[str, Task] = {
+    task.name: task
+    for module in (numbers, lists, strings, tables, sequences, grids, texts)
+    for task in tasks_of(module)
+}

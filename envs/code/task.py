@@ -1,0 +1,177 @@
+"""Code: write a small function that passes its tests in a sandbox.
+
+The problems are written for this repo (envs/code_problems/), or come from a file in the form of MBPP
+or HumanEval. Ours are drawn by (seed, split, index): a family, its constants, and for a share of
+them one more step. A family is on one side of the split as a whole, whatever its constants; a record
+of a file goes by its canonical text, and one that occurs twice counts once.
+"""
+
+import hashlib
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from envs.code.checker import check_code
+from envs.code.plain import Tree, show
+from envs.code.problems import TASKS
+from envs.code.problems.variant import EXAMPLES, Variant, draw_variant
+from envs.code.records import read_fields
+from envs.code.sandbox import Limits, missing_protections
+from envs.prompts import STYLES, make_prompt
+from envs.questions.task import canonical
+from envs.records import read_file
+from envs.splits import in_epochs, require, split_of, unique
+from grpo.types import Problem
+from rewards.verdict import Verdict
+
+SPLITS = ("train", "test")
+SHOWN = 400  # characters of one value in a question
+
+
+@dataclass
+class Code:
+    """The task and its settings.
+
+    path         null: our own problems; else a JSONL or parquet file in the form of MBPP or
+                 HumanEval, which is divided by its texts, or a folder with train.jsonl and test.jsonl
+    num_tests    hidden tests of each of our own problems
+    twist_share  the share of our own problems that have one more step at the end
+    time_limit   seconds for all tests of one answer together
+    memory_mb    memory of the sandboxed process
+    """
+
+    path: str | None = None
+    num_tests: int = 8
+    twist_share: float = 0.5
+    time_limit: float = 2.0
+    memory_mb: int = 256
+    prompt_style: str = "base"
+    name: str = "code"
+
+    def __post_init__(self) -> None:
+        require(2 <= self.num_tests <= 50, "num_tests", self.num_tests, "2..50")
+        require(0 <= self.twist_share <= 1, "twist_share", self.twist_share, "0..1")
+        require(0 < self.time_limit <= 60, "time_limit", self.time_limit, "above 0 and at most 60")
+        require(self.memory_mb >= 64, "memory_mb", self.memory_mb, "64 or more")
+        require(self.path is None or Path(self.path).exists(), "path", self.path, "null, or a file or folder")
+        styles = [style for style in STYLES if style != "tiny"]
+        require(self.prompt_style in styles, "prompt_style", self.prompt_style, f"one of {', '.join(styles)}")
+        missing = missing_protections()
+        if missing:
+            raise ValueError(f"env {self.name}: this system cannot keep code in a sandbox; missing: {missing[0]}")
+
+    def problem(self, seed: int, split: str, index: int) -> Problem:
+        """The problem at `index` of a split ("train" or "test"). Files are gone through epoch by epoch."""
+        if self.path is not None:
+            problems = _load(tuple(sorted(vars(self).items())))[split]
+            if not problems:
+                raise ValueError(f"env.path={self.path}: no problem of it falls into the split {split}")
+            return in_epochs(problems, f"{self.name}/{seed}/{split}", index)
+        return self._written(self._variant(seed, split, index))
+
+    def eval_set(self, count: int) -> list[Problem]:
+        """`count` different held-out problems, the same in every run.
+
+        Raises:
+            ValueError: there are fewer.
+        """
+        if self.path is None:
+            return self._written_eval_set(count)
+        available = len(_load(tuple(sorted(vars(self).items())))["test"])
+        if count > available:
+            raise ValueError(f"num_problems={count}: env {self.name} has {available} held-out problems")
+        return [self.problem(0, "test", index) for index in range(count)]
+
+    def check(self, problem: Problem, answer: str | None) -> Verdict:
+        return check_code(answer, problem.fields, Limits(self.time_limit, self.memory_mb))
+
+    def read(self, fields: Mapping[str, Any]) -> Problem:
+        """A problem from a record: the fields of ours, of MBPP or of HumanEval.
+
+        Raises:
+            ValueError: what is missing, or can't be read.
+        """
+        read = read_fields(fields)
+        return Problem(
+            env=self.name,
+            key=hashlib.sha256(canonical(read["text"]).encode()).hexdigest()[:16],
+            prompt=make_prompt(self.prompt_style, read["question"], example(read["function"]), ""),
+            answer=read["solution"],
+            fields=read,
+            metadata={"difficulty": fields.get("difficulty", read["solution"].strip().count("\n") + 1)},
+        )
+
+    def read_question(self, fields: Mapping[str, Any]) -> Problem:
+        """A problem from a record that must have a question."""
+        problem = self.read(fields)
+        if not problem.fields["question"].strip():
+            raise ValueError("no field question")
+        return problem
+
+    def _variant(self, seed: int, split: str, index: int) -> Variant:
+        rng = random.Random(f"code/{seed}/{split}/{index}")
+        return draw_variant(TASKS[rng.choice(families(split))], rng, self.twist_share)
+
+    def _written_eval_set(self, count: int) -> list[Problem]:
+        """As distinct_eval_set, but the tests, which take a millisecond, are drawn only once a problem."""
+        variants: dict[str, Variant] = {}
+        for index in range(20 * count):
+            variant = self._variant(0, "test", index)
+            variants.setdefault(variant.key, variant)
+            if len(variants) == count:
+                return [self._written(variant) for variant in variants.values()]
+        raise ValueError(
+            f"num_problems={count}: these settings of env {self.name} have only about {len(variants)} "
+            "held-out problems; ask for fewer, or widen env.twist_share"
+        )
+
+    def _written(self, variant: Variant) -> Problem:
+        tests = variant.draw_tests(self.num_tests)
+        name, signature = variant.task.name, variant.task.signature()
+        shown = " and ".join(f"{call(name, test)} gives {show(test['expected'], SHOWN)}" for test in tests[:EXAMPLES])
+        question = f"Write a Python function `{signature}`. {variant.statement} For example, {shown}."
+        return Problem(
+            env=self.name,
+            key=variant.key,
+            prompt=make_prompt(self.prompt_style, question, example(signature), ""),
+            answer=variant.source,
+            fields={
+                "function": name,
+                "tests": tests[EXAMPLES:],
+                "compare": "strict",
+                "question": question,
+                "solution": variant.source,
+            },
+            metadata={"difficulty": variant.task.level, "family": name},
+        )
+
+
+@lru_cache(maxsize=2)
+def families(split: str) -> tuple[str, ...]:
+    """The families of a split, in alphabetical order."""
+    return tuple(name for name in sorted(TASKS) if split_of(name) == split)
+
+
+def call(name: str, test: Mapping[str, Tree]) -> str:
+    return f"{name}({', '.join(show(argument, SHOWN) for argument in test['args'])})"
+
+
+def example(signature: str) -> str:
+    """What an answer looks like between its tags."""
+    head = signature if "(" in signature else f"{signature}(...)"
+    return f"\ndef {head}:\n    ...\n"
+
+
+@lru_cache(maxsize=8)
+def _load(settings: tuple[tuple[str, Any], ...]) -> Mapping[str, tuple[Problem, ...]]:
+    """Both splits of a file or folder, read once a process."""
+    env = Code(**dict(settings))
+    path = Path(str(env.path))
+    if path.is_dir():
+        train, test = (unique(read_file(path / f"{split}.jsonl", env.read_question)) for split in SPLITS)
+        return {"train": tuple(p for key, p in train.items() if key not in test), "test": tuple(test.values())}
+    together = unique(read_file(path, env.read_question)).values()
+    return {split: tuple(p for p in together if split_of(p.key) == split) for split in SPLITS}

@@ -1,0 +1,196 @@
+"""Countdown: make a target from all the given numbers, each used exactly once.
+
+Problems are functions of (seed, split, index) alone. A problem is solvable by construction: its
+target is the value of an expression drawn over its numbers. The two splits cannot overlap: the
+sorted numbers, hashed, decide which split they belong to.
+"""
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any
+
+from envs.countdown.checker import check
+from envs.countdown.data import load_countdown, sorted_text
+from envs.prompts import STYLES, make_prompt
+from envs.splits import distinct_eval_set, in_epochs, require, split_of
+from grpo.types import Problem
+from rewards.expression import parse
+from rewards.verdict import Verdict
+
+OPERATIONS = "+-*/"
+DIVISIONS = ("exact", "rational")
+Value = int | Fraction
+
+
+@dataclass(frozen=True)
+class Step:
+    """One arithmetic step, the larger operand first: `left op right = value`."""
+
+    left: Value
+    op: str
+    right: Value
+    value: Value
+
+    def __str__(self) -> str:
+        return f"{self.left} {self.op} {self.right} = {self.value}"
+
+
+@dataclass(frozen=True)
+class Derivation:
+    """Steps that use up all the numbers, and the expression that they spell."""
+
+    steps: tuple[Step, ...]
+    expression: str
+
+    @property
+    def value(self) -> Value:
+        return self.steps[-1].value
+
+
+@dataclass
+class Countdown:
+    """The task and its settings.
+
+    num_numbers  how many numbers a problem may have, e.g. [3, 4]; one is drawn
+    operations   a subset of "+-*/"; intermediate values are never negative
+    division     "exact": they are whole too; "rational": a solution may need fractions
+    data         null draws problems; else a data set with fields nums and target, on the Hub
+                 (Jiayi-Pan/Countdown-Tasks-3to4) or in a .parquet or .jsonl file
+    max_value    the largest intermediate value that a solution may need
+    """
+
+    num_numbers: list[int] = field(default_factory=lambda: [3, 4])
+    min_number: int = 1
+    max_number: int = 99
+    min_target: int = 1
+    max_target: int = 100
+    max_value: int = 10_000
+    operations: str = OPERATIONS
+    division: str = "exact"
+    data: str | None = None
+    prompt_style: str = "base"
+    name: str = "countdown"
+
+    def __post_init__(self) -> None:
+        require(len(self.num_numbers) > 0 and min(self.num_numbers) >= 2, "num_numbers", self.num_numbers, "2 or more")
+        require(1 <= self.min_number <= self.max_number, "min_number", self.min_number, "1..max_number")
+        require(0 <= self.min_target <= self.max_target, "min_target", self.min_target, "0..max_target")
+        require(self.max_value >= self.max_target, "max_value", self.max_value, "max_target or more")
+        known = len(self.operations) > 0 and set(self.operations) <= set(OPERATIONS)
+        require(known, "operations", self.operations, f"some of {OPERATIONS}")
+        require(self.division in DIVISIONS, "division", self.division, f"one of {', '.join(DIVISIONS)}")
+        require(self.prompt_style in STYLES, "prompt_style", self.prompt_style, "one of " + ", ".join(STYLES))
+
+    def problem(self, seed: int, split: str, index: int) -> Problem:
+        """The problem at `index` of a split ("train" or "test").
+
+        Raises:
+            ValueError: no solvable problem of this split was found within 1,000 draws.
+        """
+        if self.data is not None:
+            return self._from_data(seed, split, index)
+        rng = random.Random(f"countdown/{seed}/{split}/{index}")
+        for _ in range(1000):
+            numbers = [rng.randint(self.min_number, self.max_number) for _ in range(rng.choice(self.num_numbers))]
+            if split_of(sorted_text(numbers)) != split:
+                continue
+            derivation = self.draw_derivation(numbers, rng)
+            if derivation is None or derivation.value != int(derivation.value):
+                continue
+            if self.min_target <= derivation.value <= self.max_target:
+                return self._problem(numbers, int(derivation.value), derivation.expression)
+        raise ValueError(
+            f"env.countdown: no problem with num_numbers={self.num_numbers}, numbers "
+            f"{self.min_number}..{self.max_number} and target {self.min_target}..{self.max_target} "
+            "was found in 1,000 draws; widen one of them"
+        )
+
+    def eval_set(self, count: int) -> list[Problem]:
+        """`count` different held-out problems, the same in every run whatever its seed."""
+        if self.data is not None:
+            problems = [self.problem(0, "test", index) for index in range(min(count, self._available("test")))]
+            require(len(problems) == count, "data", self.data, f"a data set with {count} held-out problems")
+            return problems
+        return distinct_eval_set(self, count, "env.max_number or env.num_numbers")
+
+    def check(self, problem: Problem, answer: str | None) -> Verdict:
+        return check(answer, problem.fields["numbers"], problem.fields["target"])
+
+    def draw_derivation(self, numbers: Sequence[int], rng: random.Random) -> Derivation | None:
+        """Combine two values at random until one is left; None when a step leaves 0..max_value."""
+        values: list[tuple[Value, str]] = [(number, str(number)) for number in numbers]
+        steps: list[Step] = []
+        while len(values) > 1:
+            first, second = rng.sample(range(len(values)), 2)
+            pair = sorted((values[first], values[second]), key=lambda item: -item[0])
+            (left, left_text), (right, right_text) = pair
+            op = rng.choice(self.operations)
+            value = apply(left, op, right, self.division == "rational")
+            if value is None or value > self.max_value:
+                return None
+            values = [item for place, item in enumerate(values) if place not in (first, second)]
+            steps.append(Step(left, op, right, value))
+            values.append((value, f"{grouped(left_text)} {op} {grouped(right_text)}"))
+        return Derivation(tuple(steps), values[0][1])
+
+    def read(self, fields: Mapping[str, Any]) -> Problem:
+        """A problem from `numbers` (or `nums`) and `target`, or from `answer`, a solution.
+
+        Raises:
+            ValueError: they are missing or can't be read.
+        """
+        numbers, target = fields.get("numbers", fields.get("nums")), fields.get("target")
+        if numbers is None and isinstance(fields.get("answer"), str):
+            solution = parse(fields["answer"])
+            if solution.value is None or solution.value.denominator != 1:
+                raise ValueError(f"field answer: {fields['answer']} is no whole number")
+            return self._problem(list(solution.numbers), int(solution.value), fields["answer"])
+        whole = [target, *numbers] if isinstance(numbers, list) and numbers else [None]
+        if not all(type(value) is int for value in whole):
+            raise ValueError("fields numbers and target must be a list of whole numbers and a whole number")
+        return self._problem(list(numbers or []), int(target or 0), str(fields.get("answer", "")))
+
+    def _from_data(self, seed: int, split: str, index: int) -> Problem:
+        rows = load_countdown(str(self.data), tuple(self.num_numbers))[split]
+        numbers, target = in_epochs(rows, f"countdown/{seed}/{split}", index)
+        return self._problem(list(numbers), target, "")
+
+    def _available(self, split: str) -> int:
+        return len(load_countdown(str(self.data), tuple(self.num_numbers))[split])
+
+    def _problem(self, numbers: list[int], target: int, solution: str) -> Problem:
+        question = (
+            f"Using the numbers [{', '.join(map(str, numbers))}], create an equation that equals {target}. "
+            f"You can use basic arithmetic operations ({', '.join(self.operations)}) "
+            "and each number can only be used once."
+        )
+        tiny = f"make {target} from {' '.join(map(str, numbers))}"
+        return Problem(
+            env=self.name,
+            key=f"{sorted_text(numbers)} -> {target}",
+            prompt=make_prompt(self.prompt_style, question, "(1 + 2) / 3", tiny),
+            answer=solution,
+            fields={"numbers": numbers, "target": target},
+            metadata={"num_numbers": len(numbers)},
+        )
+
+
+def apply(left: Value, op: str, right: Value, rational: bool = False) -> Value | None:
+    """`left op right` where it is a whole number, or any where fractions are allowed, else None;
+    `left >= right` keeps it >= 0."""
+    if op == "+":
+        return left + right
+    if op == "-":
+        return left - right
+    if op == "*":
+        return left * right
+    if right == 0 or (left % right != 0 and not rational):
+        return None
+    return Fraction(left) / right if rational else left // right
+
+
+def grouped(text: str) -> str:
+    """The expression as an operand: in parentheses unless it is a number."""
+    return f"({text})" if " " in text else text

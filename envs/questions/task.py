@@ -1,0 +1,137 @@
+"""Questions with a known answer, from a data set: GSM8K, and files like MATH.
+
+The data comes from the Hub or from JSONL files. A question that occurs twice counts once, and one
+that is held out is taken out of the training part, whatever file it came in.
+"""
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from envs.prompts import STYLES, make_prompt
+from envs.records import read_file, read_hub
+from envs.splits import EVAL_FRACTION, in_epochs, require, split_of, unique
+from grpo.types import Problem
+from rewards.latex import check_latex
+from rewards.numbers import NumberError, check_number, read_number
+from rewards.verdict import Verdict
+
+# What an answer looks like, by grader.
+EXAMPLES = {"number": "72", "latex": r"\frac{1}{2}"}
+
+
+@dataclass
+class Questions:
+    """The task and its settings.
+
+    hub, hub_config  the data set on the Hub, where there is no `path`
+    path             a folder with train.jsonl and test.jsonl, or one JSONL file, which is then divided
+    eval_fraction   of the problems of one file, 0..1; 1 where the file is there to be evaluated on
+    answer_marker    the answer is what follows it in the answer field; null: the whole field
+    grader           "number": plain numbers, compared exactly; "latex": by math-verify
+    """
+
+    name: str = "questions"
+    hub: str | None = None
+    hub_config: str | None = None
+    path: str | None = None
+    eval_fraction: float = EVAL_FRACTION
+    question_field: str = "question"
+    answer_field: str = "answer"
+    answer_marker: str | None = None
+    grader: str = "number"
+    prompt_style: str = "base"
+
+    def __post_init__(self) -> None:
+        require(self.hub is not None or self.path is not None, "path", self.path, "a folder or a JSONL file")
+        require(0 <= self.eval_fraction <= 1, "eval_fraction", self.eval_fraction, "in 0..1")
+        require(self.grader in EXAMPLES, "grader", self.grader, f"one of {', '.join(EXAMPLES)}")
+        require(self.prompt_style in STYLES, "prompt_style", self.prompt_style, f"one of {', '.join(STYLES)}")
+
+    def problem(self, seed: int, split: str, index: int) -> Problem:
+        """The problem at `index`: every epoch goes through all of a split, in an order of its own."""
+        problems = self.problems(split)
+        return in_epochs(problems, f"{self.name}/{seed}/{split}", index)
+
+    def eval_set(self, count: int) -> list[Problem]:
+        """`count` held-out problems, the same in every run.
+
+        Raises:
+            ValueError: there are fewer.
+        """
+        available = len(self.problems("test"))
+        if count > available:
+            raise ValueError(f"num_problems={count}: env {self.name} has {available} held-out problems")
+        return [self.problem(0, "test", index) for index in range(count)]
+
+    def check(self, problem: Problem, answer: str | None) -> Verdict:
+        if self.grader == "latex":
+            return check_latex(answer, problem.answer)
+        return check_number(answer, Fraction(problem.answer))
+
+    def read(self, fields: Mapping[str, Any]) -> Problem:
+        """A problem from a record of the data set; the question may be absent.
+
+        Raises:
+            ValueError: the answer is missing or can't be read.
+        """
+        if not isinstance(fields.get(self.answer_field), (str, int, float)):
+            raise ValueError(f"no field {self.answer_field}")
+        solution = str(fields[self.answer_field])
+        marked = self.answer_marker is not None and self.answer_marker in solution
+        answer = solution.rpartition(str(self.answer_marker))[2].strip() if marked else solution.strip()
+        if self.grader == "number":
+            try:
+                answer = str(read_number(answer))
+            except NumberError as error:
+                raise ValueError(f"field {self.answer_field}: {error}") from error
+        question = str(fields.get(self.question_field, "")).strip()
+        return Problem(
+            env=self.name,
+            key=hashlib.sha256(canonical(question).encode()).hexdigest()[:16],
+            prompt=make_prompt(self.prompt_style, question, EXAMPLES[self.grader], question),
+            answer=answer,
+            fields={self.question_field: question, self.answer_field: answer},
+            metadata={"difficulty": fields.get("level", solution.count("\n"))},
+        )
+
+    def read_question(self, fields: Mapping[str, Any]) -> Problem:
+        """A problem from a record that must have a question."""
+        if not isinstance(fields.get(self.question_field), str) or not fields[self.question_field].strip():
+            raise ValueError(f"no field {self.question_field}")
+        return self.read(fields)
+
+    def problems(self, split: str) -> tuple[Problem, ...]:
+        """All problems of a split, in the order of the data."""
+        return _load(tuple(sorted(vars(self).items())))[split]
+
+
+@lru_cache(maxsize=8)
+def _load(settings: tuple[tuple[str, Any], ...]) -> Mapping[str, tuple[Problem, ...]]:
+    """Both splits, read once a process; a module's cache, so that an env stays small to send."""
+    env = Questions(**dict(settings))
+    if env.path is not None and Path(env.path).suffix == ".jsonl":
+        together = unique(read_file(Path(env.path), env.read_question))
+        sides: dict[str, list[Problem]] = {"train": [], "test": []}
+        for key, problem in together.items():
+            sides[split_of(key, env.eval_fraction)].append(problem)
+        return {split: tuple(problems) for split, problems in sides.items()}
+    train, test = (unique(_part(env, split)) for split in ("train", "test"))
+    return {"train": tuple(p for key, p in train.items() if key not in test), "test": tuple(test.values())}
+
+
+def _part(env: Questions, split: str) -> list[Problem]:
+    if env.path is not None:
+        return read_file(Path(env.path, f"{split}.jsonl"), env.read_question)
+    assert env.hub is not None
+    return read_hub(env.hub, env.hub_config, split, env.read_question)
+
+
+def canonical(question: str) -> str:
+    """The words and numbers of a question, without case, spacing and punctuation."""
+    return " ".join(re.findall(r"[^\W_]+", question.casefold()))

@@ -1,5 +1,0 @@
-"""The report of a run, or of several next to each other: one HTML file that opens from disk."""
-
-from monitor.report.page import write_report
-
-__all__ = ["write_report"]

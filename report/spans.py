@@ -1,0 +1,101 @@
+"""What to colour in a completion: tries that hit, miss or slip, verdicts that fit or don't, the answer."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from envs.countdown.search import Attempt, Said, is_same_sentence, read_search
+from envs.equations import Equation, end_of_thought, read_equations
+
+KINDS = ("hit", "miss", "slip", "verdict_true", "verdict_false", "answer")
+
+
+@dataclass(frozen=True, order=True)
+class Span:
+    """`text[start:end]` is of one of KINDS.
+
+    hit            a try that reaches the target: numbers and arithmetic are right
+    miss           true equations that do not reach it; of a task without tries, true equations
+    slip           a false equation, numbers that the try does not have, or a target reached without
+                   all of them
+    verdict_true   a verdict that fits the value that it stands after; "yes" fits a hit alone
+    verdict_false  one that does not
+    answer         what stands in the last answer tag
+    """
+
+    start: int
+    end: int
+    kind: str
+
+
+def read_spans(env: str, fields: Mapping[str, Any], text: str) -> list[Span]:
+    """The spans of a completion, sorted, none within another."""
+    thought = text[: end_of_thought(text)]
+    if env == "countdown" and "numbers" in fields and "target" in fields:
+        spans = list(_of_search(thought, fields["numbers"], fields["target"]))
+    else:
+        equations = read_equations(thought)
+        spans = [Span(one.start, one.end, "miss" if one.is_true else "slip") for one in equations]
+    return _apart(spans + _answer(text))
+
+
+def _of_search(thought: str, numbers: Sequence[int], target: int) -> Iterator[Span]:
+    search = read_search(thought, numbers, target)
+    in_tries = {equation.start for attempt in search.attempts for equation in attempt.equations}
+    for equation in search.equations:
+        if equation.start not in in_tries:  # a step back from the target
+            yield Span(equation.start, equation.end, "miss")
+    for attempt in search.attempts:
+        kind = _kind(attempt, target)
+        for start, end in _pieces(thought, attempt.equations):
+            yield Span(start, end, kind)
+        for said in attempt.verdicts:
+            fits = _fits(said, target, said is attempt.verdicts[-1] and kind == "hit")
+            yield Span(said.start, said.end, "verdict_true" if fits else "verdict_false")
+
+
+def _kind(attempt: Attempt, target: int) -> str:
+    if attempt.hits(target):
+        return "hit"
+    is_short_hit = attempt.value == target and not attempt.copied
+    return "miss" if attempt.legal and attempt.arithmetic and not is_short_hit else "slip"
+
+
+def _pieces(thought: str, equations: Sequence[Equation]) -> Iterator[tuple[int, int]]:
+    """The equations of a try, those of one sentence without words between them as one piece."""
+    start, end = equations[0].start, equations[0].end
+    for equation in equations[1:]:
+        between = thought[end : equation.start]
+        if not is_same_sentence(between) or any(letter.isalpha() for letter in between):
+            yield start, end
+            start = equation.start
+        end = max(end, equation.end)
+    yield start, end
+
+
+def _fits(said: Said, target: int, is_hit: bool) -> bool:
+    if said.word == "yes":
+        return is_hit
+    return {"low": said.value < target, "high": said.value > target, "no": said.value != target}[said.word]
+
+
+def _answer(text: str) -> list[Span]:
+    """Where the text of the last answer tag stands, as rewards/tags.py finds it."""
+    end = text.rfind("</answer>")
+    start = text.rfind("<answer>", 0, max(end, 0))
+    if start == -1:
+        return []
+    start += len("<answer>")
+    end = text.find("</answer>", start)
+    inner = text[start:end]
+    start += len(inner) - len(inner.lstrip())
+    return [Span(start, start + len(inner.strip()), "answer")] if inner.strip() else []
+
+
+def _apart(spans: Sequence[Span]) -> list[Span]:
+    """Sorted; of two that overlap the first stays."""
+    kept: list[Span] = []
+    for span in sorted(spans):
+        if not kept or span.start >= kept[-1].end:
+            kept.append(span)
+    return kept

@@ -1,0 +1,208 @@
+"""The jobs of a sweep and what they found: means, 95% intervals, paired differences."""
+
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from run.folder import RunFolder
+
+FINISHED, FAILED, STOPPED, RUNNING, WAITING = "finished", "failed", "stopped", "running", "not started"
+REASON_LENGTH = 300  # characters
+
+
+@dataclass
+class Job:
+    """One run of a sweep, as tools/sweep.py plans and runs it.
+
+    overrides: what varies within the sweep, key to value, the seed among them; variant: the name of all
+    of that but the seed; baseline: the overrides that turn a job into the one it is compared with."""
+
+    sweep: str
+    name: str
+    variant: str
+    overrides: dict[str, str]
+    baseline: dict[str, str]
+    status: str = WAITING
+    exit_code: int | None = None
+
+    def write(self, sweep_folder: Path) -> None:
+        _write_json(sweep_folder / self.name / "job.json", asdict(self))
+
+
+def write_plan(sweep_folder: Path, jobs: Sequence[Job]) -> None:
+    """Note all jobs of a sweep before the first one starts, in their order."""
+    _write_json(sweep_folder / "sweep.json", [asdict(job) for job in jobs])
+
+
+def read_plan(sweep_folder: Path) -> list[Job]:
+    path = sweep_folder / "sweep.json"
+    return [_job(row, path) for row in json.loads(path.read_text(encoding="utf-8"))] if path.is_file() else []
+
+
+def read_jobs(sweep_folder: Path) -> list[Job]:
+    """The jobs in the order of the last plan, then those of earlier plans by name; all of them are
+    compared with the baseline of the last plan.
+
+    Raises:
+        ValueError: there are none, or a file is not what a sweep writes.
+    """
+    jobs = {job.name: job for job in read_plan(sweep_folder)}
+    for path in sorted(sweep_folder.glob("*/job.json")):
+        jobs[path.parent.name] = _job(json.loads(path.read_text(encoding="utf-8")), path)
+    if not jobs:
+        raise ValueError(f"{sweep_folder}: no sweep lies there; give a folder outputs/sweeps/NAME")
+    baseline = next(iter(jobs.values())).baseline
+    for job in jobs.values():
+        job.baseline = baseline
+    return list(jobs.values())
+
+
+def last_line(log: Path) -> str:
+    """The last line of a log that says something."""
+    lines = log.read_text(encoding="utf-8", errors="replace").split("\n") if log.is_file() else []
+    said = [line.strip() for line in lines if line.strip()]
+    return said[-1][:REASON_LENGTH] if said else ""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over n values; half is half the width of its 95% interval, None of a single value."""
+
+    mean: float
+    half: float | None
+    n: int
+
+
+def estimate(values: Sequence[float]) -> Estimate:
+    """The mean with its 95% interval by Student's t: t(0.975, n - 1) * s / sqrt(n)."""
+    n = len(values)
+    mean = math.fsum(values) / n
+    if n == 1:
+        return Estimate(mean, None, 1)
+    spread = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (n - 1))
+    return Estimate(mean, t_quantile(0.975, n - 1) * spread / math.sqrt(n), n)
+
+
+def t_quantile(probability: float, freedom: int) -> float:
+    """The t with P(T <= t) = probability, 0.5 <= probability < 1, by bisection."""
+    assert 0.5 <= probability < 1
+    low, high = 0.0, 1.0
+    while t_central(high, freedom) < 2 * probability - 1:
+        high *= 2
+    while high - low > 1e-12 * high:
+        middle = (low + high) / 2
+        if middle in (low, high):
+            break
+        if t_central(middle, freedom) < 2 * probability - 1:
+            low = middle
+        else:
+            high = middle
+    return (low + high) / 2
+
+
+def t_central(t: float, freedom: int) -> float:
+    """P(|T| <= t) for whole degrees of freedom; Abramowitz and Stegun 26.7.3 and 26.7.4, which are exact."""
+    theta = math.atan(t / math.sqrt(freedom))
+    cosine, sine = math.cos(theta), math.sin(theta)
+    odd = freedom % 2
+    term = cosine if odd else 1.0
+    total = term if freedom > 1 else 0.0
+    for k in range(3 if odd else 2, freedom - 1, 2):
+        term *= (k - 1) / k * cosine**2
+        total += term
+    return 2 / math.pi * (theta + sine * total) if odd else sine * total
+
+
+@dataclass
+class Result:
+    """A finished job, its summary.json, and its curve: held-out accuracy by tokens trained on."""
+
+    job: Job
+    summary: Mapping[str, Any]
+    curve: list[tuple[float, float]]
+
+    def accuracy(self, when: str) -> float:
+        return float(self.summary["accuracy"][when]["sampled"])
+
+
+@dataclass
+class Variant:
+    """The jobs that differ in nothing but the seed; difference: to the baseline, None where it is one
+    itself or has no job to be paired with."""
+
+    name: str
+    jobs: list[Job] = field(default_factory=list)
+    results: list[Result] = field(default_factory=list)
+    is_baseline: bool = False
+    difference: Estimate | None = None
+
+    def estimate(self, when: str) -> Estimate:
+        return estimate([result.accuracy(when) for result in self.results])
+
+    def mean(self, key: str) -> float:
+        return math.fsum(float(result.summary[key]) for result in self.results) / len(self.results)
+
+
+def read_variants(sweep_folder: Path) -> list[Variant]:
+    """All variants, the most accurate first and those without a finished job last."""
+    jobs = read_jobs(sweep_folder)
+    variants: dict[str, Variant] = {}
+    results: dict[frozenset[tuple[str, str]], Result] = {}
+    for job in jobs:
+        variant = variants.setdefault(job.variant, Variant(job.variant))
+        variant.jobs.append(job)
+        if job.status == FINISHED:
+            result = read_result(job, RunFolder(sweep_folder / job.name))
+            variant.results.append(result)
+            results[frozenset(job.overrides.items())] = result
+    for variant in variants.values():
+        first = variant.jobs[0]
+        variant.is_baseline = first.baseline.items() <= first.overrides.items()
+        pairs = [(r, results.get(frozenset((r.job.overrides | r.job.baseline).items()))) for r in variant.results]
+        differences = [r.accuracy("final") - other.accuracy("final") for r, other in pairs if other is not None]
+        if differences and not variant.is_baseline:
+            variant.difference = estimate(differences)
+    return sorted(variants.values(), key=lambda v: -v.estimate("final").mean if v.results else 1)
+
+
+def read_result(job: Job, folder: RunFolder) -> Result:
+    summary = json.loads(folder.summary.read_text(encoding="utf-8"))
+    return Result(job, summary, list(curve(folder.metric_rows())))
+
+
+def curve(rows: Sequence[Mapping[str, Any]]) -> Iterator[tuple[float, float]]:
+    """(completion tokens so far, held-out accuracy, sampled) at each evaluation. An evaluation shares
+    the row of the step that follows it, so that step's tokens come after."""
+    tokens = 0.0
+    for row in rows:
+        if "eval/sampled" in row:
+            yield tokens, row["eval/sampled"]
+        tokens += row.get("rollout/tokens", 0.0)
+
+
+def mean_curve(curves: Sequence[Sequence[tuple[float, float]]]) -> tuple[np.ndarray, np.ndarray]:
+    """(tokens, accuracy), each [points]: the mean over seeds, which evaluate at different tokens, between
+    whose evaluations lines are drawn; it ends where the first seed ends."""
+    end = min(points[-1][0] for points in curves)
+    tokens = np.array(sorted({x for points in curves for x, _ in points if x <= end}))
+    lines = [np.interp(tokens, *np.array(points).T) for points in curves]
+    return tokens, np.mean(lines, axis=0)
+
+
+def _job(row: Mapping[str, Any], path: Path) -> Job:
+    try:
+        return Job(**row)
+    except TypeError as error:
+        raise ValueError(f"{path}: not written by a sweep ({error}); remove it") from error
+
+
+def _write_json(path: Path, content: object) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".writing")
+    temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    temporary.rename(path)

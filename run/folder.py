@@ -1,0 +1,164 @@
+"""The folder of a run: what lies where, and whether a run may go on in it."""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from envs.behaviors import behaviors_shown
+from grpo.types import Group
+
+if TYPE_CHECKING:
+    from grpo.batching import Batch
+
+# Changing these between two starts of a run changes where and how long it runs, not what it computes.
+FREE_KEYS = (
+    "num_steps",
+    "num_tokens",
+    "sweep",
+    "topology",
+    "tracker",
+    "checkpoint",
+    "evaluation",
+    "rollout",
+    "cost",
+    "budget",
+    "git",
+)
+
+
+class RunFolder:
+    """outputs/<run>/ with config.yaml, metrics.jsonl, samples.jsonl, events.jsonl, checkpoints/, summary.json."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config = path / "config.yaml"
+        self.metrics = path / "metrics.jsonl"
+        self.samples = path / "samples.jsonl"
+        self.events = path / "events.jsonl"
+        self.checkpoints = path / "checkpoints"
+        self.summary = path / "summary.json"
+
+    @classmethod
+    def of(cls, run: str) -> "RunFolder":
+        return cls(Path("outputs") / run)
+
+    def claim(self, config: Mapping[str, Any]) -> None:
+        """Write the config of a new run, or see that a run is continued as it was begun.
+
+        Raises:
+            ValueError: the folder holds a run with another config.
+        """
+        if self.config.is_file():
+            before = flatten(yaml.safe_load(self.config.read_text(encoding="utf-8")))
+            now = flatten(config)
+            for key in sorted(before.keys() | now.keys()):
+                if key.split(".")[0] not in FREE_KEYS and before.get(key) != now.get(key):
+                    raise ValueError(
+                        f"run={config['run']} holds a run with {key}={before.get(key)}, now it is {now.get(key)}; "
+                        "choose another run=NAME, or give it the same settings to go on with it"
+                    )
+        self.path.mkdir(parents=True, exist_ok=True)
+        self.config.write_text(yaml.safe_dump(dict(config), sort_keys=False), encoding="utf-8")
+
+    def is_finished(self, num_steps: int, num_tokens: int | None) -> bool:
+        """A summary of at least `num_steps` steps, or of `num_tokens` tokens, is there."""
+        if not self.summary.is_file():
+            return False
+        summary = json.loads(self.summary.read_text(encoding="utf-8"))
+        return summary["steps"] >= num_steps or (num_tokens is not None and summary["tokens"] >= num_tokens)
+
+    def rewind(self, step: int) -> None:
+        """Drop the lines of `step` and later, which a resumed run writes anew."""
+        for path in (self.metrics, self.samples, self.events):
+            if path.is_file():
+                kept = [row for row in read_rows(path) if row["step"] < step]
+                temporary = path.with_suffix(".rewinding")
+                temporary.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
+                temporary.rename(path)
+
+    def add_metrics(self, line: Mapping[str, Any]) -> None:
+        """One step's line, its `step` included."""
+        _append(self.metrics, [line])
+
+    def add_samples(self, step: int, kind: str, groups: Iterable[Group]) -> list[dict[str, Any]]:
+        """Returns the rows that it wrote, one a completion."""
+        rows = _sample_rows(step, kind, groups)
+        _append(self.samples, rows)
+        return rows
+
+    def add_event(self, step: int, event: Mapping[str, Any]) -> None:
+        """Something that happened once: an alert, an aha."""
+        _append(self.events, [{"step": step, **event}])
+
+    def event_rows(self) -> list[dict[str, Any]]:
+        return list(read_rows(self.events)) if self.events.is_file() else []
+
+    def save_step(self, step: int, batch: "Batch", groups: Iterable[Group]) -> Path:
+        """All of a step's data, for a look at what went wrong: the tensors of the batch as safetensors,
+        the completions as JSONL. Returns the folder."""
+        from safetensors.torch import save_file  # imports torch, four seconds that a report should not cost
+
+        folder = self.path / f"failed_step_{step:06d}"
+        folder.mkdir(parents=True, exist_ok=True)
+        tensors = {name: tensor.contiguous() for name, tensor in vars(batch).items() if tensor is not None}
+        save_file(tensors, folder / "batch.safetensors")
+        _append(folder / "completions.jsonl", _sample_rows(step, "train", groups))
+        return folder
+
+    def metric_rows(self) -> list[dict[str, Any]]:
+        return list(read_rows(self.metrics)) if self.metrics.is_file() else []
+
+    def write_summary(self, summary: Mapping[str, Any]) -> None:
+        self.summary.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+
+
+def read_rows(path: Path) -> Iterator[dict[str, Any]]:
+    """The rows of a JSONL file; a last line that a crash cut short is left out."""
+    with path.open(encoding="utf-8") as file:
+        for line in file:
+            if not line.endswith("\n"):
+                return
+            yield json.loads(line)
+
+
+def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as one, with dotted keys."""
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def _sample_rows(step: int, kind: str, groups: Iterable[Group]) -> list[dict[str, Any]]:
+    return [
+        {
+            "step": step,
+            "kind": kind,
+            "env": group.problem.env,
+            "key": group.problem.key,
+            "fields": dict(group.problem.fields),
+            "answer": group.problem.answer,
+            "prompt": str(group.problem.prompt),
+            "completion": rollout.completion.text,
+            "reward": rollout.score.reward,
+            "correct": rollout.score.correct,
+            "components": dict(rollout.score.components),
+            "reason": rollout.score.reason,
+            "tokens": len(rollout.completion.token_ids),
+            "truncated": rollout.completion.truncated,
+            "behaviors": behaviors_shown(group.problem.env, group.problem.fields, rollout.completion.text),
+        }
+        for group in groups
+        for rollout in group.rollouts
+    ]
+
+
+def _append(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    with path.open("a", encoding="utf-8") as file:
+        file.writelines(json.dumps(row) + "\n" for row in rows)

@@ -1,0 +1,355 @@
+"""Attacks on the sandbox. Each is a program as a model could write it, and none may get anywhere."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+
+from envs.code.sandbox import Limits, SandboxError, Session, Stopped, missing_protections
+
+ROOT = Path(__file__).parents[3]
+FAST = Limits(seconds=5.0)
+
+
+def call(body: str, *arguments: object, limits: Limits = FAST, before: str = "") -> dict:
+    """The reply to `attack(*arguments)`, a function with this body."""
+    source = (
+        f"import os\n{textwrap.dedent(before)}\ndef attack(*args):\n{textwrap.indent(textwrap.dedent(body), '    ')}"
+    )
+    with Session(limits) as session:
+        assert session.ask({"define": source, "function": "attack", "context": ""}) == {"defined": True}
+        return session.ask({"call": list(arguments)})
+
+
+def alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_this_system_has_every_protection():
+    assert missing_protections() == []
+
+
+def test_a_function_is_called_and_its_result_comes_back():
+    assert call("return [args[0] * 2, 'ä']", 21) == {"result": [42, "ä"]}
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/etc/passwd", "/proc/self/environ", "/proc/1/cmdline", "/dev/tty", "/root", "/home", "/", str(ROOT), __file__],
+)
+def test_no_file_outside_can_be_read(path):
+    body = "return os.listdir(args[0])" if Path(path).is_dir() else "return open(args[0], 'rb').read(10).hex()"
+    assert "PermissionError" in call(body, path)["raised"] or not Path(path).exists()
+
+
+def test_the_memory_of_the_parent_cannot_be_read():
+    assert "PermissionError" in call("return open(f'/proc/{os.getppid()}/mem', 'rb').read(1).hex()")["raised"]
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        "open(p, 'w')",
+        "open(p, 'a')",
+        "os.open(p, os.O_RDONLY | os.O_TRUNC)",
+        "os.truncate(p, 0)",
+        "os.unlink(p)",
+        "os.rename(p, p + '2')",
+        "os.rename(p, 'mine')",
+        "os.link(p, 'mine')",
+        "os.symlink(p, 'mine')",
+        "os.chmod(p, 0)",
+        "os.chown(p, 1, 1)",
+        "os.utime(p)",
+        "os.setxattr(p, 'user.a', b'b')",
+        "os.mkdir(p + '2')",
+        "os.mkfifo(p + '2')",
+        "os.mknod(p + '2')",
+    ],
+)
+def test_nothing_outside_can_be_changed(act, tmp_path):
+    target = tmp_path / "target"
+    target.write_text("kept")
+    before = target.stat()
+    assert "Error" in call(f"p = args[0]\n{act}\nreturn 'done'", str(target))["raised"]
+    assert [path.name for path in tmp_path.iterdir()] == ["target"] and target.read_text() == "kept"
+    assert (target.stat().st_mode, target.stat().st_mtime_ns) == (before.st_mode, before.st_mtime_ns)
+
+
+def test_pythons_own_library_can_be_read_and_not_changed():
+    path = os.__file__
+    assert call("import fractions, heapq\nreturn open(args[0]).read(5)", path) == {"result": Path(path).read_text()[:5]}
+    for act in ("os.open(args[0], os.O_RDONLY | os.O_TRUNC)", "open(args[0], 'r+')", "os.unlink(args[0])"):
+        assert "PermissionError" in call(act, path)["raised"]
+    assert Path(path).stat().st_size > 0
+
+
+def test_its_own_folder_is_its_to_write_in_and_is_removed():
+    reply = call("open('a', 'w').write('b')\nreturn [open('a').read(), os.listdir(), os.getcwd()]")
+    text, names, folder = reply["result"]
+    assert (text, names) == ("b", ["a"]) and not Path(folder).exists()
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        "socket.socket()",
+        "socket.socket(socket.AF_UNIX)",
+        "socket.socket(socket.AF_INET, socket.SOCK_DGRAM)",
+        "socket.socketpair()",
+        "socket.create_connection(('127.0.0.1', args[0]), timeout=1)",
+        "socket.getaddrinfo('localhost', 80)",
+    ],
+)
+def test_there_is_no_network(act):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        assert "rror" in call(f"import socket\n{act}\nreturn 'done'", server.getsockname()[1])["raised"]
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        "os.fork()",
+        "os.forkpty()",
+        "os.posix_spawn('/bin/true', ['true'], {})",
+        "os.execv('/bin/true', ['true'])",
+        "import subprocess; subprocess.run(['/bin/true'])",
+        "import multiprocessing as m; m.Process(target=print).start()",
+        "import threading; threading.Thread(target=print).start()",
+        "import ctypes; ctypes.CDLL(None, use_errno=True).syscall(435, 0, 0) < 0 and os.fork()",
+    ],
+)
+def test_no_process_and_no_thread_can_be_started(act):
+    assert "rror" in call(f"{act}\nreturn 'done'")["raised"]
+
+
+def test_a_shell_cannot_be_reached():
+    assert call("return os.system('touch escaped')")["result"] != 0
+
+
+def test_a_fork_bomb_ends_at_its_first_fork():
+    assert "PermissionError" in call("while True: os.fork()")["raised"]
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        "os.kill(args[0], 9)",
+        "os.kill(args[0], 0)",
+        "os.killpg(0, 9)",
+        "os.kill(-1, 9)",
+        "import signal; signal.pidfd_send_signal(os.pidfd_open(args[0]), 9)",
+        "import fcntl; fcntl.fcntl(1, fcntl.F_SETOWN, args[0])",
+    ],
+)
+def test_the_parent_and_others_get_no_signals(act):
+    with subprocess.Popen(["sleep", "30"]) as bystander:
+        for pid in (os.getpid(), bystander.pid):
+            assert "PermissionError" in call(f"{act}\nreturn 'done'", pid)["raised"]
+        assert bystander.poll() is None
+        bystander.kill()
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        "resource.setrlimit(resource.RLIMIT_AS, (-1, -1))",
+        "resource.prlimit(os.getppid(), resource.RLIMIT_CPU, (1, 1))",
+        "os.setuid(1)",
+        "os.setsid()",
+        "os.chroot('.')",
+        "os.nice(5)",
+        "os.sched_setaffinity(args[0], [0])",
+    ],
+)
+def test_its_limits_and_its_place_cannot_be_changed(act):
+    assert "rror" in call(f"import resource\n{act}\nreturn 'done'", os.getpid())["raised"]
+
+
+def test_raw_calls_past_the_library_are_refused_too():
+    body = "import ctypes\nlibc = ctypes.CDLL(None, use_errno=True)\n"
+    # ptrace, process_vm_readv, mount, unshare, keyctl, bpf, io_uring_setup, memfd_create, shmget (x86_64)
+    body += "return [libc.syscall(n, 0, 0, 0, 0, 0) for n in (101, 310, 165, 272, 250, 321, 425, 319, 29)]"
+    assert call(body) == {"result": [-1] * 9}
+
+
+def test_an_endless_loop_ends_at_the_time_limit():
+    for body in (
+        "while True: pass",
+        "import time; time.sleep(60)",
+        "while True:\n    try: 1 / 0\n    except BaseException: pass",
+    ):
+        started = time.monotonic()
+        with pytest.raises(Stopped, match="time limit of 0.3 s"):
+            call(body, limits=Limits(seconds=0.3))
+        assert time.monotonic() - started < 5
+
+
+def test_time_is_counted_over_all_calls():
+    with Session(Limits(seconds=0.5)) as session:
+        session.ask({"define": "import time\ndef f(): time.sleep(0.2)", "function": "f", "context": ""})
+        with pytest.raises(Stopped, match="time limit"):
+            for _ in range(10):
+                session.ask({"call": []})
+
+
+def test_the_kernel_keeps_the_cpu_limit_even_when_the_parent_does_not():
+    with Session(Limits(seconds=0.5)) as session:
+        session.left = 30.0
+        session.ask({"define": "def f():\n    while True: pass", "function": "f", "context": ""})
+        with pytest.raises(Stopped, match="killed at its limit of CPU time"):
+            session.ask({"call": []})
+
+
+def test_a_memory_bomb_ends_at_the_memory_limit():
+    assert call("return len(bytearray(args[0]))", 2**30) == {"raised": "raised MemoryError"}
+    assert call("a = []\nwhile True: a.append(bytearray(2**20))") == {"raised": "raised MemoryError"}
+    assert "rror" in call("import mmap\nreturn len(mmap.mmap(-1, 2**30))")["raised"]
+
+
+@pytest.mark.parametrize("where", ["print('x' * 1000)", "os.write(2, b'x' * 1000)"])
+def test_endless_printing_ends_at_the_output_limit(where):
+    with pytest.raises(Stopped, match="printed more than 64 KB"):
+        call(f"while True: {where}")
+
+
+def test_endless_files_end_at_a_limit():
+    body = """
+        for i in range(10**9):
+            try:
+                with open(str(i), 'wb') as file:
+                    file.write(bytes(2**19))
+            except OSError:
+                pass
+    """
+    with pytest.raises(Stopped, match="wrote more than 16 MB of files"):
+        call(body)
+    assert "File too large" in call("return open('a', 'wb').write(bytes(2**22))")["raised"]
+
+
+def test_a_huge_result_is_refused():
+    assert call("return 'x' * 10**6")["raised"] == "gave a result of more than 256 KB"
+    assert "nested deeper" in call("a = []\na.append(a)\nreturn a")["raised"]
+
+
+@pytest.mark.parametrize(
+    ("act", "ending"),
+    [
+        ("os._exit(0)", "ended with exit code 0"),
+        ("os.abort()", "ended by SIG"),
+        ("import ctypes; ctypes.string_at(0)", "ended by SIGSEGV"),
+        ("os.closerange(0, 100)\nwhile True: pass", "closed the channel"),
+    ],
+)
+def test_a_program_that_ends_itself_has_given_no_result(act, ending):
+    with pytest.raises(Stopped, match=ending):
+        call(act)
+
+
+def test_sys_exit_is_only_an_exception():
+    assert call("import sys; sys.exit(0)") == {"raised": "raised SystemExit: 0"}
+
+
+def test_an_exception_that_cannot_be_printed_is_reported_all_the_same():
+    before = "class E(Exception):\n    def __str__(self): raise self"
+    assert call("raise E()", before=before) == {"raised": "raised an exception that cannot be printed"}
+
+
+def test_reading_the_standard_input_gives_nothing():
+    assert "EOFError" in call("return input()")["raised"]
+
+
+def test_the_environment_is_empty(monkeypatch):
+    monkeypatch.setenv("SECRET", "1")
+    assert call("return dict(os.environ)") == {"result": {"dict": []}}
+
+
+@pytest.mark.parametrize("junk", ["b'junk\\n'", "b'[1]\\n'", "b'[' * 9000 + b'\\n'", "b'x' * 300_000"])
+def test_junk_on_the_channel_of_the_results_is_noticed(junk):
+    with pytest.raises(Stopped, match="wrote on the channel"):
+        call(f"for fd in range(3, 20):\n    try: os.write(fd, {junk})\n    except OSError: pass")
+
+
+def test_forged_answers_to_later_calls_are_noticed():
+    body = (
+        "for fd in range(3, 20):\n    try: os.write(fd, b'{\"result\": 7}\\n' * 9)\n    except OSError: pass\nreturn 1"
+    )
+    source = "import os\ndef f():\n" + textwrap.indent(body, "    ")
+    with Session(FAST) as session:
+        session.ask({"define": source, "function": "f", "context": ""})
+        assert session.ask({"call": []}) == {"result": 7}
+        with pytest.raises(Stopped, match="wrote on the channel"):
+            session.ask({"call": []})
+
+
+def test_nothing_is_left_behind():
+    with Session(FAST) as session:
+        session.ask({"define": "def f():\n    while True: pass", "function": "f", "context": ""})
+        pid, folder = session.process.pid, session.folder
+        assert alive(pid) and Path(folder).exists()
+    assert not alive(pid) and not Path(folder).exists()
+
+
+def test_the_sandbox_dies_with_its_parent():
+    program = (
+        "from envs.code.sandbox import *; import time; s = Session(Limits(seconds=60));"
+        "s.ask({'define': 'def f():\\n while True: pass', 'function': 'f', 'context': ''});"
+        "print(s.process.pid, flush=True); s.ask({'call': []})"
+    )
+    with subprocess.Popen([sys.executable, "-c", program], cwd=ROOT, stdout=subprocess.PIPE) as parent:
+        assert parent.stdout is not None
+        pid = int(parent.stdout.readline())
+        parent.send_signal(signal.SIGKILL)
+        parent.wait()
+    for _ in range(100):
+        if not alive(pid):
+            return
+        time.sleep(0.05)
+    raise AssertionError("it lives on")
+
+
+def test_a_sandbox_that_cannot_start_is_an_error_of_ours(monkeypatch):
+    monkeypatch.setattr("envs.code.sandbox.STARTER", "raise RuntimeError('no luck')")
+    with pytest.raises(SandboxError, match="could not be started: RuntimeError: no luck"):
+        Session(FAST)
+    monkeypatch.setattr("sys.executable", "/nowhere/python")
+    with pytest.raises(SandboxError, match="could not be started"):
+        Session(FAST)
+
+
+@pytest.mark.parametrize(
+    ("place", "message"),
+    [("_restrict_files", "Landlock (Linux 5.13 or newer)"), ("_restrict_calls", "seccomp filters")],
+)
+def test_a_missing_protection_is_named_and_nothing_is_run(place, message, monkeypatch):
+    starter = (
+        "import sys; sys.path.append(sys.argv.pop(1)); import envs.code.lockdown as l\n"
+        f"def refuse(*a): raise l.LockdownError({message!r})\n"
+        f"l.{place} = refuse\nfrom envs.code.sandbox_child import main; main()"
+    )
+    monkeypatch.setattr("envs.code.sandbox.STARTER", starter)
+    with pytest.raises(SandboxError) as caught:
+        Session(FAST)
+    assert str(caught.value) == f"this system cannot run the sandbox; missing: {message}"
+
+
+@pytest.mark.parametrize(("place", "told"), [("_restrict_files", "reading files"), ("_restrict_calls", "no network")])
+def test_a_protection_that_only_pretends_is_found_out(place, told, monkeypatch):
+    from envs.code.sandbox import _probe
+
+    starter = (
+        "import sys; sys.path.append(sys.argv.pop(1)); import envs.code.lockdown as l\n"
+        f"l.{place} = lambda *a: None\nimport os; os.execv = None\nfrom envs.code.sandbox_child import main; main()"
+    )
+    monkeypatch.setattr("envs.code.sandbox.STARTER", starter)
+    assert told in _probe.__wrapped__()

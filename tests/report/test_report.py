@@ -1,0 +1,226 @@
+"""The report: what it says of a run, and what it survives."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from report import picture, write_report
+from report.__main__ import folders_of
+from report.data import curves, differences, name_runs, read_run
+from report.figures import figures, head
+from report.page import page_data, render, safe_json
+from report.panels import phases, present_sections
+from report.samples import Entry, choose, fair_quota, page_row, read_entries, stages
+from tests.made_run import HOSTILE, make_run, sample, write_lines
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+def embedded(page):
+    """What the page's script will read, found as an HTML parser would find it."""
+    return json.loads(re.search(r'id="data">(.*?)</script', page, re.DOTALL)[1])
+
+
+def test_the_report_of_a_run_has_its_figures(tmp_path):
+    run = make_run(tmp_path / "one")
+    path = write_report([run])
+    assert path == run / "report.html" and not list(run.glob("*.writing"))
+    page = path.read_text()
+    (shown,) = embedded(page)["runs"]
+    assert shown["figures"]["accuracy at step 0, sampled"] == "25.0%"
+    assert shown["figures"]["last accuracy, sampled"] == "75.0%"
+    assert shown["figures"]["last accuracy, greedy"] == "50.0%"
+    assert shown["figures"]["tokens"] == "4,000" and shown["figures"]["minutes of training"] == "0.2"
+    assert shown["figures"]["cost"] == "$0.50" and shown["figures"]["tokens per $"] == "8,000"
+    assert shown["state"] == "finished" and shown["facts"]["algorithm"] == "grpo"
+    assert shown["curves"]["tokens"] == [0, 1000, 2000, 3000, 4000] and shown["curves"]["minutes"][2] == 0.1
+    assert "weights/sha256" not in shown["curves"]["metrics"]
+    # nothing is asked of a network
+    assert not re.search(r'<(script|link|img)[^>]+(src|href)="(?!data:)', page)
+
+
+def test_a_run_that_was_killed_in_mid_line_is_shown_as_far_as_it_went(tmp_path):
+    run = make_run(tmp_path / "killed", summary=False)
+    for name in ("metrics.jsonl", "samples.jsonl"):
+        with (run / name).open("a") as file:
+            file.write('{"step": 5, "completion": "17 -')
+    (run / "events.jsonl").write_text("no json\n[1]\n")
+    read = read_run(run)
+    assert len(read.rows) == 5 and read.events == [] and len(read_entries(read)) == 28
+    assert [note.split(":")[0] for note in read.notes] == ["metrics.jsonl", "events.jsonl", "samples.jsonl"]
+    assert read.state() == "going on"
+    written = max(path.stat().st_mtime for path in run.iterdir())
+    assert read.state(now=written + 3600) == "stopped early"
+    assert write_report([run]).is_file()
+
+
+def test_a_longer_run_than_its_summary_is_not_finished(tmp_path):
+    run = make_run(tmp_path / "more")
+    (run / "summary.json").write_text('{"steps": 2}')
+    assert read_run(run).state() == "going on"
+
+
+@pytest.mark.parametrize("missing", ["config.yaml", "metrics.jsonl", "samples.jsonl", "events.jsonl", "summary.json"])
+def test_any_file_may_be_missing(tmp_path, missing):
+    run = make_run(tmp_path / "run")
+    (run / missing).unlink()
+    assert embedded(write_report([run]).read_text())["runs"][0]["name"] == "run"
+
+
+def test_a_run_with_nothing_but_its_first_evaluation(tmp_path):
+    run = make_run(tmp_path / "run", summary=False)
+    write_lines(run / "metrics.jsonl", [{"step": 0, "eval/sampled": 0.25, "eval/n": 4.0}])
+    read = read_run(run)
+    assert head(read)["big"][0] == {
+        "label": "held-out accuracy", "before": None, "after": "25.0%", "remark": "sampled, step 0, 4 problems"
+    }  # fmt: skip
+    assert figures(read)["last accuracy, greedy"] is None and curves(read)["steps"] == [0]
+
+
+def test_numbers_that_json_does_not_have_are_gaps(tmp_path):
+    run = make_run(tmp_path / "run")
+    (run / "metrics.jsonl").write_text('{"step": 0, "policy/kl": NaN, "reward/mean": Infinity, "time/step": 1.0}\n')
+    assert "NaN" not in safe_json([float("nan")]) and safe_json({"a": float("inf")}) == '{"a":null}'
+    assert embedded(write_report([run]).read_text())["runs"][0]["curves"]["metrics"] == {"time/step": [1.0]}
+
+
+def test_a_folder_without_a_run_is_refused_in_a_sentence(tmp_path):
+    with pytest.raises(ValueError, match=r"RUN=.*nothing has no metrics.jsonl and no config.yaml; give the name"):
+        write_report([tmp_path / "nothing"])
+    with pytest.raises(ValueError, match="RUN is empty"):
+        write_report([])
+
+
+def test_a_name_is_looked_for_in_outputs_first_and_a_sweep_is_its_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    mine, sweep = Path("outputs/mine"), Path("outputs/sweeps/lr")
+    make_run(mine), make_run(sweep / "b"), make_run(sweep / "a")
+    assert folders_of("mine") == [mine] and folders_of("outputs/mine") == [mine]
+    assert folders_of("sweeps/lr") == [sweep / "a", sweep / "b"]
+
+
+def test_two_runs_are_compared(tmp_path):
+    runs = [make_run(tmp_path / "a", seed=0), make_run(tmp_path / "b", seed=1, steps=3)]
+    path = write_report(runs)
+    assert path == tmp_path / "report.html"
+    data = embedded(path.read_text())
+    assert [run["name"] for run in data["runs"]] == ["a", "b"]
+    assert data["differences"] == [{"key": "num_steps", "values": [4, 3]}, {"key": "seed", "values": [0, 1]}]
+    assert {row["run"] for row in data["samples"]["rows"]} == {0, 1}
+    assert write_report([runs[0], runs[0]], tmp_path / "same.html").is_file()
+
+
+def test_names_are_as_long_as_it_takes():
+    assert name_runs([Path("/x/a"), Path("/x/b")]) == ["a", "b"]
+    assert name_runs([Path("/x/a"), Path("/y/a")]) == ["x/a", "y/a"]
+
+
+def test_a_setting_that_one_run_lacks_differs():
+    assert differences([{"run": "a", "x": 1}, {"run": "b"}]) == [{"key": "x", "values": [1, None]}]
+
+
+def test_samples_are_shared_out_evenly_over_steps():
+    # 5 + 5 + 2 of lots of 10, 7 and 2 fit into 12
+    assert fair_quota([10, 7, 2], 12) == 5 and fair_quota([1, 1], 10) == 1 and fair_quota([], 3) == 0
+    entries = [Entry(i, i // 10, "train", "k", False) for i in range(100)]
+    assert [entry.offset for entry in choose(entries, 20)] == [10 * step + i for step in range(10) for i in (0, 1)]
+    assert [entry.step for entry in choose(entries, 5)] == [0, 2, 4, 6, 8]
+
+
+def test_rows_and_bytes_are_capped(tmp_path):
+    run = make_run(tmp_path / "run")
+    long = [sample(step, "train", "k", True, "17 - 17 yes " * 250) for step in range(200) for _ in range(4)]
+    write_lines(run / "samples.jsonl", long)
+    read = read_run(run)
+    data = page_data([read], ["run"], rows=500, size=150_000)
+    shown = data["samples"]["rows"]
+    assert len(json.dumps(shown)) <= 150_000 and data["samples"]["total"] == 800
+    assert len({row["step"] for row in shown}) >= 10  # spread over the run, not its beginning
+    assert len(page_data([read], ["run"], rows=500, size=10**9)["samples"]["rows"]) == 400
+    assert len(render(data)) < 10_000_000
+    assert page_row(long[0], 100)["cut"] == 3_000 - 100
+
+
+def test_parts_make_up_the_completion_and_name_what_was_found():
+    row = sample(
+        0,
+        "eval",
+        "k",
+        True,
+        " 16 - 8 = 9, 9 + 4 = 13 high 🎲\n 16 - 8 = 8, 8 + 4 = 12 yes\n</think> <answer> 16 - 8 + 4 </answer>",
+    )
+    parts = page_row(row, 10_000)["parts"]
+    assert "".join(text for _, text in parts) == row["completion"]
+    kinds = [kind for kind, _ in parts if kind]
+    assert kinds[0] == "slip" and "hit" in kinds and "verdict_true" in kinds and kinds[-1] == "answer"
+    old = {name: value for name, value in row.items() if name not in ("env", "fields", "behaviors")}
+    assert page_row(old, 10_000)["parts"] == [["", row["completion"]]]
+    assert page_row(row | {"fields": {"numbers": "?", "target": []}}, 10_000)["parts"]  # odd, and shown all the same
+
+
+def test_before_and_after_are_problems_that_were_learned(tmp_path):
+    read = read_run(make_run(tmp_path / "run", steps=6))
+    shown = stages(read, read_entries(read), 6)
+    # k0 is right from the beginning; k1 from step 2 on; k2 and k3 at the end
+    assert shown["steps"] == [0, 2, 6] and [row[0]["key"] for row in shown["problems"]] == ["k1", "k2", "k3"]
+    assert [at["correct"] for at in shown["problems"][0]] == [False, True, True]
+
+
+def test_panels_show_what_is_there():
+    names = [
+        "eval/sampled",
+        "reward/mean",
+        "reward/accuracy",
+        "reward/format",
+        "reflection/backtracking",
+        "time/step",
+        "time/x",
+        "time/update",
+    ]
+    sections = present_sections(names)
+    assert [section["title"] for section in sections] == ["Learning", "Reflection"]
+    reward = next(panel for panel in sections[0]["panels"] if panel["title"] == "Reward")
+    assert [series["label"] for series in reward["series"]] == ["mean", "format"]
+    assert phases(names) == ["update", "x"]
+
+
+def test_what_a_model_wrote_cannot_end_its_script_element(tmp_path):
+    run = make_run(tmp_path / "run")
+    write_lines(
+        run / "samples.jsonl", [sample(0, HOSTILE, HOSTILE, True, HOSTILE, reason=HOSTILE, behaviors=[HOSTILE])]
+    )
+    page = write_report([run]).read_text()
+    assert page.count("</script>") == 3 and "<img" not in page.split('id="data">')[1].split("</script>")[0]
+    assert embedded(page)["samples"]["rows"][0]["parts"] == [["", HOSTILE]]
+
+
+def test_the_report_needs_no_torch_and_no_certain_working_folder(tmp_path):
+    run = make_run(tmp_path / "run")
+    code = (
+        "import sys, report; assert not {'torch', 'plotly'} & set(sys.modules)\n"
+        "from report.__main__ import main; main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(run)],
+        cwd=tmp_path,
+        check=False,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0 and done.stdout.strip().endswith("report.html"), done.stderr
+
+
+def test_pictures_draw_what_is_there(tmp_path):
+    run, empty = make_run(tmp_path / "run"), make_run(tmp_path / "empty")
+    (empty / "metrics.jsonl").unlink()
+    picture.draw([run, empty], tmp_path / "run.png")
+    picture.draw_aha([run], tmp_path / "aha.png")
+    assert (tmp_path / "run.png").stat().st_size > 5000 and (tmp_path / "aha.png").stat().st_size > 5000
+    with pytest.raises(ValueError, match="nothing to draw"):
+        picture.draw_aha([empty], tmp_path / "none.png")

@@ -1,0 +1,104 @@
+"""Each alert by a made run that goes wrong in its way, and a healthy run that brings none."""
+
+import pytest
+
+from run.alerts import RULES, new_alerts
+
+HEALTHY = {
+    "reward/mean": 0.3,
+    "reward/equal_groups": 0.1,
+    "reward/errors": 0.0,
+    "reward/answered": 0.9,
+    "policy/entropy": 0.2,
+    "policy/grad_norm": 0.1,
+    "policy/skipped": 0.0,
+    "length/mean": 30.0,
+    "length/truncated": 0.02,
+    "mismatch/ratio_p01": 0.98,
+    "mismatch/ratio_p99": 1.02,
+}
+
+
+def run(steps: int = 12, **changed) -> list[dict]:
+    """A healthy run whose columns (with _ for /) change from step 6 on to what is given."""
+    named = {name.replace("_", "/", 1): value for name, value in changed.items()}
+    return [{"step": step, **HEALTHY, **(named if step >= 6 else {})} for step in range(steps)]
+
+
+def alerts(rows: list[dict]) -> dict[str, int]:
+    """The step at which each alert was raised first."""
+    found: dict[str, int] = {}
+    for last in range(len(rows)):
+        for alert in new_alerts(rows[: last + 1]):
+            found.setdefault(alert.name, rows[last]["step"])
+    return found
+
+
+def test_a_healthy_run_brings_no_alert():
+    """Shaped like the tiny model on countdown: reward and length rise, some completions are cut."""
+    rows = [
+        {
+            **HEALTHY,
+            "step": step,
+            "reward/mean": 0.27 + 0.007 * step,
+            "length/mean": 30.0 + step,
+            "length/truncated": 0.15 * step / 60,
+            "policy/grad_norm": 0.1 + 0.1 * (step % 3),
+            **({"eval/sampled": 0.16 + 0.009 * step} if step % 10 == 0 else {}),
+        }
+        for step in range(61)
+    ]
+    assert alerts(rows) == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "changed"),
+    [
+        ("entropy_collapse", {"policy_entropy": 0.01}),
+        ("length_explosion", {"length_mean": 90.0, "length_truncated": 0.6}),
+        ("length_collapse", {"length_mean": 5.0}),
+        ("truncated", {"length_truncated": 0.7}),
+        ("mismatch", {"mismatch_ratio_p99": 3.0}),
+        ("mismatch", {"mismatch_ratio_p01": 0.2}),
+        ("equal_groups", {"reward_equal_groups": 1.0}),
+        ("no_format", {"reward_answered": 0.0}),
+        ("grad_norm_spike", {"policy_grad_norm": 5.0}),
+        ("skipped_updates", {"policy_skipped": 1.0}),
+        ("grader_errors", {"reward_errors": 3.0}),
+    ],
+)
+def test_a_run_that_goes_wrong_says_so_within_five_steps(name, changed):
+    found = alerts(run(**changed))
+    assert 6 <= found[name] <= 10, found
+
+
+def test_reward_that_rises_without_accuracy_is_said_at_an_evaluation():
+    rows = [{**HEALTHY, "step": step, "reward/mean": 0.2 + 0.02 * step} for step in range(31)]
+    for step in (0, 10, 20, 30):
+        rows[step]["eval/sampled"] = 0.15
+    assert alerts(rows) == {"reward_without_accuracy": 20}
+    for step in (0, 10, 20, 30):
+        rows[step]["eval/sampled"] = 0.15 + 0.01 * step
+    assert alerts(rows) == {}
+
+
+def test_every_rule_has_a_test():
+    tested = {mark for test in (test_a_run_that_goes_wrong_says_so_within_five_steps,) for mark in named_in(test)}
+    assert tested | {"reward_without_accuracy"} == {rule.__name__ for rule in RULES}
+
+
+def named_in(test) -> set[str]:
+    return {values[0] for mark in test.pytestmark for values in mark.args[1]}
+
+
+def test_an_alert_is_raised_once_and_again_when_it_comes_back():
+    rows = run(steps=30, reward_errors=1.0)
+    for row in rows[12:20]:
+        row["reward/errors"] = 0.0
+    raised = [row["step"] for place, row in enumerate(rows) if new_alerts(rows[: place + 1])]
+    assert raised == [6, 20]
+
+
+def test_an_alert_names_what_is_seen_and_what_to_try():
+    (alert,) = [a for a in new_alerts(run(steps=7, reward_errors=3.0)) if a.name == "grader_errors"]
+    assert "3 completions" in alert.message and "rewards score" in alert.advice

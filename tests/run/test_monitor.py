@@ -1,0 +1,155 @@
+import dataclasses
+import io
+import json
+
+import pytest
+import torch
+from rich.console import Console
+
+from envs.countdown.trace import read_tries
+from grpo.batching import make_batch
+from run.cost import Meter, Price
+from run.evaluation import Evaluation
+from run.folder import RunFolder, flatten, read_rows
+from run.metrics import DiscardedRollouts, mismatch_metrics, rollout_metrics
+from run.monitor import Monitor, summarize, transcripts
+from run.progress import Progress
+from run.terminal import Terminal, sparkline
+from run.trackers import NoTracker
+from tests.builders import group_of, random_batch
+
+
+def test_a_try_is_checked_line_by_line():
+    lines = [" 16 - 8 = 8, 8 + 4 = 12 yes", " 16 - 8 = 9, 9 + 4 = 13 high", " 16 + 7 = 23, 23 - 8 = 15 low", "no sums"]
+    text = "\n".join(lines) + "\n</think> 1 + 1 = 2"
+    first, second, third = read_tries(text, [16, 8, 4])
+    assert first.hits(12) and first.verdict == "yes"
+    assert second.copied and not second.arithmetic and not second.hits(13)
+    assert not third.copied and third.arithmetic and third.value == 15
+
+
+def test_a_try_that_leaves_a_number_out_is_not_copied():
+    assert not read_tries(" 16 - 8 = 8 low\n", [16, 8, 4])[0].copied
+
+
+def test_rollout_metrics_by_hand():
+    groups = [group_of([1.0, 0.0], [2, 4]), group_of([0.0, 0.0], [1, 1]), group_of([1.0, 1.0], [3, 1])]
+    metrics = rollout_metrics(groups)
+    assert metrics["reward/mean"] == 0.5 and metrics["reward/accuracy"] == 0.5
+    assert [metrics[f"solved/{part}"] for part in ("none", "some", "all")] == pytest.approx([1 / 3] * 3)
+    assert metrics["length/mean"] == 2 and metrics["length/max"] == 4 and metrics["rollout/tokens"] == 12
+
+
+def test_mismatch_is_over_loss_tokens_alone():
+    batch = random_batch([2, 4])
+    old = batch.behavior_logprobs + 0.5
+    metrics = mismatch_metrics(dataclasses.replace(batch, old_logprobs=torch.where(batch.mask, old, 99.0)))
+    assert metrics["mismatch/max_gap"] == pytest.approx(0.5)
+    assert metrics["mismatch/ratio_p50"] == pytest.approx(torch.tensor(0.5).exp().item())
+
+
+def monitor_of(folder: RunFolder, console: Console, progress: Progress, seconds: float = 0.0) -> Monitor:
+    meter = Meter(seconds, Price(3600.0, 0.0, "a dollar a second"))
+    return Monitor(folder, NoTracker(), Terminal(progress, console), progress, meter)
+
+
+def log_step(monitor: Monitor, step: int, group, **more) -> None:
+    batch = dataclasses.replace(make_batch([group]), old_logprobs=make_batch([group]).behavior_logprobs)
+    monitor.log(
+        step, [group], batch, {"entropy": 0.2, "grad_norm": 0.1}, DiscardedRollouts(), {"generate": 1.0}, 2.0, more
+    )
+
+
+def test_a_step_and_its_evaluation_share_a_line(tmp_path):
+    folder, progress = RunFolder(tmp_path), Progress(2)
+    console = Console(file=io.StringIO(), width=200)
+    with monitor_of(folder, console, progress, seconds=100) as monitor:
+        half = [group_of([1.0]), group_of([0.0])]
+        monitor.log_evaluation(0, Evaluation(half, half))
+        log_step(monitor, 0, group_of([1.0, 0.0], [10, 20]))
+        log_step(monitor, 1, group_of([1.0, 0.0], [10, 20]))
+        monitor.log_evaluation(2, Evaluation([group_of([1.0])], [group_of([1.0])]))
+        monitor.log_end(2)
+    rows = list(read_rows(folder.metrics))
+    assert [row["step"] for row in rows] == [0, 1, 2] and rows[0]["eval/sampled"] == 0.5
+    assert rows == progress.rows and rows[1]["time/monitor"] > 0 and rows[1]["memory/resident_gb"] > 0
+    summary = summarize(folder, monitor.meter.price, weights_sha256="ab")
+    assert summary["accuracy"]["step0"]["sampled"] == 0.5 and summary["accuracy"]["final"]["greedy"] == 1.0
+    assert summary["steps"] == 2 and summary["seconds"] == 4.0 and summary["tokens"] == 60
+    assert summary["usd"] == pytest.approx(100, abs=5) and summary["usd_per_hour"] == 3600.0
+    assert "held out 50.0%" in console.file.getvalue()
+
+
+def test_an_alert_is_written_said_and_dropped_when_the_run_is_rewound(tmp_path):
+    folder, console = RunFolder(tmp_path), Console(file=io.StringIO(), width=300)
+    with monitor_of(folder, console, Progress(9)) as monitor:
+        for step in range(7):
+            log_step(monitor, step, group_of([0.0, 0.0]))
+    (event,) = [row for row in folder.event_rows() if row["name"] == "equal_groups"]
+    assert event["kind"] == "alert" and event["step"] == 4 and "100%" in event["message"]
+    assert "alert: in 100% of the groups all rewards are equal" in console.file.getvalue()
+    folder.rewind(4)
+    assert folder.event_rows() == []
+
+
+def test_the_screen_tells_phases_memory_and_dollars(tmp_path):
+    console = Console(file=io.StringIO(), width=200, force_terminal=True)
+    with monitor_of(RunFolder(tmp_path), console, Progress(4), seconds=100) as monitor:
+        log_step(monitor, 0, group_of([1.0, 0.0]))
+    shown = console.file.getvalue()
+    assert "2.0 s a step: generate 1.0" in shown and "GB of memory" in shown and "so far" in shown
+
+
+def test_rewinding_drops_later_lines_and_a_torn_one(tmp_path):
+    folder = RunFolder(tmp_path)
+    for step in range(4):
+        folder.add_metrics({"step": step, "x": step})
+    with folder.metrics.open("a") as file:
+        file.write('{"step": 4, "x"')
+    folder.rewind(3)
+    assert [row["step"] for row in read_rows(folder.metrics)] == [0, 1, 2]
+
+
+def test_transcripts_show_first_what_was_learned(tmp_path):
+    folder = RunFolder(tmp_path)
+    learned, known = group_of([0.0]), group_of([1.0])
+    known = dataclasses.replace(known, problem=dataclasses.replace(known.problem, key="known"))
+    folder.add_samples(0, "eval", [known, learned])
+    solved = dataclasses.replace(learned, rollouts=known.rollouts)
+    folder.add_samples(5, "eval", [known, solved])
+    assert len(transcripts(folder.samples, 5)) == 2
+    rows = [json.loads(line) for line in folder.samples.read_text().splitlines()]
+    assert rows[1]["key"] == learned.problem.key and not rows[1]["correct"]
+
+
+def test_sparkline_by_hand():
+    assert sparkline([0, 1, 2, 3.5, 7]) == "▁▂▃▄█" and sparkline([]) == "" and sparkline([2, 2]) == "▁▁"
+
+
+def test_flatten_by_hand():
+    assert flatten({"a": 1, "b": {"c": 2, "d": {"e": 3}}}) == {"a": 1, "b.c": 2, "b.d.e": 3}
+
+
+def test_progress_goes_by_steps_or_by_tokens_whichever_is_nearer_to_its_end():
+    progress = Progress(1000, num_tokens=4000)
+    assert progress.seconds_left is None and progress.share == 0
+    progress.rows += [{"rollout/tokens": 1000.0, "time/step": 60.0}] * 2
+    # half of the tokens in two minutes: two more
+    assert progress.share == 0.5 and progress.seconds_left == 120.0
+    assert progress.place(1) == "step 1, 2,000/4,000 tokens"
+    assert Progress(4, rows=progress.rows).share == 0.5 and Progress(4).place(1) == "step 1/4"
+    assert Progress(2, rows=progress.rows).seconds_left is None
+
+
+def test_tokens_that_were_not_trained_on_are_counted_and_named():
+    spent = DiscardedRollouts()
+    spent.add("tried", [group_of([1.0, 0.0], [3, 3])])
+    spent.add("dropped", [group_of([0.0, 0.0], [2, 2]), group_of([1.0, 1.0], [1, 1])])
+    assert spent.read([group_of([1.0, 0.0], [4, 5])]) == {
+        "rollout/tokens": 9 + 6 + 6,
+        "rollout/tried_groups": 1,
+        "rollout/tried_tokens": 6,
+        "rollout/dropped_groups": 2,
+        "rollout/dropped_tokens": 6,
+    }
+    assert spent.read([group_of([1.0, 0.0], [4, 5])]) == {"rollout/tokens": 9}

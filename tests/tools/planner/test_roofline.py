@@ -1,0 +1,76 @@
+import pytest
+
+from conf.algorithms import AlgorithmConfig
+from conf.schema import LoraConfig, ModelConfig
+from tools.planner import roofline
+from tools.planner.hardware import Gpu
+from tools.planner.roofline import Job
+from tools.planner.shape import Shape
+
+# A petaflop, a terabyte a second, links of 100 and a host of 10 GB/s.
+GPU = Gpu("a GPU", 81920, 1000, 1000, 100, 10)
+SHAPE = Shape(
+    parameters=10**9,
+    matrix_parameters=10**9,
+    layer_parameters=1,
+    outer_parameters=1,
+    layers=10,
+    hidden=1000,
+    intermediate=4000,
+    attention_width=1000,
+    kv_width=100,
+    vocabulary=1000,
+)
+
+
+def job(lora: int = 0, **algorithm) -> Job:
+    model = ModelConfig(
+        "m",
+        "envs/countdown/models/tiny",
+        dtype="bfloat16",
+        max_prompt_tokens=200,
+        max_completion_tokens=1000,
+        lora=LoraConfig(lora),
+    )
+    return Job(GPU, SHAPE, model, AlgorithmConfig(num_prompts=10, group_size=10, **algorithm))
+
+
+def test_generation_by_hand():
+    # 100 completions of 500 tokens on average at once: 1,000 decoding steps, for the longest. Each reads 2 GB of
+    # weights; each of the 50,000 tokens reads 100 + 250 tokens' keys and values of 4,000 bytes: 70 GB.
+    decoding = (1000 * 2 + 70) / (1000 * 0.6) + 1000 * 0.004
+    prefill = 2e9 * 10 * 100 / (1e15 * 0.5)
+    assert roofline.generation_seconds(job(), 100, 10, 1, 256) == pytest.approx(decoding + prefill)
+    # with 25 sequences at a time the tokens need 2,000 steps
+    assert roofline.generation_seconds(job(), 100, 10, 1, 25) == pytest.approx(
+        (2000 * 2 + 70) / 600 + 2000 * 0.004 + prefill
+    )
+
+
+def test_training_by_hand():
+    # 100 completions of 600 tokens; 2e9 operations a token, and attention 2 * 10 layers * 1000 * 600
+    forward = 60_000 * (2e9 + 12e6)
+    assert job().forward_flops == forward
+    # 3 forward passes' worth; 6 micro-batches of 24 bytes a weight; one optimizer step of 28
+    plain = 3 * forward / 0.35e15 + (6 * 24 + 28) / 700
+    assert roofline.update_seconds(job(), 1, 10_000, False) == pytest.approx(plain)
+    assert roofline.update_seconds(job(), 1, 10_000, True) - plain == pytest.approx(forward / 0.35e15)
+    assert roofline.update_seconds(job(lora=8), 1, 10_000, False) == pytest.approx(2 * forward / 0.35e15)
+
+
+def test_log_probabilities_are_two_forward_passes_where_there_is_a_reference():
+    forward = 60_000 * (2e9 + 12e6)
+    assert roofline.logprobs_seconds(job(), 1, 10_000) == pytest.approx(2 * forward / 0.4e15)
+
+
+def test_ranks_that_wait_for_weights_take_the_link_s_time():
+    # 30 micro-batches of 1,000 tokens a rank, three times half of 4 GB over 70 GB/s: more than the arithmetic
+    gathering = 30 * 3 * 2 / 70
+    moved = 30 * 24 / 700 + 28 / 700 / 2
+    assert roofline.update_seconds(job(), 2, 1000, False) == pytest.approx(gathering + moved)
+
+
+def test_weights_travel_by_hand():
+    assert roofline.sync_seconds(job(), shared=True, ranks=1) == pytest.approx(4 / 1000)
+    assert roofline.sync_seconds(job(), shared=False, ranks=1) == pytest.approx(2 / 70)
+    assert roofline.to_host_and_back_seconds(job(), 7e9) == pytest.approx(2.0)

@@ -1,0 +1,31 @@
+"""The folder that lm-evaluation-harness reads."""
+
+import json
+
+import yaml
+
+from conf.compose import compose_config
+from tools.lm_eval_task import process_results, write_task
+
+OVERRIDES = ["model=tiny", "env=countdown"]
+
+
+def test_every_line_can_be_graded_by_itself(tmp_path):
+    name = write_task(compose_config(OVERRIDES), OVERRIDES, 3, tmp_path)
+    docs = [json.loads(line) for line in (tmp_path / name / "problems.jsonl").read_text().splitlines()]
+    assert len(docs) == 3 and all(doc["prompt"].startswith("make ") for doc in docs)
+    for doc in docs:
+        right = f"</think> <answer> {doc['answer']} </answer>"
+        assert process_results(doc, [right]) == {"correct": 1.0}
+        assert process_results(doc, [right.replace("<answer> ", "<answer> 1 + ")]) == {"correct": 0.0}
+        assert process_results(doc, ["no answer"]) == {"correct": 0.0}
+
+
+def test_the_task_asks_for_greedy_completions_of_the_model_s_length(tmp_path):
+    name = write_task(compose_config(OVERRIDES), OVERRIDES, 1, tmp_path)
+    text = (tmp_path / name / f"{name}.yaml").read_text()
+    plain, _, function = text.rpartition("process_results: ")
+    task = yaml.safe_load(plain)
+    assert function.strip() == "!function grade.process_results"
+    assert task["task"] == "ahazero_countdown" and task["doc_to_text"] == "{{prompt}}"
+    assert task["generation_kwargs"] == {"until": [], "max_gen_toks": 192, "do_sample": False}

@@ -1,0 +1,197 @@
+"""tools/sweep.py with a trainer that takes no time; the jobs, processes and signals are real."""
+
+import json
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+from conf.sweep_plan import CONF, plan_sweep
+from report.sweep_results import read_jobs
+from tools import sweep
+
+# Ends as its seed says: 0 and 1 well, 2 with an error, 3 by a signal, 4 on a wrong setting; 5 is asked to
+# stop on its first start and ends well on its second.
+TRAINER = """
+import json, os, pathlib, signal, sys, time
+given = dict(override.split("=", 1) for override in sys.argv[1:])
+folder = pathlib.Path("outputs", given["run"])
+with open("started", "a") as file:
+    file.write(given["run"].rsplit("/")[-1] + "\\n")
+seed = int(given["seed"])
+if seed == 2:
+    raise ValueError("no such thing")
+if seed == 3:
+    os.kill(os.getpid(), signal.SIGKILL)
+if seed == 4:
+    print("error: algorithm.group_size must be >= 2, got 1", file=sys.stderr)
+    sys.exit(2)
+if seed == 5 and not (folder / "checkpoint").exists():
+    def checkpoint(*_):
+        (folder / "checkpoint").touch()
+        sys.exit(0)
+    signal.signal(signal.SIGTERM, checkpoint)
+    os.kill(os.getppid(), signal.SIGTERM)
+    time.sleep(60)
+accuracy = {"step0": {"sampled": 0.2}, "final": {"sampled": 0.5 + 0.1 * seed}}
+rows = [{"step": 0, "eval/sampled": 0.2, "rollout/tokens": 100}, {"step": 1, "eval/sampled": 0.5}]
+(folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\\n" for row in rows))
+summary = {"accuracy": accuracy, "steps": 1000, "tokens": 100, "seconds": 6, "usd": 0}
+(folder / "summary.json").write_text(json.dumps(summary))
+"""
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch, capsys):
+    """Runs a sweep in an empty folder: (exit code, what it printed, the jobs it started)."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "trainer.py").write_text(TRAINER)
+    monkeypatch.setattr(sweep, "TRAINER", tmp_path / "trainer.py")
+    monkeypatch.setattr(sweep, "POLL_SECONDS", 0.02)
+    monkeypatch.setattr("report.sweep_picture.draw", lambda variants, output: output.touch())  # takes half a second
+
+    def run_sweep(*overrides):
+        (tmp_path / "started").write_text("")
+        monkeypatch.setattr(sys, "argv", ["tools/sweep.py", *overrides])
+        code = 0
+        try:
+            sweep.main()
+        except SystemExit as end:
+            code = end.code
+        return code, capsys.readouterr().out, (tmp_path / "started").read_text().split()
+
+    return run_sweep
+
+
+def names(*overrides):
+    return [job.name for job in plan_sweep(overrides)]
+
+
+def test_a_job_is_named_by_what_varies_alone():
+    assert names("algorithm=grpo,dr_grpo", "seed=0,1", "num_steps=20", "reward=strict") == [
+        "grpo-seed0",
+        "grpo-seed1",
+        "dr_grpo-seed0",
+        "dr_grpo-seed1",
+    ]
+    assert names("algorithm.optimizer.lr=1e-4,3e-4") == ["lr0.0001", "lr0.0003"]
+    assert names("env.num_numbers=[3],[3,4]", "seed=range(0,2)")[2:] == ["num_numbers3_4-seed0", "num_numbers3_4-seed1"]
+    assert names("reward=strict,r1", "+reward.weights.format=0,1")[0] == "strict-format0"
+
+
+def test_a_sweep_without_a_name_is_called_by_its_keys():
+    assert plan_sweep(["algorithm.group_size=4,8", "seed=0,1"])[0].sweep == "group_size-seed"
+    assert plan_sweep(["seed=0,1", "sweep.name=mine"])[0].sweep == "mine"
+
+
+def test_a_part_of_a_named_sweep_keeps_its_names():
+    assert names("sweep=rewards", "seed=1", "reward=strict") == ["strict-seed1"]
+
+
+def test_the_baseline_is_the_first_variant_or_the_one_named():
+    assert plan_sweep(["seed=0,1", "reward=strict,r1"])[0].baseline == {"reward": "strict"}
+    assert plan_sweep(["seed=0,1", "reward=strict,r1", "sweep.baseline=r1"])[0].baseline == {"reward": "r1"}
+    # Named by its key, it leaves the rest of what varies alone: each group size has its own baseline.
+    two = plan_sweep(["reward=strict,r1", "algorithm.group_size=4,8", "sweep.baseline='reward=r1'"])
+    assert two[0].baseline == {"reward": "r1"}
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["seed=0"], "sweep: nothing varies; give a name of conf/sweep/, or a key with values as seed=0,1"),
+        (["seed=0,0"], "sweep: 2 jobs would be named seed0 (seed=0; seed=0)"),
+        (["reward.max_tokens=[1],1"], "2 jobs would be named max_tokens1"),
+        (["sweep=none"], "sweep=none: unknown; allowed are algorithms, group_size, model_size, rewards"),
+        (["seed=0,1", "run=mine"], "a sweep names its runs itself"),
+        (["seed=0,1", "sweep.name=a/b"], "sweep.name=a/b: may hold letters, digits and ._+- alone"),
+        (["seed=0,1", "sweep.baseline=dapo"], "sweep.baseline=dapo: must be a variant of the sweep, one of all"),
+        (["seed=0,1", "num_steps=a=b"], "num_steps=a=b: not an override of Hydra"),
+        (["seed=0,1", "hydra/launcher=ray"], "pip install --python .venv/bin/python hydra-ray-launcher"),
+    ],
+)
+def test_a_sweep_that_cannot_be_is_refused_in_one_line(overrides, message):
+    with pytest.raises(ValueError) as error:
+        plan_sweep(overrides)
+    assert message in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in (CONF / "sweep").glob("*.yaml")))
+def test_every_sweep_composes_and_so_do_its_jobs(name):
+    from hydra import compose, initialize_config_dir
+
+    jobs = plan_sweep([f"sweep={name}"])
+    assert {job.sweep for job in jobs} == {name}
+    assert any(job.baseline.items() <= job.overrides.items() for job in jobs)
+    with initialize_config_dir(str(CONF), version_base=None):
+        # One job a choice: the seeds compose alike.
+        for job in {job.variant: job for job in jobs}.values():
+            varied = [f"{key}={value}" for key, value in job.overrides.items()]
+            assert compose("config", [f"sweep={name}", *varied, "hydra.mode=RUN"]).sweep.name == name
+
+
+def test_what_fails_is_reported_and_the_rest_runs(run):
+    code, said, started = run("seed=0,2,3,4,1", "num_steps=20")
+    assert code == 1 and started == ["seed0", "seed2", "seed3", "seed4", "seed1"]
+    assert "[1/5] seed0 50.0% in 0.0 min" in said and "[5/5] seed1 60.0%" in said
+    report = Path("outputs/sweeps/seed/sweep.md").read_text()
+    assert "- seed2: failed: ValueError: no such thing (outputs/sweeps/seed/seed2/job.log)" in report
+    assert "- seed3: failed: killed by SIGKILL" in report
+    assert "- seed4: failed: error: algorithm.group_size must be >= 2, got 1" in report
+    assert Path("outputs/sweeps/seed/sweep.png").is_file()
+
+
+def test_a_job_gets_the_settings_of_the_sweep_and_its_own(run):
+    Path("trainer.py").write_text("import sys\nprint(*sys.argv[1:])\n")
+    run("reward=strict,r1", "num_steps=20", "hydra.verbose=false", "sweep.name=mine")
+    said = Path("outputs/sweeps/mine/r1/job.log").read_text().split()
+    assert said[:2] == ["reward=r1", "num_steps=20"]
+    assert said[-3:] == ["run=sweeps/mine/r1", "tracker.group=mine", "hydra.mode=RUN"]
+    assert not any("verbose" in one for one in said)
+
+
+def test_finished_jobs_are_skipped_without_a_process(run):
+    run("seed=0,2")
+    code, said, started = run("seed=0,2,1")
+    assert started == ["seed2", "seed1"] and "[1/3] seed0 finished before, skipped" in said and code == 1
+
+
+def test_a_job_that_finished_with_other_settings_is_not_taken_for_this_one(run):
+    run("seed=0,1", "num_steps=20")
+    # The stub leaves no config.yaml behind; a start that finds the run finished writes it.
+    run("seed=0,1", "num_steps=20")
+    code, said, started = run("seed=0,1", "num_steps=20", "algorithm.group_size=4")
+    assert code == 1 and not started and "[1/2] seed0 failed" in said
+    report = Path("outputs/sweeps/seed/sweep.md").read_text()
+    assert "holds a run with algorithm.group_size=8, now it is 4" in report
+
+
+def test_a_sweep_is_stopped_and_goes_on(run):
+    handlers = [signal.getsignal(number) for number in sweep.SIGNALS]
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    code, said, started = run("seed=0,5,1")
+    assert code == 0 and started == ["seed0", "seed5"]
+    assert "[2/3] seed5 stopped; the same command goes on with it" in said
+    assert [job.status for job in read_jobs(Path("outputs/sweeps/seed"))] == ["finished", "stopped", "not started"]
+    assert [signal.getsignal(number) for number in sweep.SIGNALS] == handlers
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == mask
+    code, said, started = run("seed=0,5,1")
+    assert code == 0 and started == ["seed5", "seed1"]
+    assert {job.status for job in read_jobs(Path("outputs/sweeps/seed"))} == {"finished"}
+    assert not Path("outputs/sweeps/seed/stop").exists()
+
+
+def test_asked_twice_to_stop_a_job_is_killed(run):
+    deaf = """
+import os, signal, time
+signal.signal(signal.SIGTERM, lambda *_: os.kill(os.getppid(), signal.SIGTERM))
+os.kill(os.getppid(), signal.SIGTERM)
+while True:
+    time.sleep(1)
+"""
+    Path("trainer.py").write_text(deaf)
+    code, said, _ = run("seed=0,1")
+    assert code == 0 and "[1/2] seed0 stopped" in said
+    job = json.loads(Path("outputs/sweeps/seed/seed0/job.json").read_text())
+    assert job["exit_code"] == -signal.SIGKILL

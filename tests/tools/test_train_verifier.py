@@ -1,0 +1,90 @@
+"""tools/train_verifier.py as a user starts it, and what evaluate.py makes of the result."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import evaluate
+from conf.compose import compose_evaluation, compose_verifier
+from tools.train_verifier import problems_of
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_problems_are_of_the_training_split_and_all_different():
+    cfg = compose_verifier(["verifier.num_problems=300"], {})
+    problems = problems_of(cfg)
+    assert 200 < len({problem.key for problem in problems}) == len(problems) <= 300
+    assert not {problem.key for problem in problems} & {problem.key for problem in cfg.env.eval_set(512)}
+    training = {cfg.env.problem(cfg.seed, "train", index).key for index in range(300)}
+    assert [problem.key for problem in problems] != list(training)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("verifier.held_back=1", "verifier.held_back must be between 0 and 1, got 1.0"),
+        ("verifier.num_problems=1", "verifier.num_problems must be >= 2, got 1"),
+        ("verifier.head_lr=0", "verifier.head_lr must be > 0, got 0.0"),
+        ("verifier.sampels=2", "verifier.sampels: unknown key (did you mean samples?)"),
+        ("model=gpt", "model=gpt: unknown; allowed are qwen-0.5b"),
+    ],
+)
+def test_a_wrong_setting_is_refused_by_name(override, message):
+    with pytest.raises(ValueError) as error:
+        compose_verifier([override], {})
+    assert message in str(error.value)
+
+
+def test_the_tiny_model_has_a_rate_of_its_own():
+    assert compose_verifier([], {}).verifier.lr == 3e-4
+    assert compose_verifier(["model=qwen-0.5b"], {}).verifier.lr == 1e-5
+    assert compose_verifier(["verifier.lr=1e-4"], {}).verifier.lr == 1e-4
+
+
+def test_the_verifier_lies_in_the_folder_of_the_run_unless_another_is_named():
+    learned = ["strategy=beam", "strategy.verifier=learned", "run=my-run"]
+    assert compose_evaluation(learned, {}).learned_verifier == Path("outputs/my-run/verifier")
+    assert compose_evaluation([*learned, "verifier_path=here"], {}).learned_verifier == Path("here")
+    assert compose_evaluation(["strategy=majority", "strategy.verifier=learned"], {}).learned_verifier is None
+
+
+def command(folder, script, *overrides):
+    settings = [f"model.path={ROOT / 'envs/countdown/models/tiny'}", *overrides]
+    line = [sys.executable, str(ROOT / script), *settings]
+    return subprocess.run(line, cwd=folder, capture_output=True, text=True, check=False)
+
+
+def test_without_a_verifier_nothing_starts(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    chosen = ["strategy=best_of_n", "strategy.verifier=learned", f"model.path={ROOT / 'envs/countdown/models/tiny'}"]
+    monkeypatch.setattr(sys, "argv", ["evaluate.py", *chosen])
+    with pytest.raises(SystemExit) as end:
+        evaluate.main()
+    said = capsys.readouterr().err
+    assert end.value.code == 2 and said.count("\n") == 1
+    assert "verifier holds no verifier; train one by `make verifier MODEL=tiny ENV=countdown`" in said
+    assert not (tmp_path / "outputs").exists()
+
+
+@pytest.mark.slow
+def test_a_verifier_is_trained_and_leads_every_strategy(tmp_path):
+    done = command(tmp_path, "tools/train_verifier.py", "verifier.num_problems=60", "verifier.samples=4")
+    assert done.returncode == 0, done.stderr
+    about = json.loads((tmp_path / "outputs/eval-tiny-countdown/verifier/verifier.json").read_text())
+    found = about["validation"]
+    assert found["problems"] + about["training_problems"] <= 60 and found["completions"] == 4 * found["problems"]
+    for name, choice in (
+        ("best_of_n-4-learned", ["strategy=best_of_n", "strategy.n=4"]),
+        ("best_of_n-4-learned-weighted", ["strategy=best_of_n", "strategy.n=4", "strategy.weighted=true"]),
+        ("beam-4x2-learned", ["strategy=beam"]),
+    ):
+        done = command(tmp_path, "evaluate.py", *choice, "strategy.verifier=learned", "num_problems=8")
+        assert done.returncode == 0, done.stderr
+        lines = (tmp_path / f"outputs/eval-tiny-countdown/eval/{name}-seed0.jsonl").read_text().splitlines()
+        rows = [row for row in map(json.loads, lines) if "key" in row]
+        scores = [score for row in rows for score in row["details"]["scores"]]
+        assert len(rows) == 8 and all(0 <= score <= 1 for score in scores) and len(set(scores)) > 8

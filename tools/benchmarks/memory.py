@@ -1,0 +1,176 @@
+"""The planner's memory of an update against a real one's: `python -m tools.benchmarks.memory`
+
+Each line is a fresh process that runs workers.policy.TrainedPolicy.update on a CPU. Measured is the
+resident memory at its peak, as the kernel keeps it (VmHWM), above that before the model was loaded: what
+PyTorch, its kernels and its allocator really took, of which the prediction knows nothing. A first
+update of another, small model brings in code and thread pools before; glibc gives blocks above 64 KB
+back at once, or freed activations would be counted as held.
+"""
+
+import argparse
+import ctypes
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+
+from conf.algorithms import AlgorithmConfig
+from conf.schema import ModelConfig
+from grpo.batching import Batch
+from tools.planner.shape import SHIPPED
+from tools.planner.trace import UpdateMemory, trace_update
+from workers.models import load_config
+from workers.policy import TrainedPolicy
+
+GLIBC = {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
+PATIENT_THREADS = {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "0"}
+TINY = "envs/countdown/models/tiny"
+LINE = "{:<13} {:<9} {:>7} {:>5} {:>10} {:>9} {:>6} {:>8} {:>9} {:>6}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """An update over two micro-batches of `rows` completions of equal length. model: a folder, or a shipped config,
+    whose weights are then random."""
+
+    model: str
+    rows: int
+    prompt: int
+    completion: int
+    dtype: str = "float32"
+    gradient_checkpointing: bool = False
+
+    @property
+    def name(self) -> str:
+        return Path(self.model).name
+
+    @property
+    def algorithm(self) -> AlgorithmConfig:
+        return AlgorithmConfig(micro_batch_tokens=self.rows * (self.prompt + self.completion))
+
+    def settings(self, folder: str) -> ModelConfig:
+        return ModelConfig(
+            self.name,
+            folder,
+            dtype=self.dtype,
+            max_prompt_tokens=self.prompt,
+            max_completion_tokens=self.completion,
+            gradient_checkpointing=self.gradient_checkpointing,
+        )
+
+    def batch(self) -> Batch:
+        rows, generator = 2 * self.rows, torch.Generator().manual_seed(0)
+        mask = torch.ones(rows, self.completion, dtype=torch.bool)
+        logprobs = torch.full(mask.shape, -1.0)
+        advantages = torch.randn(rows, 1, generator=generator).expand(mask.shape)
+        ids = torch.randint(1, 200, (rows, self.prompt + self.completion), generator=generator)
+        lengths = torch.full((rows,), self.prompt)
+        return Batch(ids, lengths, mask, mask, logprobs, advantages, logprobs, logprobs)
+
+
+# In each the activations decide the peak. With fewer tokens the embeddings' gradient does, three times over where
+# they are tied (of the output, of the input, their sum), and any number of tokens would agree.
+TINY_CASES = [
+    *(Case(TINY, rows, 16, 192, gradient_checkpointing=on) for rows in (20, 80) for on in (False, True)),
+    Case(TINY, 20, 16, 192, "bfloat16"),
+]
+SMOLLM2 = "models/smollm2-135m"
+SMOLLM2_CASES = [
+    Case(SMOLLM2, 2, 64, 192),
+    Case(SMOLLM2, 8, 64, 192),
+    Case(SMOLLM2, 8, 64, 192, gradient_checkpointing=True),
+    *(Case(SMOLLM2, 2, 64, 192, "bfloat16", on) for on in (False, True)),  # minutes each: slow on a CPU
+]
+QWEN = str(SHIPPED / "Qwen" / "Qwen2.5-0.5B")
+QWEN_CASES = [Case(QWEN, 3, 64, 192), Case(QWEN, 6, 64, 192, gradient_checkpointing=True)]
+CASES = {"tiny": TINY_CASES, "smollm2": SMOLLM2_CASES, "qwen": QWEN_CASES}
+
+
+def predict(case: Case) -> UpdateMemory:
+    """The planner's model, for a CPU: no CUDA context."""
+    config = load_config(case.model)
+    return trace_update(config, case.settings(case.model), case.algorithm, case.batch(), foreach=False)
+
+
+def measure(case: Case) -> float:
+    """Bytes at the peak of two updates in a process of their own."""
+    command = [sys.executable, "-m", "tools.benchmarks.memory", "--measure", json.dumps(dataclasses.asdict(case))]
+    done = subprocess.run(command, env=os.environ | GLIBC | PATIENT_THREADS, check=True, capture_output=True, text=True)
+    return float(done.stdout.split()[-1])
+
+
+def updating(case: Case) -> float:
+    """In a fresh process: bytes at the peak of two updates above what it had before the model."""
+    update_twice(Case(TINY, 2, 16, 32, case.dtype, case.gradient_checkpointing), TINY)
+    with TemporaryDirectory() as folder:
+        source = folder if case.model.startswith(str(SHIPPED)) else case.model
+        if source == folder:
+            save_random(case, folder)
+        settle()
+        before = resident("VmRSS")
+        update_twice(case, source)
+    return resident("VmHWM") - before
+
+
+def update_twice(case: Case, source: str) -> None:
+    """The second one finds the optimizer's state."""
+    policy = TrainedPolicy(case.settings(source), case.algorithm, "cpu", num_steps=2)
+    settle()  # loading has a peak of its own, which a GPU does not see
+    for _ in range(2):
+        policy.update(case.batch())
+
+
+def save_random(case: Case, folder: str) -> None:
+    from transformers import AutoModelForCausalLM
+
+    AutoModelForCausalLM.from_config(load_config(case.model), dtype=torch.float32).save_pretrained(folder)
+
+
+def settle() -> None:
+    """Give free memory back to the kernel, and let its record of the peak begin here."""
+    ctypes.CDLL("libc.so.6").malloc_trim(0)
+    Path("/proc/self/clear_refs").write_text("5")
+
+
+def resident(key: str) -> int:
+    """A line of /proc/self/status in bytes."""
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(key))
+    return int(line.split()[1]) * 1024
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--models", nargs="+", choices=CASES, default=["tiny"], help="qwen takes 12 GB of memory")
+    parser.add_argument("--measure", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.measure:
+        print(updating(Case(**json.loads(args.measure))))
+        return
+    print("peak memory of an update, in MB above the process before its model; beside it the passes alone, which is")
+    print("what is left of both without weights, gradients and the optimizer's state")
+    print(
+        LINE.format("model", "dtype", "tokens", "ckpt", "predicted", "measured", "ratio", "passes", "measured", "ratio")
+    )
+    for case in [case for name in args.models for case in CASES[name]]:
+        predicted, measured = predict(case), measure(case)
+        settings = (case.name, case.dtype, f"{case.algorithm.micro_batch_tokens:,}", _yes(case.gradient_checkpointing))
+        kept = predicted.kept + predicted.gradients
+        figures = (*_compared(predicted.peak, measured), *_compared(predicted.peak - kept, measured - kept))
+        print(LINE.format(*settings, *figures), flush=True)
+
+
+def _compared(predicted: float, measured: float) -> tuple[str, str, str]:
+    return f"{predicted / 1e6:,.0f}", f"{measured / 1e6:,.0f}", f"{predicted / measured:.2f}"
+
+
+def _yes(value: bool) -> str:
+    return "yes" if value else "no"
+
+
+if __name__ == "__main__":
+    main()

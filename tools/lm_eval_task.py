@@ -1,0 +1,86 @@
+"""A task's held-out problems for EleutherAI's lm-evaluation-harness, graded by this project's exact checker.
+
+    python -m tools.lm_eval_task --output outputs/lm_eval --number 256 model=tiny env=countdown
+    PYTHONPATH=. lm_eval --model hf --model_args pretrained=outputs/RUN/checkpoints/step_000060/hf \\
+        --include_path outputs/lm_eval --tasks ahazero_countdown
+
+A checkpoint's hf/ folder is a model that the harness loads as it is; what it lacks is the task. Prompts are
+written as text by the model's own chat template, where it has one.
+"""
+
+import argparse
+import json
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from conf.compose import compose_config
+from conf.launch import checking_settings
+from conf.schema import Config
+from rewards.tags import read_tags
+from workers.models import check_model, load_tokenizer, render
+
+
+def process_results(doc: Mapping[str, Any], results: Sequence[str]) -> dict[str, float]:
+    """What the harness calls for each problem: is the completion exactly correct, 0 or 1?"""
+    env = _composed(tuple(doc["settings"])).env
+    verdict = env.check(env.read(doc["fields"]), read_tags(results[0]).answer)
+    return {"correct": float(verdict.correct)}
+
+
+def write_task(cfg: Config, overrides: Sequence[str], number: int, output: Path) -> str:
+    """Write the task's folder and return its name."""
+    name = f"ahazero_{cfg.env.name}"
+    folder = output / name
+    folder.mkdir(parents=True, exist_ok=True)
+    tokenizer = load_tokenizer(cfg.model.source)
+    with (folder / "problems.jsonl").open("w", encoding="utf-8") as file:
+        for problem in cfg.env.eval_set(number):
+            row = {"prompt": render(tokenizer, problem.prompt), "answer": problem.answer, "fields": problem.fields}
+            file.write(json.dumps({**row, "settings": list(overrides)}) + "\n")
+    task = {
+        "task": name,
+        "dataset_path": "json",
+        "dataset_kwargs": {"data_files": {"test": str((folder / "problems.jsonl").resolve())}},
+        "test_split": "test",
+        "output_type": "generate_until",
+        "doc_to_text": "{{prompt}}",
+        "doc_to_target": "{{answer}}",
+        "generation_kwargs": {
+            "until": [],  # the harness cuts off what it stops at, and the checker reads the closing tag
+            "max_gen_toks": cfg.model.max_completion_tokens,
+            "do_sample": False,
+        },
+        "metric_list": [{"metric": "correct", "aggregation": "mean", "higher_is_better": True}],
+    }
+    # The harness knows functions by a tag that a plain writer of YAML does not have.
+    text = yaml.safe_dump(task, sort_keys=False) + "process_results: !function grade.process_results\n"
+    (folder / f"{name}.yaml").write_text(text, encoding="utf-8")
+    (folder / "grade.py").write_text("from tools.lm_eval_task import process_results  # noqa: F401\n", encoding="utf-8")
+    return name
+
+
+@lru_cache(maxsize=8)
+def _composed(overrides: tuple[str, ...]) -> Config:
+    return compose_config(list(overrides))
+
+
+def main() -> None:
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(prog="python -m tools.lm_eval_task", description=__doc__, formatter_class=raw)
+    parser.add_argument("--output", type=Path, required=True, help="the folder for --include_path")
+    parser.add_argument("--number", type=int, default=256, help="how many held-out problems")
+    parser.add_argument("overrides", nargs="*", help="settings: model=tiny env=countdown env.max_number=20")
+    args = parser.parse_intermixed_args()
+    with checking_settings():
+        cfg = compose_config(args.overrides)
+        check_model(cfg.model)
+        name = write_task(cfg, args.overrides, args.number, args.output)
+    print(f"lm_eval --include_path {args.output} --tasks {name}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,226 @@
+"""What an optimizer update holds in memory, found by doing it without numbers.
+
+The actor's own code (workers/policy.py) runs over fake tensors, which have shapes and no values, while
+every storage is counted from its making to its end. So whatever autograd, autocast, gradient
+checkpointing and the chunks of grpo/logprobs.py keep alive is seen, not assumed.
+
+torch.distributed._tools.MemTracker does the same for one forward and backward pass; an update makes
+several, which it refuses, and it walks through all modules at every operation.
+"""
+
+import weakref
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_iter
+
+from conf.algorithms import AlgorithmConfig
+from conf.schema import ModelConfig
+from grpo.batching import Batch
+from workers.models import empty_model
+from workers.policy import TrainedPolicy
+
+
+@dataclass(frozen=True)
+class Peak:
+    """Bytes beyond the weights, gradients and state: autocast's copies of weights in the type of the
+    computation, and everything else."""
+
+    copies: float = 0
+    activations: float = 0
+
+    @property
+    def total(self) -> float:
+        return self.copies + self.activations
+
+
+@dataclass(frozen=True)
+class UpdateMemory:
+    """Bytes of the actor on one device that holds all of it.
+
+    weights            as they are kept: float32, or the base's dtype below an adapter
+    gradients          of what trains, float32
+    state              of AdamW: two float32 moments of what trains
+    forward, backward  the peaks of the passes of a micro-batch
+    step               temporaries of the optimizer's step
+    """
+
+    weights: float
+    gradients: float
+    state: float
+    forward: Peak
+    backward: Peak
+    step: float
+
+    @property
+    def passes(self) -> Peak:
+        return max(self.forward, self.backward, key=lambda peak: peak.total)
+
+    @property
+    def kept(self) -> float:
+        """From one step to the next."""
+        return self.weights + self.state
+
+    @property
+    def peak(self) -> float:
+        return self.kept + self.gradients + max(self.passes.total, self.step)
+
+
+def trace_update(
+    config: Any, model: ModelConfig, algorithm: AlgorithmConfig, batch: Batch, foreach: bool
+) -> UpdateMemory:
+    """The memory of `TrainedPolicy.update(batch)` once the optimizer has its state.
+
+    config: transformers'; its weights are not needed. foreach: the optimizer moves all tensors at once,
+    PyTorch's default on a GPU, or one after the other, its default on a CPU.
+    """
+    fake = FakeTensorMode(allow_non_fake_inputs=True)
+    policy = FakeTrainedPolicy(config, model, algorithm, fake)
+    for group in policy.optimizer.param_groups:
+        group["foreach"] = foreach
+    weights = _storages(policy.model.parameters())
+    trained = [parameter for parameter in policy.model.parameters() if parameter.requires_grad]
+    tracker = StorageTracker(weights)
+    with fake:
+        for parameter in trained:  # every micro-batch but the first adds to gradients that are there
+            parameter.grad = torch.zeros_like(parameter)
+            tracker.count(parameter.grad)
+    kept, gradients = sum(weights.values()), tracker.current - sum(weights.values())
+    passes: list[Peaks] = []
+
+    def before_step(*_: object) -> None:
+        passes.append(tracker.read_peaks())
+
+    policy.optimizer.register_step_pre_hook(before_step)
+    with tracker:
+        policy.update(batch)
+    moments = [t for state in policy.optimizer.state.values() for t in state.values() if isinstance(t, FakeTensor)]
+    state = sum(_storages(moments).values())
+
+    def beyond(peak: Snapshot) -> Peak:
+        return Peak(peak.copies, peak.total - kept - gradients - peak.copies)
+
+    return UpdateMemory(
+        weights=kept,
+        gradients=gradients,
+        state=state,
+        forward=beyond(max(peaks.forward for peaks in passes)),
+        backward=beyond(max(peaks.backward for peaks in passes)),
+        step=tracker.peaks.forward.total - kept - gradients - state,
+    )
+
+
+def full_batch(model: ModelConfig, rows: int) -> Batch:
+    """`rows` completions, each at its limit after a prompt at its limit."""
+    prompt, completion = model.max_prompt_tokens, model.max_completion_tokens
+    mask = torch.ones(rows, completion, dtype=torch.bool)
+    zeros = torch.zeros(rows, completion)
+    ids = torch.zeros(rows, prompt + completion, dtype=torch.long)
+    return Batch(ids, torch.full((rows,), prompt), mask, mask, zeros, zeros, zeros, zeros)
+
+
+class FakeTrainedPolicy(TrainedPolicy):
+    """The actor over a model without weights. It is on PyTorch's CPU device, whatever is planned: a PyTorch
+    without CUDA can't run a fake GPU, and autocast and attention make tensors of the same sizes on both."""
+
+    def __init__(self, config: Any, model: ModelConfig, algorithm: AlgorithmConfig, fake: FakeTensorMode) -> None:
+        self.config, self.fake = config, fake
+        plain = replace(algorithm, optimizer=replace(algorithm.optimizer, name="adamw"))
+        super().__init__(model, plain, "cpu", num_steps=1)
+
+    def _load(self, model: ModelConfig, dtype: str) -> Any:
+        return empty_model(self.config, dtype, model.attn_implementation)
+
+    def _adapt(self, model: ModelConfig) -> Any:
+        adapter = super()._adapt(model)
+        _become_fake(self.model, self.fake)
+        return adapter
+
+
+@dataclass(frozen=True, order=True)
+class Snapshot:
+    """Bytes that are alive at one time, and how many of them are autocast's copies."""
+
+    total: int
+    copies: int
+
+
+@dataclass
+class Peaks:
+    """The highest within backward passes, and outside of them."""
+
+    forward: Snapshot
+    backward: Snapshot
+
+
+class StorageTracker(TorchDispatchMode):
+    """Counts the bytes of the fake storages that are alive. `parameters`: those of the model, by address.
+
+    Real tensors, those of the batch, are left alone: the micro-batches are cut as in a run.
+    """
+
+    def __init__(self, parameters: dict[int, int]) -> None:
+        super().__init__()
+        self.parameters = parameters
+        self.alive = dict(parameters)
+        self.current, self.copies = sum(parameters.values()), 0
+        self.peaks = self._from_here()
+
+    def read_peaks(self) -> Peaks:
+        """The peaks since the last reading."""
+        read, self.peaks = self.peaks, self._from_here()
+        return read
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch.ops.aten._local_scalar_dense.default and isinstance(args[0], FakeTensor):
+            return True if args[0].dtype == torch.bool else 1.0  # a fake loss or gradient norm: any finite number
+        result = func(*args, **(kwargs or {}))
+        is_copy = func is torch.ops.aten._to_copy.default and self._is_parameter(args[0])
+        for tensor in tree_iter(result):
+            if isinstance(tensor, FakeTensor):
+                self.count(tensor, is_copy)
+        now = Snapshot(self.current, self.copies)
+        if torch._C._current_graph_task_id() == -1:
+            self.peaks.forward = max(self.peaks.forward, now)
+        else:
+            self.peaks.backward = max(self.peaks.backward, now)
+        return result
+
+    def _from_here(self) -> Peaks:
+        now = Snapshot(self.current, self.copies)
+        return Peaks(now, now)
+
+    def _is_parameter(self, tensor: torch.Tensor) -> bool:
+        return isinstance(tensor, FakeTensor) and tensor.untyped_storage()._cdata in self.parameters
+
+    def count(self, tensor: torch.Tensor, is_copy: bool = False) -> None:
+        """From now on until its storage is freed."""
+        storage = tensor.untyped_storage()
+        address = storage._cdata
+        if address in self.alive:
+            return
+        size = storage.nbytes()
+        self.alive[address] = size
+        self.current += size
+        self.copies += size if is_copy else 0
+        weakref.finalize(storage, self._remove, address, is_copy)
+
+    def _remove(self, address: int, is_copy: bool) -> None:
+        size = self.alive.pop(address)
+        self.current -= size
+        self.copies -= size if is_copy else 0
+
+
+def _become_fake(model: Any, fake: FakeTensorMode) -> None:
+    with fake:
+        model.to_empty(device="cpu")
+    model.tie_weights()
+
+
+def _storages(tensors: Sequence[torch.Tensor] | Any) -> dict[int, int]:
+    """Bytes of each storage, by its address; tied tensors share one."""
+    return {t.untyped_storage()._cdata: t.untyped_storage().nbytes() for t in tensors}
