@@ -21,7 +21,7 @@ from conf.compose import compose_evaluation
 from conf.launch import checking_settings
 from conf.strategies import EvaluateConfig
 from envs.grading import GradingPool
-from grpo.types import Completion, Problem
+from grpo.types import Completion, Problem, Request, SamplingParams, in_request_order
 from inference.beam import Beam
 from inference.budget import Budget
 from inference.engine import Ask, Candidate, StrategyOf
@@ -37,7 +37,6 @@ from workers.models import check_model, load_tokenizer
 from workers.outcome_verifier import OutcomeVerifier, check_verifier, verifier_id
 from workers.rollout import Rollout
 from workers.run_settings import settings
-from workers.sampler import Request, Sampling, in_order
 from workers.session import pick_device, ray_session
 from workers.waiting import WorkerDied, WorkerTimeout
 
@@ -52,10 +51,10 @@ class RolloutEngine:
     def generate(self, asks: Sequence[Ask]) -> list[Completion]:
         started = time.monotonic()
         requests = [
-            Request(ask.prompt, ask.seed, ask.written, Sampling(ask.temperature, ask.max_tokens, stop=ask.stop))
+            Request(ask.prompt, ask.seed, ask.written, SamplingParams(ask.temperature, ask.max_tokens, stop=ask.stop))
             for ask in asks
         ]
-        completions = in_order(self.rollout.generate(requests, Sampling(1.0, 1))) if asks else []
+        completions = in_request_order(self.rollout.generate(requests, SamplingParams(1.0, 1))) if asks else []
         self.seconds += time.monotonic() - started
         self.tokens += sum(len(completion.token_ids) for completion in completions)
         return completions

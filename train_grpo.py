@@ -25,7 +25,7 @@ from envs.score import Scorer
 from grpo.advantages import with_advantages
 from grpo.batching import make_batch
 from grpo.selection import has_reward_variance, replaced, select_by_pass_rate
-from grpo.types import Completion, Group, Problem
+from grpo.types import Completion, Group, Problem, Request, SamplingParams, request_seed
 from report import write_report
 from rewards.behavior_judge import BehaviorJudge
 from run.cost import Meter, budget_exceeded, price_of, seconds_before
@@ -41,7 +41,6 @@ from workers.checkpoint import newest_whole, step_of, write_checkpoint
 from workers.interrupt import Interrupt, Interrupted
 from workers.judge import make_behavior_judge, make_judge
 from workers.models import check_model, check_optimizer
-from workers.sampler import Request, Sampling, request_seed
 from workers.session import check_topology
 from workers.trio import Trio, start_trio
 from workers.waiting import WorkerDied, WorkerTimeout
@@ -158,9 +157,9 @@ class Training:
             for sample in range(size)
         ]
 
-    def sampling(self) -> Sampling:
+    def sampling(self) -> SamplingParams:
         cfg = self.algorithm.sampling
-        return Sampling(cfg.temperature, self.cfg.model.max_completion_tokens, cfg.top_p, cfg.top_k)
+        return SamplingParams(cfg.temperature, self.cfg.model.max_completion_tokens, cfg.top_p, cfg.top_k)
 
     def is_done(self) -> bool:
         enough_tokens = self.cfg.num_tokens is not None and self.monitor.progress.tokens >= self.cfg.num_tokens
@@ -186,7 +185,7 @@ class Training:
     def evaluate(self, problems: Sequence[Problem], greedy: bool) -> Evaluation:
         def generate(problems: Sequence[Problem], temperature: float) -> Iterator[tuple[int, Completion]]:
             requests = [Request(p.prompt, request_seed(self.cfg.seed, "evaluation", p.key)) for p in problems]
-            sampling = Sampling(temperature, self.cfg.model.max_completion_tokens)
+            sampling = SamplingParams(temperature, self.cfg.model.max_completion_tokens)
             return self.trio.rollout.generate(requests, sampling, phase="evaluate")
 
         judged = self.cfg.evaluation.judged_completions

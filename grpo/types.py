@@ -1,6 +1,7 @@
-"""The words of the project as frozen data: problem, completion, rollout, group. No torch here."""
+"""The vocabulary of the project as frozen dataclasses, from problem to group. Needs no torch."""
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -86,3 +87,47 @@ class Group:
     @property
     def rewards(self) -> list[float]:
         return [rollout.score.reward for rollout in self.rollouts]
+
+
+@dataclass(frozen=True)
+class SamplingParams:
+    """How completions are sampled.
+
+    temperature  0 is greedy decoding; recorded log-probabilities are those at this temperature
+    max_tokens   the largest number of tokens to generate
+    top_p        nucleus sampling; 1.0 keeps the whole distribution
+    top_k        number of most likely tokens to sample from; 0 keeps the whole vocabulary
+    stop         a completion also ends at the first of these strings, which is kept
+    """
+
+    temperature: float
+    max_tokens: int
+    top_p: float = 1.0
+    top_k: int = 0
+    stop: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Request:
+    """A completion to generate. The seed belongs to the request, so the result does not depend on which engine
+    serves it, when, or in which batch.
+
+    prefix    token ids of a completion that was begun before and is continued
+    sampling  parameters of this request, if they differ from those of the batch
+    """
+
+    prompt: str | Chat
+    seed: int
+    prefix: tuple[int, ...] = ()
+    sampling: SamplingParams | None = None
+
+
+def request_seed(*parts: object) -> int:
+    """A seed in 0..2^63 - 1 that depends on `parts` alone."""
+    digest = hashlib.sha256("/".join(map(str, parts)).encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
+
+
+def in_request_order(completions: Iterable[tuple[int, Completion]]) -> list[Completion]:
+    """All completions, sorted by the index of their request."""
+    return [completion for _, completion in sorted(completions, key=lambda item: item[0])]

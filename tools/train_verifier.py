@@ -21,7 +21,7 @@ from conf.launch import checking_settings, refuse
 from conf.verifiers import TrainVerifierConfig
 from envs.score import Scorer
 from envs.splits import unique
-from grpo.types import Group, Problem
+from grpo.types import Group, Problem, Request, SamplingParams, request_seed
 from inference.calibration import figures
 from workers.interrupt import Interrupt, Interrupted
 from workers.judge import make_judge
@@ -29,7 +29,6 @@ from workers.models import check_model
 from workers.outcome_verifier import OutcomeVerifier
 from workers.rollout import Rollout
 from workers.run_settings import settings
-from workers.sampler import Request, Sampling, request_seed
 from workers.session import pick_device, ray_session
 from workers.verifier_training import Epoch, attempts_of, split_by_problem, train
 
@@ -49,7 +48,7 @@ def sample(cfg: TrainVerifierConfig, problems: Sequence[Problem], device: str, i
         for problem in problems
         for place in range(size)
     ]
-    sampling = Sampling(cfg.verifier.temperature, cfg.model.max_completion_tokens)
+    sampling = SamplingParams(cfg.verifier.temperature, cfg.model.max_completion_tokens)
     judge = make_judge(cfg, device)
     with ray_session(cfg, device, interrupt) as session, Scorer(cfg.env, cfg.reward, judge) as scorer:
         rollout = Rollout(cfg, session)

@@ -7,10 +7,10 @@ import ray
 from ray.exceptions import RayError
 
 from conf.schema import Config, ModelConfig, RolloutConfig
-from grpo.types import Chat
+from grpo.types import Chat, Request, SamplingParams, in_request_order
 from rewards.behavior_judge import BehaviorJudge
 from rewards.judge import REPLY_TOKENS, Ask, FormatJudge, JudgeConfig, ServedJudge
-from workers.sampler import Request, Sampler, Sampling, in_order
+from workers.sampler import Sampler
 from workers.transformers_sampler import TransformersSampler
 
 PROMPT_TOKENS = 4096
@@ -34,7 +34,7 @@ class LocalJudge:
 
     def __call__(self, questions: Sequence[Chat]) -> list[str | None]:
         requests = [Request(question, seed=0) for question in questions]
-        replies = in_order(self.sampler.generate(requests, Sampling(0.0, REPLY_TOKENS)))
+        replies = in_request_order(self.sampler.generate(requests, SamplingParams(0.0, REPLY_TOKENS)))
         return [reply.text for reply in replies]
 
 

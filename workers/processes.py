@@ -11,10 +11,10 @@ import torch
 
 from conf.schema import Config
 from grpo.batching import Batch
-from grpo.types import Completion
+from grpo.types import Completion, Request, SamplingParams
 from workers.policy import Policy, TrainedPolicy
 from workers.ranks import join
-from workers.sampler import Request, Sampler, Sampling
+from workers.sampler import Sampler
 from workers.waiting import announce
 from workers.weight_sync import Weights
 
@@ -129,7 +129,7 @@ class RolloutWorker:
     def ready(self) -> None:
         """Answered when the model is loaded."""
 
-    def generate(self, requests: Sequence[Request], sampling: Sampling) -> Iterator[list[tuple[int, Completion]]]:
+    def generate(self, requests: Sequence[Request], sampling: SamplingParams) -> Iterator[list[tuple[int, Completion]]]:
         """Completions by the place of their request, a few at a time as they are finished."""
         finished: list[tuple[int, Completion]] = []
         for item in self.sampler.generate(requests, sampling):

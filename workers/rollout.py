@@ -7,10 +7,9 @@ import ray
 from ray.exceptions import RayActorError
 
 from conf.schema import Config
-from grpo.types import Completion
+from grpo.types import Completion, Request, SamplingParams
 from workers.placement import bundles
 from workers.processes import RolloutWorker, Seat
-from workers.sampler import Request, Sampling
 from workers.session import Session
 from workers.waiting import Worker, WorkerDied
 from workers.weight_sync import Weights
@@ -42,7 +41,7 @@ class Rollout:
         self.clock.wait("start", [worker.ask("ready") for worker in self.workers], interruptible=True)
 
     def generate(
-        self, requests: Sequence[Request], sampling: Sampling, phase: str = "generate"
+        self, requests: Sequence[Request], sampling: SamplingParams, phase: str = "generate"
     ) -> Iterator[tuple[int, Completion]]:
         """One completion a request, as they are finished, each with the place of its request; the
         requests are dealt out to the replicas, which begin now."""
@@ -66,12 +65,12 @@ class Rollout:
     def wake(self) -> None:
         self.clock.wait("sleep", [worker.ask("wake") for worker in self.workers])
 
-    def _ask(self, replica: int, requests: Sequence[Request], sampling: Sampling) -> Any:
+    def _ask(self, replica: int, requests: Sequence[Request], sampling: SamplingParams) -> Any:
         method = self.workers[replica].handle.generate.options(num_returns="streaming")
         return method.remote(requests[replica :: self.replicas], sampling)
 
     def _finished(
-        self, streams: dict[Any, Worker], requests: Sequence[Request], sampling: Sampling, phase: str
+        self, streams: dict[Any, Worker], requests: Sequence[Request], sampling: SamplingParams, phase: str
     ) -> Iterator[tuple[int, Completion]]:
         seen: set[int] = set()
         while streams:

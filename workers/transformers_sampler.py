@@ -7,9 +7,8 @@ from torch import Tensor
 from transformers import TopKLogitsWarper, TopPLogitsWarper
 
 from conf.schema import ModelConfig, RolloutConfig
-from grpo.types import Completion
+from grpo.types import Completion, Request, SamplingParams
 from workers.models import encode, load_model, load_tokenizer, replace_weights
-from workers.sampler import Request, Sampling
 from workers.weight_sync import Weights, fetch
 
 
@@ -33,8 +32,8 @@ class TransformersSampler:
     def wake(self) -> None:
         """It never sleeps."""
 
-    def generate(self, requests: Sequence[Request], sampling: Sampling) -> Iterator[tuple[int, Completion]]:
-        alike: dict[Sampling, list[int]] = {}
+    def generate(self, requests: Sequence[Request], sampling: SamplingParams) -> Iterator[tuple[int, Completion]]:
+        alike: dict[SamplingParams, list[int]] = {}
         for place, request in enumerate(requests):
             alike.setdefault(request.sampling or sampling, []).append(place)
         for own, places in alike.items():
@@ -43,8 +42,8 @@ class TransformersSampler:
                 yield from zip(chosen, self._generate_batch([requests[place] for place in chosen], own), strict=True)
 
     @torch.inference_mode()
-    def _generate_batch(self, requests: Sequence[Request], sampling: Sampling) -> list[Completion]:
-        prompts = [[*encode(self.tokenizer, r.prompt), *r.written] for r in requests]
+    def _generate_batch(self, requests: Sequence[Request], sampling: SamplingParams) -> list[Completion]:
+        prompts = [[*encode(self.tokenizer, r.prompt), *r.prefix] for r in requests]
         width = max(map(len, prompts))
         # Prompts end together, so padding is on the left, and here a mask is needed.
         ids = torch.tensor([[0] * (width - len(p)) + p for p in prompts], device=self.device)
@@ -94,7 +93,7 @@ def _wrote(stop: Sequence[str], text: str) -> bool:
     return any(one in text for one in stop)
 
 
-def _sample(logits: Tensor, sampling: Sampling, generators: list[torch.Generator]) -> tuple[Tensor, Tensor]:
+def _sample(logits: Tensor, sampling: SamplingParams, generators: list[torch.Generator]) -> tuple[Tensor, Tensor]:
     """One token a row and its log-probability, from logits [B, vocabulary]."""
     if sampling.temperature == 0:
         log_softmax = logits.log_softmax(-1)
@@ -106,7 +105,7 @@ def _sample(logits: Tensor, sampling: Sampling, generators: list[torch.Generator
     return chosen, log_softmax.gather(-1, chosen[:, None]).squeeze(-1)
 
 
-def _cut(logits: Tensor, sampling: Sampling) -> Tensor:
+def _cut(logits: Tensor, sampling: SamplingParams) -> Tensor:
     """Without the tokens that top-k and top-p leave out, in the order of vLLM."""
     unused = torch.empty(0, dtype=torch.long)
     if sampling.top_k:

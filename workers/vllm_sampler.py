@@ -3,9 +3,8 @@
 from collections.abc import Iterator, Sequence
 
 from conf.schema import ModelConfig, RolloutConfig, TopologyConfig
-from grpo.types import Completion
+from grpo.types import Completion, Request, SamplingParams
 from workers.models import encode
-from workers.sampler import Request, Sampling
 from workers.weight_sync import SHM, Weights, transfer_of
 
 
@@ -79,14 +78,14 @@ class VllmSampler:
         if self.asleep:
             self.llm.wake_up(tags=["weights"])
 
-    def generate(self, requests: Sequence[Request], sampling: Sampling) -> Iterator[tuple[int, Completion]]:
-        from vllm import SamplingParams, TokensPrompt
+    def generate(self, requests: Sequence[Request], sampling: SamplingParams) -> Iterator[tuple[int, Completion]]:
+        import vllm
         from vllm.sampling_params import RequestOutputKind
 
         engine = self.llm.llm_engine
         for place, request in enumerate(requests):
             own = request.sampling or sampling
-            params = SamplingParams(
+            params = vllm.SamplingParams(
                 temperature=own.temperature,
                 top_p=own.top_p,
                 top_k=own.top_k,
@@ -98,8 +97,8 @@ class VllmSampler:
                 detokenize=bool(own.stop),
                 output_kind=RequestOutputKind.FINAL_ONLY,
             )
-            ids = [*encode(self.tokenizer, request.prompt), *request.written]
-            prompt = TokensPrompt(prompt_token_ids=ids)
+            ids = [*encode(self.tokenizer, request.prompt), *request.prefix]
+            prompt = vllm.TokensPrompt(prompt_token_ids=ids)
             engine.add_request(str(place), prompt, params)
         while engine.has_unfinished_requests():
             for output in engine.step():

@@ -7,9 +7,9 @@ from conf.algorithms import AlgorithmConfig, SamplingConfig
 from conf.schema import ModelConfig, RolloutConfig
 from envs.countdown.corpus import tiny_countdown
 from grpo.batching import make_batch
+from grpo.types import Request, SamplingParams, in_request_order, request_seed
 from tests.builders import grouped
 from workers.policy import Policy
-from workers.sampler import Request, Sampling, in_order, request_seed
 from workers.transformers_sampler import TransformersSampler, _cut
 
 TINY = ModelConfig(name="tiny", path="envs/countdown/models/tiny", prompt_style="tiny", max_prompt_tokens=16)
@@ -26,14 +26,14 @@ def requests(count):
 
 
 def test_a_request_gives_the_same_completion_alone_and_in_company(sampler):
-    sampling = Sampling(1.0, 64)
-    together = in_order(sampler.generate(requests(8), sampling))
-    alone = [in_order(sampler.generate([request], sampling))[0] for request in requests(8)]
+    sampling = SamplingParams(1.0, 64)
+    together = in_request_order(sampler.generate(requests(8), sampling))
+    alone = [in_request_order(sampler.generate([request], sampling))[0] for request in requests(8)]
     assert [c.token_ids for c in together] == [c.token_ids for c in alone]
 
 
 def test_behavior_logprobs_are_the_policys_own(sampler):
-    completions = in_order(sampler.generate(requests(6), Sampling(0.8, 64)))
+    completions = in_request_order(sampler.generate(requests(6), SamplingParams(0.8, 64)))
     env = tiny_countdown()
     groups = [grouped(env.problem(0, "train", 0), completions)]
     batch = make_batch(groups)
@@ -43,7 +43,7 @@ def test_behavior_logprobs_are_the_policys_own(sampler):
 
 def test_a_completion_ends_with_the_end_token_or_at_the_limit(sampler):
     end = sampler.tokenizer.eos_token_id
-    for completion in in_order(sampler.generate(requests(8), Sampling(1.0, 24))):
+    for completion in in_request_order(sampler.generate(requests(8), SamplingParams(1.0, 24))):
         if completion.truncated:
             assert len(completion.token_ids) == 24 and completion.token_ids[-1] != end
         else:
@@ -51,8 +51,10 @@ def test_a_completion_ends_with_the_end_token_or_at_the_limit(sampler):
 
 
 def test_greedy_does_not_depend_on_the_seed(sampler):
-    one = in_order(sampler.generate(requests(3), Sampling(0.0, 40)))
-    other = in_order(sampler.generate([dataclasses.replace(r, seed=99) for r in requests(3)], Sampling(0.0, 40)))
+    one = in_request_order(sampler.generate(requests(3), SamplingParams(0.0, 40)))
+    other = in_request_order(
+        sampler.generate([dataclasses.replace(r, seed=99) for r in requests(3)], SamplingParams(0.0, 40))
+    )
     assert [c.token_ids for c in one] == [c.token_ids for c in other]
 
 
@@ -62,9 +64,9 @@ def test_seeds_differ_by_their_parts_and_fit_in_63_bits():
 
 
 def test_a_cut_to_one_token_is_greedy(sampler):
-    greedy = in_order(sampler.generate(requests(4), Sampling(0.0, 16)))
-    for cut in (Sampling(1.0, 16, top_k=1), Sampling(1.0, 16, top_p=1e-6)):
-        found = in_order(sampler.generate(requests(4), cut))
+    greedy = in_request_order(sampler.generate(requests(4), SamplingParams(0.0, 16)))
+    for cut in (SamplingParams(1.0, 16, top_k=1), SamplingParams(1.0, 16, top_p=1e-6)):
+        found = in_request_order(sampler.generate(requests(4), cut))
         assert [one.token_ids for one in found] == [one.token_ids for one in greedy]
         assert all(abs(value) < 1e-6 for one in found for value in one.behavior_logprobs)
 
@@ -72,21 +74,21 @@ def test_a_cut_to_one_token_is_greedy(sampler):
 def test_the_cut_leaves_out_the_unlikely_tokens_and_nothing_else():
     # probabilities 0.5, 0.3, 0.15, 0.05: the two likeliest, and those that reach 0.7 together
     logits = torch.tensor([[0.5, 0.3, 0.15, 0.05]]).log()
-    for cut in (Sampling(1.0, 1, top_k=2), Sampling(1.0, 1, top_p=0.7)):
+    for cut in (SamplingParams(1.0, 1, top_k=2), SamplingParams(1.0, 1, top_p=0.7)):
         kept = _cut(logits, cut).softmax(-1)
         assert torch.allclose(kept, torch.tensor([[0.625, 0.375, 0.0, 0.0]]))
 
 
 def test_a_completion_goes_on_from_what_is_written(sampler):
-    (whole,) = in_order(sampler.generate(requests(1), Sampling(0.0, 24)))
+    (whole,) = in_request_order(sampler.generate(requests(1), SamplingParams(0.0, 24)))
     (request,) = requests(1)
-    rest = dataclasses.replace(request, written=whole.token_ids[:7])
-    (found,) = in_order(sampler.generate([rest], Sampling(0.0, 17)))
+    rest = dataclasses.replace(request, prefix=whole.token_ids[:7])
+    (found,) = in_request_order(sampler.generate([rest], SamplingParams(0.0, 17)))
     assert found.token_ids == whole.token_ids[7:24] and found.prompt_ids[-7:] == whole.token_ids[:7]
 
 
 def test_a_stop_string_ends_a_completion_and_is_part_of_it(sampler):
-    found = in_order(sampler.generate(requests(4), Sampling(1.0, 192, stop=("</think>",))))
+    found = in_request_order(sampler.generate(requests(4), SamplingParams(1.0, 192, stop=("</think>",))))
     for one in found:
         assert one.finish_reason != "stop_string" or one.text.endswith("</think>")
     assert sum(one.finish_reason == "stop_string" for one in found) >= 3
@@ -94,7 +96,7 @@ def test_a_stop_string_ends_a_completion_and_is_part_of_it(sampler):
 
 def test_each_request_can_have_its_own_sampling(sampler):
     first, second = requests(2)
-    mixed = [dataclasses.replace(first, sampling=Sampling(0.0, 5)), second]
-    one, other = in_order(sampler.generate(mixed, Sampling(1.0, 24)))
-    assert one.token_ids == in_order(sampler.generate([first], Sampling(0.0, 5)))[0].token_ids
-    assert other.token_ids == in_order(sampler.generate([second], Sampling(1.0, 24)))[0].token_ids
+    mixed = [dataclasses.replace(first, sampling=SamplingParams(0.0, 5)), second]
+    one, other = in_request_order(sampler.generate(mixed, SamplingParams(1.0, 24)))
+    assert one.token_ids == in_request_order(sampler.generate([first], SamplingParams(0.0, 5)))[0].token_ids
+    assert other.token_ids == in_request_order(sampler.generate([second], SamplingParams(1.0, 24)))[0].token_ids

@@ -5,13 +5,12 @@ import pytest
 from conf.compose import compose_verifier
 from conf.schema import ModelConfig, RolloutConfig
 from conf.verifiers import VerifierConfig
-from grpo.types import Group, Rollout, Score
+from grpo.types import Group, Request, Rollout, SamplingParams, Score, in_request_order, request_seed
 from inference.calibration import auc, auc_within
 from rewards.tags import read_tags
 from tests.builders import PROBLEM, completion, group_of
 from workers.interrupt import Interrupt, Interrupted
 from workers.outcome_verifier import OutcomeVerifier
-from workers.sampler import Request, Sampling, in_order, request_seed
 from workers.transformers_sampler import TransformersSampler
 from workers.verifier_training import Attempt, attempts_of, mean_loss, split_by_problem, train
 
@@ -88,7 +87,7 @@ def test_on_problems_it_has_not_seen_a_trained_verifier_tells_right_from_wrong()
     problems = {p.key: p for p in (cfg.env.problem(5, "train", index) for index in range(320))}
     requests = [Request(p.prompt, request_seed("test", p.key, place)) for p in problems.values() for place in range(8)]
     sampler = TransformersSampler(TINY, RolloutConfig(), "cpu")
-    written = iter(in_order(sampler.generate(requests, Sampling(1.0, 192))))
+    written = iter(in_request_order(sampler.generate(requests, SamplingParams(1.0, 192))))
 
     def graded(problem):
         one = next(written)

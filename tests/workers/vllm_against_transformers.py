@@ -4,15 +4,15 @@ import dataclasses
 
 from conf.schema import ModelConfig, RolloutConfig, TopologyConfig
 from envs.countdown.corpus import tiny_countdown
-from workers.sampler import Request, Sampling, in_order
+from grpo.types import Request, SamplingParams, in_request_order
 from workers.transformers_sampler import TransformersSampler
 from workers.vllm_sampler import VllmSampler
 
 DETERMINISTIC = [
-    Sampling(0.0, 40),
-    Sampling(1.0, 24, top_k=1),
-    Sampling(1.0, 24, top_p=1e-6),
-    Sampling(0.0, 192, stop=("</think>",)),
+    SamplingParams(0.0, 40),
+    SamplingParams(1.0, 24, top_k=1),
+    SamplingParams(1.0, 24, top_p=1e-6),
+    SamplingParams(0.0, 192, stop=("</think>",)),
 ]
 
 
@@ -25,17 +25,17 @@ def main() -> None:
     env = tiny_countdown()
     requests = [Request(env.problem(0, "train", index).prompt, index) for index in range(6)]
     for sampling in DETERMINISTIC:
-        pairs = list(zip(*(in_order(one.generate(requests, sampling)) for one in (vllm, plain)), strict=True))
+        pairs = list(zip(*(in_request_order(one.generate(requests, sampling)) for one in (vllm, plain)), strict=True))
         for ours, theirs in pairs:
             assert (ours.token_ids, ours.finish_reason) == (theirs.token_ids, theirs.finish_reason), sampling
             gaps = [abs(a - b) for a, b in zip(ours.behavior_logprobs, theirs.behavior_logprobs, strict=True)]
             assert max(gaps) < 1e-4, sampling
-    whole = in_order(vllm.generate(requests, Sampling(0.0, 24)))
+    whole = in_request_order(vllm.generate(requests, SamplingParams(0.0, 24)))
     rest = [
-        dataclasses.replace(request, written=done.token_ids[:7], sampling=Sampling(0.0, 17))
+        dataclasses.replace(request, prefix=done.token_ids[:7], sampling=SamplingParams(0.0, 17))
         for request, done in zip(requests, whole, strict=True)
     ]
-    ends = in_order(vllm.generate(rest, Sampling(1.0, 5)))
+    ends = in_request_order(vllm.generate(rest, SamplingParams(1.0, 5)))
     assert [end.token_ids for end in ends] == [done.token_ids[7:] for done in whole]
     print("vLLM agrees with transformers")
 

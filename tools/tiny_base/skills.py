@@ -16,9 +16,8 @@ from envs.countdown.skills import Skills, measure_skills
 from envs.multiplication.corpus import tiny_multiplication
 from envs.multiplication.trace import MultiplicationSkills, measure_multiplication
 from envs.score import Env, Scorer
-from grpo.types import Group
+from grpo.types import Group, Request, SamplingParams, request_seed
 from rewards.mix import RewardConfig
-from workers.sampler import Request, Sampling, request_seed
 from workers.transformers_sampler import TransformersSampler
 
 
@@ -75,7 +74,7 @@ def sampled_groups(path: str, env: Env, num_problems: int, samples: int) -> list
     sampler = TransformersSampler(model, RolloutConfig(backend="transformers", max_num_seqs=512), "cpu")
     problems = env.eval_set(num_problems)
     requests = [Request(p.prompt, request_seed("skills", p.key, i)) for p in problems for i in range(samples)]
-    completions = sampler.generate(requests, Sampling(temperature=1.0, max_tokens=320))
+    completions = sampler.generate(requests, SamplingParams(temperature=1.0, max_tokens=320))
     with Scorer(env, RewardConfig({"correct": 1.0})) as scorer:
         return scorer.score(problems, completions, samples)
 
