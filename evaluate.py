@@ -35,16 +35,16 @@ from workers.interrupt import Interrupt, Interrupted
 from workers.judge import ask_of
 from workers.models import check_model, load_tokenizer
 from workers.outcome_verifier import OutcomeVerifier, check_verifier, verifier_id
-from workers.rollout import Rollout
+from workers.rank_group import WorkerDied, WorkerTimeout
+from workers.rollout import RolloutPool
 from workers.run_settings import settings
 from workers.session import pick_device, ray_session
-from workers.waiting import WorkerDied, WorkerTimeout
 
 
 class RolloutEngine:
     """The rollout workers as a strategy's engine; it counts what it generates and how long that takes."""
 
-    def __init__(self, rollout: Rollout, source: str) -> None:
+    def __init__(self, rollout: RolloutPool, source: str) -> None:
         self.rollout, self.tokenizer = rollout, load_tokenizer(source)
         self.tokens, self.seconds = 0, 0.0
 
@@ -129,7 +129,7 @@ def answer(cfg: EvaluateConfig, missing: Sequence[Problem], results: Results) ->
     rows: dict[str, dict[str, Any]] = {}
     interrupt, device, started = Interrupt(), pick_device(cfg.topology.device), time.monotonic()
     with ray_session(cfg, device, interrupt) as session, graders(cfg) as check:
-        engine = RolloutEngine(Rollout(cfg, session), cfg.model.source)
+        engine = RolloutEngine(RolloutPool(cfg, session), cfg.model.source)
         verifier = verifier_of(cfg, check, device)
         try:
             for place, outcome in run(strategy_of(cfg), missing, engine, verifier, cfg.max_asks):

@@ -1,10 +1,9 @@
 """R1-Zero: a base model learns to reason from rewards alone, by GRPO (arXiv 2402.03300).
 
-Where this differs from the paper: the loss is averaged over all completion tokens of a step
-(`algorithm.loss.aggregation=token`, as DAPO does), where the paper averages within each completion
-first (`=sequence`); one optimizer update is made a step, so the ratio starts at 1 and clipping
-rarely acts; rewards come from rules alone, there is no reward model. docs/algorithms.md has the
-rest of the family.
+Deviations from the paper: the loss is averaged over all completion tokens of a step, as in DAPO
+(`algorithm.loss.aggregation=token`), while the paper averages within each completion first (`=sequence`); a step makes
+one optimizer update, so the policy ratio is 1 and clipping never acts; rewards come from rules, there is no reward
+model. docs/algorithms.md describes the rest of the family, docs/architecture.md follows one problem through one step.
 
     make train                                     # the tiny model on countdown
     python train_grpo.py model=smollm2-135m seed=1 run=my-run
@@ -12,6 +11,7 @@ rest of the family.
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,176 +22,154 @@ from rich.console import Console
 from conf.launch import checking_settings, launch
 from conf.schema import Config
 from envs.score import Scorer
-from grpo.advantages import with_advantages
-from grpo.batching import make_batch
-from grpo.selection import has_reward_variance, replaced, select_by_pass_rate
+from grpo.advantages import ADVANTAGES
+from grpo.grpo import Batch, make_batch
+from grpo.selection import has_reward_variance, replace_uniform_groups, select_by_pass_rate
 from grpo.types import Completion, Group, Problem, Request, SamplingParams, request_seed
 from report import write_report
-from rewards.behavior_judge import BehaviorJudge
-from run.cost import Meter, budget_exceeded, price_of, seconds_before
+from run.cost import Meter, price_of, seconds_before
 from run.ending import print_end, print_start
-from run.evaluation import Evaluation, evaluate
+from run.evaluation import evaluate
 from run.folder import RunFolder
-from run.metrics import DiscardedRollouts
+from run.metrics import DiscardedRollouts, mismatch_metrics, policy_metrics
 from run.monitor import Monitor
 from run.progress import Progress
 from run.terminal import Terminal
 from run.trackers import check_tracker, git_commit, make_tracker
-from workers.checkpoint import newest_whole, step_of, write_checkpoint
+from workers.actor import UpdateResult
+from workers.checkpoint import newest_intact, step_of, write_checkpoint
 from workers.interrupt import Interrupt, Interrupted
 from workers.judge import make_behavior_judge, make_judge
 from workers.models import check_model, check_optimizer
+from workers.rank_group import WorkerDied, WorkerTimeout
 from workers.session import check_topology
 from workers.trio import Trio, start_trio
-from workers.waiting import WorkerDied, WorkerTimeout
+from workers.weights import Weights
 
-Completions = Iterator[tuple[int, Completion]]
+Completions = Iterator[tuple[int, Completion]]  # (request index, completion), as each one finishes
 
 
-class Diverged(RuntimeError):  # noqa: N818 - a state, said by its name
+class Diverged(RuntimeError):  # noqa: N818 - reads as a state
     """The gradient was not finite too many times in a row."""
-
-    def __init__(self, step: int, times: int, saved: Path) -> None:
-        super().__init__(
-            f"the gradient was not finite {times} times in a row, up to step {step}; the weights are as they were "
-            f"before; the step's data lie in {saved}; try a lower algorithm.optimizer.lr"
-        )
 
 
 class Training:
-    """A run: its settings, the trio, and how many steps it has done."""
+    """The GRPO loop over the trio."""
 
-    def __init__(
-        self,
-        cfg: Config,
-        folder: RunFolder,
-        trio: Trio,
-        scorer: Scorer,
-        monitor: Monitor,
-        judge: BehaviorJudge | None = None,
-    ) -> None:
-        self.judge = judge
-        self.cfg, self.folder, self.trio, self.monitor = cfg, folder, trio, monitor
-        self.env, self.algorithm, self.scorer = cfg.env, cfg.algorithm, scorer
-        self.spent = DiscardedRollouts()
-        self.held_out = self.env.eval_set(cfg.evaluation.num_problems)
-        self.step = self.resume()
+    def __init__(self, cfg: Config, folder: RunFolder, trio: Trio, scorer: Scorer, monitor: Monitor) -> None:
+        self.cfg, self.folder, self.trio, self.scorer, self.monitor = cfg, folder, trio, scorer, monitor
+        self.env, self.algorithm = cfg.env, cfg.algorithm
+        self.discarded = DiscardedRollouts()
+        self.eval_set = self.env.eval_set(cfg.evaluation.num_problems)
+        self.step = 0
 
-    def run(self) -> None:
-        """Train to `num_steps` or `num_tokens`, or as long as the budget lasts. Stopped by the user, it
-        leaves a checkpoint and raises Interrupted."""
+    def run(self) -> str:
+        """Train until `num_steps`, `num_tokens` or the budget is reached, and return the checksum of the weights.
+
+        Raises:
+            Interrupted: the user stopped the run; a checkpoint has been written.
+        """
+        weights = self.resume()
         try:
             while not self.is_done():
                 self.maybe_evaluate()
-                if self.budget_is_spent():
+                if self.budget_is_exceeded():
                     break
-                self.train_step()
+                weights = self.train_step()
                 self.maybe_checkpoint()
-            self.evaluate(self.held_out, greedy=True)
-            self.monitor.log_end(self.step)
+            self.evaluate(self.eval_set, greedy=True)
         except Interrupted:
             self.checkpoint()
             raise
+        self.monitor.log_end(self.step)
+        return weights.sha256
 
-    def train_step(self) -> None:
-        started, step, actor = time.monotonic(), self.step, self.trio.actor
+    def train_step(self) -> Weights:
+        started, step, trio, algorithm = time.monotonic(), self.step, self.trio, self.algorithm
         problems = self.training_problems(step)
         completions = self.completions(step, problems)
-        groups = self.scorer.score(problems, completions, self.algorithm.group_size)
-        groups = self.replace_equal(step, groups)
-        batch = make_batch(groups, self.algorithm.loss.mask_truncated)
-        batch = self.trio.with_logprobs(batch)
-        batch = with_advantages(batch, groups, self.algorithm.advantage, self.algorithm.kl, self.cfg.reward.weights)
-        update = actor.update(batch)
-        weights = actor.weights(version=step + 1)
-        self.trio.load_weights(weights)
+        groups = self.scorer.score(problems, completions, algorithm.group_size)
+        groups = self.resample_uniform_groups(step, groups)
+        advantages = ADVANTAGES[algorithm.advantage.of](groups, algorithm.advantage, self.cfg.reward.weights)
+        batch = make_batch(groups, advantages, algorithm.loss.mask_truncated)
+        trio.rollout.sleep()
+        ref_logprobs = trio.reference and trio.reference.call("ref_logprobs", batch, phase="logprobs")
+        update: UpdateResult = trio.actor.call("update", batch, ref_logprobs, phase="update")
+        weights: Weights = trio.actor.call("publish_weights", step + 1, phase="weight_sync")
+        trio.rollout.load_weights(weights)
+        trio.sync_reference(weights)
         self.step = step + 1
-        phases = self.trio.clock.read() | {"score": self.scorer.seconds_after}
-        versions = {"weights/version": weights.version, "weights/sha256": weights.sha256}
-        self.monitor.log(step, groups, batch, update, self.spent, phases, time.monotonic() - started, versions)
-        if update["skipped_in_row"] >= self.algorithm.optimizer.max_skipped:
-            raise Diverged(step, int(update["skipped_in_row"]), self.folder.save_step(step, batch, groups))
+        self.log(step, groups, batch, update, weights, time.monotonic() - started)
+        if update.skipped_in_a_row >= algorithm.optimizer.max_skipped:
+            raise self.diverged(step, update.skipped_in_a_row, batch, groups)
+        return weights
 
     def completions(self, step: int, problems: Sequence[Problem]) -> Completions:
-        """One a request, with the place of its request, as they are finished."""
-        return self.trio.rollout.generate(self.training_requests(step, problems), self.sampling())
+        return self.generate(problems, self.algorithm.group_size, "train", step)
 
-    def training_problems(self, step: int, replacing: int = 0, count: int | None = None) -> list[Problem]:
-        """The problems of a step, or the `replacing`th lot of `count` that dynamic sampling draws for it;
-        the most telling of several candidates where the algorithm asks for that."""
-        sampling, count = self.algorithm.sampling, count or self.algorithm.num_prompts
-        first = (step * sampling.max_resample_rounds + replacing) * self.algorithm.num_prompts * sampling.candidates
-        drawn = range(first, first + count * sampling.candidates)
-        candidates = [self.env.problem(self.cfg.seed, "train", index) for index in drawn]
-        if sampling.candidates == 1:
-            return candidates
-        size = sampling.trial_completions
-        requests = self.requests(candidates, size, "trial", step, replacing)
-        trials = self.scorer.score(candidates, self.trio.rollout.generate(requests, self.sampling()), size)
-        self.spent.add("tried", trials)
-        return [trial.problem for trial in select_by_pass_rate(trials, count)]
-
-    def replace_equal(self, step: int, groups: list[Group]) -> list[Group]:
-        """Dynamic sampling (DAPO, arXiv 2503.14476, section 3.2): groups whose rewards are all equal
-        teach nothing; others take their places, as far as `max_resample_rounds` go."""
-        for replacing in range(1, self.algorithm.sampling.max_resample_rounds):
-            equal = sum(not has_reward_variance(group) for group in groups)
-            if equal == 0:
-                break
-            problems = self.training_problems(step, replacing, equal)
-            completions = self.trio.rollout.generate(self.training_requests(step, problems, replacing), self.sampling())
-            fresh = self.scorer.score(problems, completions, self.algorithm.group_size)
-            groups, dropped = replaced(groups, fresh)
-            self.spent.add("dropped", dropped)
-        return groups
-
-    def training_requests(self, step: int, problems: Sequence[Problem], replacing: int = 0) -> list[Request]:
-        named = ("train", step, replacing) if replacing else ("train", step)
-        return self.requests(problems, self.algorithm.group_size, *named)
-
-    def requests(self, problems: Sequence[Problem], size: int, *name: object) -> list[Request]:
-        """`size` for each problem, with seeds that are functions of the run's seed and of `name`."""
-        return [
-            Request(problem.prompt, request_seed(self.cfg.seed, *name, place, sample))
-            for place, problem in enumerate(problems)
+    def generate(self, problems: Sequence[Problem], size: int, *name: object) -> Completions:
+        """Begin `size` completions of each problem, with seeds that depend on the run's seed and on `name`."""
+        requests = [
+            Request(problem.prompt, request_seed(self.cfg.seed, *name, index, sample))
+            for index, problem in enumerate(problems)
             for sample in range(size)
         ]
-
-    def sampling(self) -> SamplingParams:
         cfg = self.algorithm.sampling
-        return SamplingParams(cfg.temperature, self.cfg.model.max_completion_tokens, cfg.top_p, cfg.top_k)
+        sampling = SamplingParams(cfg.temperature, self.cfg.model.max_completion_tokens, cfg.top_p, cfg.top_k)
+        return self.trio.rollout.generate(requests, sampling)
+
+    def training_problems(self, step: int, resample_round: int = 0, count: int | None = None) -> list[Problem]:
+        """The problems of a step, or the `count` problems that a round of resampling draws for it. If the algorithm
+        asks for several candidates per problem, those are tried, and the problems with medium pass rates are kept."""
+        sampling, count = self.algorithm.sampling, count or self.algorithm.num_prompts
+        first = (step * sampling.max_resample_rounds + resample_round) * self.algorithm.num_prompts
+        first *= sampling.candidates
+        indexes = range(first, first + count * sampling.candidates)
+        candidates = [self.env.problem(self.cfg.seed, "train", index) for index in indexes]
+        if sampling.candidates == 1:
+            return candidates
+        completions = self.generate(candidates, sampling.trial_completions, "trial", step, resample_round)
+        trials = self.scorer.score(candidates, completions, sampling.trial_completions)
+        self.discarded.add("tried", trials)
+        return [trial.problem for trial in select_by_pass_rate(trials, count)]
+
+    def resample_uniform_groups(self, step: int, groups: list[Group]) -> list[Group]:
+        """Dynamic sampling (DAPO, arXiv 2503.14476, section 3.2): groups with equal rewards have no gradient; replace
+        them by groups of other problems, in up to `max_resample_rounds` rounds."""
+        for resample_round in range(1, self.algorithm.sampling.max_resample_rounds):
+            uniform = sum(not has_reward_variance(group) for group in groups)
+            if uniform == 0:
+                break
+            problems = self.training_problems(step, resample_round, uniform)
+            completions = self.generate(problems, self.algorithm.group_size, "train", step, resample_round)
+            fresh = self.scorer.score(problems, completions, self.algorithm.group_size)
+            groups, dropped = replace_uniform_groups(groups, fresh)
+            self.discarded.add("dropped", dropped)
+        return groups
 
     def is_done(self) -> bool:
-        enough_tokens = self.cfg.num_tokens is not None and self.monitor.progress.tokens >= self.cfg.num_tokens
+        enough_tokens = self.cfg.num_tokens is not None and self.monitor.tokens >= self.cfg.num_tokens
         return enough_tokens or self.step >= self.cfg.num_steps
 
-    def budget_is_spent(self) -> bool:
-        budget, monitor = self.cfg.budget.usd, self.monitor
-        if not budget_exceeded(budget, monitor.meter, monitor.progress.rows):
+    def budget_is_exceeded(self) -> bool:
+        if not self.monitor.budget_exceeded(self.cfg.budget.usd):
             return False
-        monitor.terminal.say(
-            f"budget.usd={budget} would be passed by another step (${monitor.meter.usd:.2f} so far); with a larger "
-            "budget the same command goes on"
-        )
         self.checkpoint()
         return True
 
     def maybe_evaluate(self) -> None:
         if self.step == 0:
-            self.evaluate(self.held_out, greedy=True)
+            self.evaluate(self.eval_set, greedy=True)
         elif self.cfg.evaluation.every and self.step % self.cfg.evaluation.every == 0:
-            self.evaluate(self.held_out[: self.cfg.evaluation.interim_problems], greedy=False)
+            self.evaluate(self.eval_set[: self.cfg.evaluation.interim_problems], greedy=False)
 
-    def evaluate(self, problems: Sequence[Problem], greedy: bool) -> Evaluation:
-        def generate(problems: Sequence[Problem], temperature: float) -> Iterator[tuple[int, Completion]]:
+    def evaluate(self, problems: Sequence[Problem], greedy: bool) -> None:
+        def generate(problems: Sequence[Problem], temperature: float) -> Completions:
             requests = [Request(p.prompt, request_seed(self.cfg.seed, "evaluation", p.key)) for p in problems]
             sampling = SamplingParams(temperature, self.cfg.model.max_completion_tokens)
             return self.trio.rollout.generate(requests, sampling, phase="evaluate")
 
-        judged = self.cfg.evaluation.judged_completions
-        evaluation = evaluate(generate, self.scorer, problems, greedy, self.judge, judged)
-        self.monitor.log_evaluation(self.step, evaluation)
-        return evaluation
+        self.monitor.log_evaluation(self.step, evaluate(generate, self.scorer, problems, greedy))
 
     def maybe_checkpoint(self) -> None:
         if self.step % self.cfg.checkpoint.every == 0 or self.is_done():
@@ -200,55 +178,68 @@ class Training:
     def checkpoint(self) -> None:
         write_checkpoint(self.folder.checkpoints, self.step, self.trio.save, self.cfg.checkpoint.keep)
 
-    def resume(self) -> int:
-        """Load the newest whole checkpoint, if any, and give the sampler the actor's weights."""
-        path = newest_whole(self.folder.checkpoints, self.monitor.terminal.say)
-        step = 0
+    def resume(self) -> Weights:
+        """Load the newest intact checkpoint, if there is one, and give the sampler the actor's weights."""
+        path = newest_intact(self.folder.checkpoints, self.monitor.say)
         if path is not None:
-            step = step_of(path)
+            self.step = step_of(path)
             self.trio.load(path)
-            self.monitor.terminal.say(f"going on from {path}")
-        self.folder.rewind(step)
-        rows = self.folder.metric_rows()
-        self.monitor.terminal.rows = list(rows)
-        self.monitor.progress.rows = list(rows)
-        self.trio.give_weights(self.trio.actor.weights(version=step))
-        self.trio.clock.read()
-        return step
+            self.monitor.say(f"resuming from {path}")
+        self.monitor.resume(self.step)
+        weights: Weights = self.trio.actor.call("publish_weights", self.step, phase="weight_sync")
+        self.trio.rollout.load_weights(weights)
+        self.trio.timer.read()
+        return weights
+
+    def log(
+        self, step: int, groups: list[Group], batch: Batch, update: UpdateResult, weights: Weights, seconds: float
+    ) -> None:
+        metrics = policy_metrics(update.metrics) | mismatch_metrics(batch, update.old_logprobs)
+        metrics |= self.discarded.read(groups)
+        phases = self.trio.timer.read() | {"score": self.scorer.seconds_after}
+        version = {"weights/version": weights.version, "weights/sha256": weights.sha256}
+        self.monitor.log(step, groups, metrics | version, phases, seconds)
+
+    def diverged(self, step: int, skipped: int, batch: Batch, groups: list[Group]) -> Diverged:
+        saved = self.folder.save_step(step, batch, groups)
+        return Diverged(
+            f"the gradient was not finite {skipped} times in a row, up to step {step}; the weights did not change, and "
+            f"the data of the step is in {saved}; try a lower algorithm.optimizer.lr"
+        )
 
 
-class AheadTraining(Training):
-    """Training and generation side by side: a step's completions are begun before the step that comes first
-    trains, so their weights are one version old, and never older. The first step after a start has none that
-    were begun before, and its completions are of the newest weights."""
+class AsyncTraining(Training):
+    """Generation and training at the same time: the completions of a step begin before the previous step trains, so
+    their weights are one version old. The first step after a start uses the newest weights."""
 
-    begun: Completions | None = None
+    started: Completions | None = None
 
     def completions(self, step: int, problems: Sequence[Problem]) -> Completions:
-        now = self.begun or super().completions(step, problems)
-        following = step + 1 < self.cfg.num_steps
-        self.begun = super().completions(step + 1, self.training_problems(step + 1)) if following else None
-        return now
+        current = self.started or super().completions(step, problems)
+        has_next = step + 1 < self.cfg.num_steps
+        self.started = super().completions(step + 1, self.training_problems(step + 1)) if has_next else None
+        return current
 
 
 def train(cfg: Config, folder: RunFolder, resolved: Mapping[str, Any]) -> None:
-    """A whole run, from an empty or a half-done run folder to summary.json and report.html. When a process that
-    holds a part of the model dies, it goes on from the last checkpoint by itself."""
+    """A whole run, from an empty or unfinished run folder to summary.json and report.html. If an actor process dies,
+    the run resumes from its last checkpoint."""
     console, interrupt = Console(), Interrupt()
     print_start(console, cfg, folder)
-    for starts_left in reversed(range(cfg.topology.max_restarts + 1)):
-        progress = Progress(cfg.num_steps, cfg.num_tokens)
-        terminal = Terminal(progress, console)
+    for restarts_left in reversed(range(cfg.topology.max_restarts + 1)):
+        terminal = Terminal(Progress(cfg.num_steps, cfg.num_tokens), console)
         try:
-            start(cfg, folder, resolved, interrupt, terminal)
+            with start_training(cfg, folder, resolved, interrupt, terminal) as training:
+                weights_sha256 = training.run()
+                training.monitor.finish(weights_sha256)
             break
         except WorkerDied as error:
-            if not starts_left:
+            if not restarts_left:
                 raise SystemExit(f"error: {error}; topology.max_restarts={cfg.topology.max_restarts}") from error
-            terminal.say(f"{error}; going on from the last checkpoint")
+            terminal.say(f"{error}; resuming from the last checkpoint")
         except Interrupted:
             report = write_report([folder.path])
-            terminal.say(f"stopped; the same command goes on from the last checkpoint; so far: {report}")
+            terminal.say(f"stopped; the same command resumes from the last checkpoint; report so far: {report}")
             return
         except (Diverged, WorkerTimeout, TimeoutError) as error:
             raise SystemExit(f"error: {error}") from error
@@ -256,10 +247,11 @@ def train(cfg: Config, folder: RunFolder, resolved: Mapping[str, Any]) -> None:
     terminal.say(f"report: {write_report([folder.path])}")
 
 
-def start(
+@contextmanager
+def start_training(
     cfg: Config, folder: RunFolder, resolved: Mapping[str, Any], interrupt: Interrupt, terminal: Terminal
-) -> None:
-    """The trio and what watches it, for as long as the run lasts or nothing dies."""
+) -> Iterator[Training]:
+    """The trio and everything that observes it, until the run ends or a process dies."""
     meter = Meter(seconds_before(folder.metric_rows()))
     with start_trio(cfg, interrupt) as trio:
         with checking_settings():
@@ -267,14 +259,13 @@ def start(
             judge = make_judge(cfg, trio.device)
             behavior_judge = make_behavior_judge(cfg, trio.device)
         tracker = make_tracker(cfg.tracker, folder.path, resolved, terminal.say)
+        judged_completions = cfg.evaluation.judged_completions
         with (
             Scorer(cfg.env, cfg.reward, judge) as scorer,
-            Monitor(folder, tracker, terminal, terminal.progress, meter) as monitor,
+            Monitor(folder, tracker, terminal, meter, behavior_judge, judged_completions) as monitor,
         ):
-            kind = AheadTraining if cfg.topology.max_off_policy_steps else Training
-            training = kind(cfg, folder, trio, scorer, monitor, behavior_judge)
-            training.run()
-            monitor.finish(trio.actor.weights(version=training.step).sha256)
+            kind = AsyncTraining if cfg.topology.max_off_policy_steps else Training
+            yield kind(cfg, folder, trio, scorer, monitor)
 
 
 @hydra.main(version_base=None, config_path="conf", config_name="config")
@@ -293,7 +284,7 @@ def main(raw: DictConfig) -> None:
         folder.claim(resolved)
     if folder.is_finished(cfg.num_steps, cfg.num_tokens):
         print_end(Console(), folder)
-        print(f"this run is finished; choose run=NAME for another, or a larger num_steps than {cfg.num_steps} to go on")
+        print(f"this run is finished; choose another run=NAME, or num_steps > {cfg.num_steps} to continue it")
         return
     train(cfg, folder, resolved)
 

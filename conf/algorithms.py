@@ -100,6 +100,12 @@ class AlgorithmConfig:
     def uses_reference(self) -> bool:
         return self.kl.coef > 0
 
+    @property
+    def needs_old_logprobs(self) -> bool:
+        """Whether the log-probabilities of the old policy must be known before the update. A single update computes
+        them in its own forward pass."""
+        return self.num_updates > 1 or (self.uses_reference and self.kl.apply_to != "loss")
+
     def __post_init__(self) -> None:
         at_least("algorithm.num_prompts", self.num_prompts, 1)
         at_least("algorithm.group_size", self.group_size, 2)

@@ -1,119 +1,48 @@
-"""From the rewards of a step to the advantage of each token."""
+"""The other advantages of the GRPO family; GRPO's own are in grpo/grpo.py."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
 from math import comb
 
 import torch
 from torch import Tensor
 
-from grpo.batching import Batch
-from grpo.kl import kl_penalty
+from grpo.grpo import Batch, center, check_group_sizes, group_advantages, normalize, root_mean_square
+from grpo.kl import kl_estimate
 from grpo.settings import AdvantageConfig, KlConfig
 from grpo.types import Group
 
 
-def with_advantages(
-    batch: Batch, groups: Sequence[Group], cfg: AdvantageConfig, kl: KlConfig, weights: Mapping[str, float]
-) -> Batch:
-    """The batch with `advantages`, float32 [B, T], 0 outside the mask.
-
-    The tokens of a completion share one, but for a KL in the reward to go. `weights` are those of the
-    reward's components. The rows of the batch are the rollouts of `groups`, in order.
-    """
-    penalty = kl_penalty(batch, kl)
-    if kl.apply_to == "reward_to_go":
-        rewards = torch.tensor([reward for group in groups for reward in group.rewards], dtype=torch.float64)
-        advantages = reward_to_go_advantages(rewards, penalty, batch.loss_mask, cfg)
-    else:
-        advantages = group_advantages(groups, cfg, penalty.sum(dim=1), weights)[:, None]
-    return replace(batch, advantages=(advantages * batch.mask).float())
-
-
-def group_advantages(
-    groups: Sequence[Group], cfg: AdvantageConfig, penalties: Tensor | None = None, weights: Mapping[str, float] = {}
+def component_advantages(
+    groups: Sequence[Group], cfg: AdvantageConfig, component_weights: Mapping[str, float]
 ) -> Tensor:
-    """One advantage a completion, float64 [sum of group sizes], group by group, for groups of any sizes.
-
-    of "rewards"     of each reward, less its penalty
-       "components"  GDPO (arXiv 2601.05242): each component is normalized by itself, they are added up by
-                     the reward's weights, and divided by their spread over the batch, so that the number
-                     of components does not change the size of a step
-       "pass_at_k"   `pass_at_k_advantages`
-
-    Raises: ValueError for a group with fewer than 2 rollouts, whose mean would say nothing.
-    """
-    for group in groups:
-        if len(group.rollouts) < 2:
-            raise ValueError(f"group size must be >= 2, got {len(group.rollouts)} for problem {group.problem.key!r}")
-    sizes = [len(group.rollouts) for group in groups]
-    if cfg.of == "pass_at_k":
-        return torch.cat([pass_at_k_advantages([r.score.correct for r in group.rollouts], cfg.k) for group in groups])
-    if cfg.of == "components":
-        parts = []
-        for name, weight in weights.items():
-            values = [[rollout.score.components.get(name, 0.0) for rollout in group.rollouts] for group in groups]
-            rows = [torch.tensor(row, dtype=torch.float64) for row in values]
-            parts.append(weight * normalized(rows, cfg.baseline, cfg.scale, cfg.epsilon))
-        total = torch.stack(parts).sum(dim=0)
-        return total / (_root_mean_square(total) + cfg.epsilon)
-    rewards = torch.tensor([reward for group in groups for reward in group.rewards], dtype=torch.float64)
-    less = rewards if penalties is None else rewards - penalties
-    return normalized(less.split(sizes), cfg.baseline, cfg.scale, cfg.epsilon)
+    """GDPO (arXiv 2601.05242): normalize each component of the reward by itself, add them up by `component_weights`,
+    and divide by their root mean square over the batch, so that the number of components does not change the size of
+    a step. Float64 [B]."""
+    check_group_sizes(groups)
+    parts = []
+    for name, weight in component_weights.items():
+        values = [[rollout.score.components.get(name, 0.0) for rollout in group.rollouts] for group in groups]
+        parts.append(weight * normalize([torch.tensor(row, dtype=torch.float64) for row in values], cfg))
+    total = torch.stack(parts).sum(dim=0)
+    return total / (root_mean_square(total) + cfg.epsilon)
 
 
-def normalized(rewards: Sequence[Tensor], baseline: str, scale: str, epsilon: float) -> Tensor:
-    """A_i = (r_i - baseline_i) / (scale_i + epsilon), float64, from the rewards of each group.
-
-    baseline  "group_mean": DeepSeekMath (arXiv 2402.03300) section 4.1.2
-              "leave_one_out": the mean of the group's others, RLOO (arXiv 2402.14740) equation 8;
-              it is G / (G - 1) times the distance from the group mean
-              "batch_mean": the mean over all rollouts of the step, REINFORCE++ (arXiv 2501.03262)
-    scale     "group_std": the population's, over the group's rewards, DeepSeekMath
-              "batch_std": over what is left of all rewards once the baseline is off, REINFORCE++
-              "none": 1, as Dr. GRPO (arXiv 2503.20783) and RLOO have it; epsilon is not added
-    """
-    if baseline == "batch_mean":
-        centred = list(_centred(torch.cat(list(rewards))).split([len(row) for row in rewards]))
-    else:
-        centred = [_centred(row) for row in rewards]
-    if baseline == "leave_one_out":
-        centred = [row * len(row) / (len(row) - 1) for row in centred]
-    if scale == "group_std":
-        centred = [row / (r.std(correction=0) + epsilon) for row, r in zip(centred, rewards, strict=True)]
-    elif scale == "batch_std":
-        spread = _root_mean_square(torch.cat(centred))
-        centred = [row / (spread + epsilon) for row in centred]
-    return torch.cat(centred)
+def pass_at_k_advantages(
+    groups: Sequence[Group], cfg: AdvantageConfig, component_weights: Mapping[str, float]
+) -> Tensor:
+    """`pass_at_k` of each group, whatever the rewards. Float64 [B]."""
+    check_group_sizes(groups)
+    return torch.cat([pass_at_k([r.score.correct for r in group.rollouts], cfg.k) for group in groups])
 
 
-def reward_to_go_advantages(rewards: Tensor, penalty: Tensor, loss_mask: Tensor, cfg: AdvantageConfig) -> Tensor:
-    """REINFORCE++ (arXiv 2501.03262): what is still to come for a token, float64 [B, T],
+def pass_at_k(correct: Sequence[bool], k: int) -> Tensor:
+    """Pass@k training (arXiv 2508.10751) in closed form: a set of k completions earns 1 if one of them is correct,
+    and a completion gets the mean advantage of the sets that contain it. With N completions, W of them wrong, the mean
+    reward of all sets M = 1 - C(W, k) / C(N, k) and its spread S = sqrt(M (1 - M)):
 
-        r - sum over this and later tokens of the KL penalty,
+        correct: (1 - M) / S,   wrong: (1 - M - C(W - 1, k - 1) / C(N - 1, k - 1)) / S
 
-    less its mean over all loss tokens of the step, over its spread there ("batch_std") or not ("none").
-
-    rewards [B], penalty [B, T] 0 outside the mask, loss_mask bool [B, T]
-    """
-    to_go = rewards[:, None] - penalty.flip(1).cumsum(1).flip(1)
-    if not loss_mask.any():
-        return torch.zeros_like(to_go)
-    tokens = to_go[loss_mask]
-    advantages = torch.zeros_like(to_go).masked_scatter(loss_mask, _centred(tokens))
-    if cfg.scale == "none":
-        return advantages
-    return advantages / (_root_mean_square(advantages[loss_mask]) + cfg.epsilon)
-
-
-def pass_at_k_advantages(correct: Sequence[bool], k: int) -> Tensor:
-    """Pass@k training (arXiv 2508.10751), in closed form: a set of k completions earns 1 if one of them
-    is correct, and a completion gets the mean advantage of the sets that it is in. With N completions, W
-    wrong ones, and the reward's mean over all sets M = 1 - C(W, k) / C(N, k) and spread S = sqrt(M (1 - M)):
-
-        right: (1 - M) / S,   wrong: (1 - M - C(W - 1, k - 1) / C(N - 1, k - 1)) / S
-
-    Returns: float64 [N], all 0 where all sets earn the same.
+    Returns: float64 [N], all 0 if all sets earn the same.
     """
     n, wrong = len(correct), sum(not one for one in correct)
     mean = 1 - comb(wrong, k) / comb(n, k)
@@ -125,10 +54,51 @@ def pass_at_k_advantages(correct: Sequence[bool], k: int) -> Tensor:
     return torch.tensor([right if one else failed for one in correct], dtype=torch.float64)
 
 
-def _centred(rewards: Tensor) -> Tensor:
-    """Without their mean. Equal rewards say nothing; their rounded mean must not say something."""
-    return torch.zeros_like(rewards) if rewards.min() == rewards.max() else rewards - rewards.mean()
+# By the name in `algorithm.advantage.of`.
+ADVANTAGES: Mapping[str, Callable[[Sequence[Group], AdvantageConfig, Mapping[str, float]], Tensor]] = {
+    "rewards": group_advantages,
+    "components": component_advantages,
+    "pass_at_k": pass_at_k_advantages,
+}
 
 
-def _root_mean_square(values: Tensor) -> Tensor:
-    return values.square().mean().sqrt()
+def kl_penalized_advantages(batch: Batch, cfg: AdvantageConfig, kl: KlConfig) -> Tensor:
+    """Advantages, float32 [B, T], when the KL to the reference is part of the reward.
+
+    kl.apply_to "reward"        a completion's summed penalty is subtracted from its reward
+                "reward_to_go"  each token's advantage pays for the penalties from there on
+    """
+    penalty = kl_penalty(batch, kl)
+    if kl.apply_to == "reward_to_go":
+        advantages = reward_to_go_advantages(batch.rewards, penalty, batch.loss_mask, cfg)
+    else:
+        sizes = batch.group_ids.bincount().tolist()
+        advantages = normalize((batch.rewards - penalty.sum(dim=1)).split(sizes), cfg)[:, None]
+    return (advantages * batch.mask).float()
+
+
+def kl_penalty(batch: Batch, kl: KlConfig) -> Tensor:
+    """What the KL of each token subtracts from the reward, float64 [B, T]."""
+    if kl.coef == 0:
+        return torch.zeros(batch.mask.shape, dtype=torch.float64)
+    assert batch.old_logprobs is not None and batch.ref_logprobs is not None
+    estimate = kl_estimate(batch.old_logprobs.double(), batch.ref_logprobs.double(), kl.estimator)
+    return kl.coef * estimate * batch.mask
+
+
+def reward_to_go_advantages(rewards: Tensor, penalty: Tensor, loss_mask: Tensor, cfg: AdvantageConfig) -> Tensor:
+    """REINFORCE++ (arXiv 2501.03262): the return of each token, float64 [B, T],
+
+        r - sum of the KL penalties of this and all later tokens,
+
+    minus its mean over all loss tokens of the step, divided by its spread there ("batch_std") or not ("none").
+
+    rewards [B], penalty [B, T] 0 outside the mask, loss_mask bool [B, T]
+    """
+    to_go = rewards[:, None] - penalty.flip(1).cumsum(1).flip(1)
+    if not loss_mask.any():
+        return torch.zeros_like(to_go)
+    advantages = torch.zeros_like(to_go).masked_scatter(loss_mask, center(to_go[loss_mask]))
+    if cfg.scale == "none":
+        return advantages
+    return advantages / (root_mean_square(advantages[loss_mask]) + cfg.epsilon)

@@ -1,5 +1,5 @@
-"""Completions are drawn by the sampler, whose probabilities are not quite the trainer's: other kernels,
-another precision. Weights that make up for it."""
+"""Importance weights for the mismatch between the sampler's and the trainer's probabilities, which differ by their
+kernels and their precision."""
 
 import torch
 from torch import Tensor
@@ -10,13 +10,13 @@ from grpo.settings import CorrectionConfig
 def mismatch_weights(
     old_logprobs: Tensor, behavior_logprobs: Tensor, mask: Tensor, correction: CorrectionConfig
 ) -> Tensor:
-    """What the loss of each token is multiplied by, [B, T], from
-    mismatch_ratio = exp(old_logprobs - behavior_logprobs).
+    """Weights for the loss of each token, [B, T], from mismatch_ratio = exp(old_logprobs - behavior_logprobs).
 
-    level "token"     the token's own ratio
+    level "none"      1 for every token
+          "token"     the ratio of the token
           "sequence"  the product of the completion's ratios, for each of its tokens
     mode  "truncate"  min(ratio, high), truncated importance sampling
-          "mask"      the ratio where low <= ratio <= high, else 0, masked importance sampling
+          "mask"      the ratio if low <= ratio <= high, otherwise 0, masked importance sampling
     """
     if correction.level == "none":
         return torch.ones_like(old_logprobs)

@@ -1,4 +1,4 @@
-"""Which groups are worth training on."""
+"""Choosing the groups that a step trains on."""
 
 from collections.abc import Sequence
 
@@ -6,29 +6,31 @@ from grpo.types import Group
 
 
 def has_reward_variance(group: Group) -> bool:
-    """Its rewards are not all equal; if they are, every advantage within the group is 0."""
+    """Whether the rewards differ. If they are all equal, every advantage within the group is 0."""
     return min(group.rewards) < max(group.rewards)
 
 
-def replaced(groups: Sequence[Group], fresh: Sequence[Group]) -> tuple[list[Group], list[Group]]:
-    """The groups with those of `fresh` that have a signal in the places of those that have none, as far
-    as they go; and the groups that were left out, of both kinds."""
+def replace_uniform_groups(groups: Sequence[Group], fresh: Sequence[Group]) -> tuple[list[Group], list[Group]]:
+    """Replace groups without reward variance by groups of `fresh` that have some, as far as those go.
+
+    Returns: the groups to train on, and the discarded groups from both lists.
+    """
     useful = [group for group in fresh if has_reward_variance(group)]
-    empty = [place for place, group in enumerate(groups) if not has_reward_variance(group)]
-    kept, dropped = list(groups), [group for group in fresh if not has_reward_variance(group)]
-    for place, group in zip(empty, useful, strict=False):
-        dropped.append(kept[place])
-        kept[place] = group
-    return kept, dropped + useful[len(empty) :]
+    uniform = [index for index, group in enumerate(groups) if not has_reward_variance(group)]
+    kept, discarded = list(groups), [group for group in fresh if not has_reward_variance(group)]
+    for index, group in zip(uniform, useful, strict=False):
+        discarded.append(kept[index])
+        kept[index] = group
+    return kept, discarded + useful[len(uniform) :]
 
 
 def select_by_pass_rate(trials: Sequence[Group], count: int) -> list[Group]:
-    """The `count` groups whose share of correct completions is nearest to a half, the earlier of equals
-    first, in their own order: a problem solved sometimes has most to teach (arXiv 2506.09016)."""
+    """The `count` groups whose pass rate is closest to one half, in their original order; of equally close groups the
+    earlier ones. A problem that is solved sometimes has the most to teach (arXiv 2506.09016)."""
 
-    def distance(place: int) -> float:
-        rollouts = trials[place].rollouts
+    def distance(index: int) -> float:
+        rollouts = trials[index].rollouts
         return abs(sum(rollout.score.correct for rollout in rollouts) / len(rollouts) - 0.5)
 
-    chosen = sorted(range(len(trials)), key=lambda place: (distance(place), place))[:count]
-    return [trials[place] for place in sorted(chosen)]
+    chosen = sorted(range(len(trials)), key=lambda index: (distance(index), index))[:count]
+    return [trials[index] for index in sorted(chosen)]

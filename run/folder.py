@@ -11,7 +11,7 @@ from envs.behaviors import behaviors_shown
 from grpo.types import Group
 
 if TYPE_CHECKING:
-    from grpo.batching import Batch
+    from grpo.grpo import Batch
 
 # Changing these between two starts of a run changes where and how long it runs, not what it computes.
 FREE_KEYS = (

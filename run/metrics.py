@@ -3,10 +3,11 @@
 from collections.abc import Mapping, Sequence
 
 import torch
+from torch import Tensor
 
 from envs.countdown.skills import share
 from envs.countdown.trace import read_tries
-from grpo.batching import Batch
+from grpo.grpo import Batch
 from grpo.selection import has_reward_variance
 from grpo.types import Group, Rollout
 
@@ -93,11 +94,10 @@ def mean_tries(groups: Sequence[Group]) -> float:
     )
 
 
-def mismatch_metrics(batch: Batch) -> dict[str, float]:
-    """How far the sampler's log-probabilities are from the trainer's, over all loss tokens:
-    quantiles of mismatch_ratio = exp(old_logprobs - behavior_logprobs), and the largest gap."""
-    assert batch.old_logprobs is not None
-    gap = (batch.old_logprobs - batch.behavior_logprobs)[batch.mask]
+def mismatch_metrics(batch: Batch, old_logprobs: Tensor) -> dict[str, float]:
+    """The gap between the sampler's and the trainer's log-probabilities over all completion tokens: quantiles of
+    mismatch_ratio = exp(old_logprobs - behavior_logprobs), and the largest absolute gap. old_logprobs is [B, T]."""
+    gap = (old_logprobs - batch.behavior_logprobs)[batch.mask]
     quantiles = torch.quantile(gap.exp()[: 2**24], torch.tensor(QUANTILES))
     named = {f"mismatch/ratio_p{100 * q:02.0f}": float(v) for q, v in zip(QUANTILES, quantiles, strict=True)}
     return named | {"mismatch/max_gap": float(gap.abs().max())}

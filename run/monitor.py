@@ -1,29 +1,21 @@
-"""One place that the training loop tells what happened."""
+"""The observer of a run, to which the training loop reports."""
 
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from grpo.batching import Batch
 from grpo.types import Group
+from rewards.behavior_judge import BehaviorJudge
 from run.aha import find_aha, first_sample
 from run.alerts import new_alerts
-from run.cost import Meter, Price
+from run.cost import Meter, Price, budget_exceeded
 from run.evaluation import Evaluation
 from run.folder import RunFolder, read_rows
 from run.memory import resident_gb
-from run.metrics import (
-    DiscardedRollouts,
-    mismatch_metrics,
-    policy_metrics,
-    rollout_metrics,
-    time_metrics,
-    versions_behind,
-)
-from run.progress import Progress
+from run.metrics import rollout_metrics, time_metrics, versions_behind
 from run.reflection import reflection_metrics
 from run.terminal import Terminal
 from run.trackers import Tracker
@@ -33,13 +25,21 @@ TRANSCRIPTS = 3
 
 
 class Monitor:
-    """Metrics, samples and events go to the run folder, to the tracker and to the terminal."""
+    """What the training loop reports to. Metrics, samples and events go to the run folder, to the tracker and to the
+    terminal. A `judge`, if there is one, reviews the first `judged_completions` of each evaluation."""
 
     def __init__(
-        self, folder: RunFolder, tracker: Tracker, terminal: Terminal, progress: Progress, meter: Meter
+        self,
+        folder: RunFolder,
+        tracker: Tracker,
+        terminal: Terminal,
+        meter: Meter,
+        judge: BehaviorJudge | None = None,
+        judged_completions: int = 0,
     ) -> None:
-        self.folder, self.tracker, self.terminal = folder, tracker, terminal
-        self.progress, self.meter = progress, meter
+        self.folder, self.tracker, self.terminal, self.meter = folder, tracker, terminal, meter
+        self.judge, self.judged_completions = judge, judged_completions
+        self.progress = terminal.progress
         self.evaluated: dict[str, float] = {}
         self.seconds = 0.0  # spent here since the last line was written
         self.summary: dict[str, Any] | None = None
@@ -51,11 +51,38 @@ class Monitor:
     def __exit__(self, *exc: object) -> None:
         self.terminal.__exit__(*exc)
         if message := self.tracker.close(self.summary):
-            self.terminal.say(message)
+            self.say(message)
+
+    @property
+    def tokens(self) -> int:
+        """Completion tokens of the run so far."""
+        return self.progress.tokens
+
+    def say(self, message: str) -> None:
+        self.terminal.say(message)
+
+    def resume(self, step: int) -> None:
+        """Continue at `step`: drop the lines of this and later steps, which will be written again."""
+        self.folder.rewind(step)
+        rows = self.folder.metric_rows()
+        self.terminal.rows, self.progress.rows = list(rows), list(rows)
+
+    def budget_exceeded(self, budget_usd: float | None) -> bool:
+        """Whether the next step would exceed the budget; if so, tell the user."""
+        if not budget_exceeded(budget_usd, self.meter, self.progress.rows):
+            return False
+        self.say(
+            f"stopping: the next step would exceed budget.usd={budget_usd} (${self.meter.usd:.2f} so far); the same "
+            "command with a larger budget resumes the run"
+        )
+        return True
 
     def log_evaluation(self, step: int, evaluation: Evaluation) -> None:
-        """An evaluation of the weights that step `step` starts with; it joins that step's line."""
+        """Report an evaluation of the weights with which `step` starts; its metrics join that step's line."""
         started = time.monotonic()
+        if self.judge is not None:
+            reviewed = [group.rollouts[0].completion.text for group in evaluation.sampled[: self.judged_completions]]
+            evaluation = replace(evaluation, judged=self.judge.review(reviewed))
         self.evaluated = evaluation.metrics()
         self._keep(step, "eval", evaluation.sampled)
         self._keep(step, "eval_greedy", evaluation.greedy)
@@ -66,33 +93,30 @@ class Monitor:
         self,
         step: int,
         groups: Sequence[Group],
-        batch: Batch,
-        update: Mapping[str, float],
-        spent: DiscardedRollouts,
+        metrics: Mapping[str, Any],
         phases: Mapping[str, float],
         step_seconds: float,
-        more: Mapping[str, Any],
     ) -> None:
-        """A finished training step: what was trained on and spent, what the update said, seconds by phase."""
+        """Report a training step: the groups that it trained on, the metrics of its update (with `rollout/tokens`),
+        and seconds by phase."""
         started = time.monotonic()
-        metrics = rollout_metrics(groups) | policy_metrics(update) | mismatch_metrics(batch) | spent.read(groups)
-        metrics |= versions_behind(groups, step)
-        metrics |= time_metrics({**phases, "monitor": self.seconds}, step_seconds, metrics["rollout/tokens"])
-        metrics |= reflection_metrics(groups, "reflection")
-        metrics["memory/resident_gb"] = resident_gb()
+        line = {**rollout_metrics(groups), **metrics} | versions_behind(groups, step)
+        line |= time_metrics({**phases, "monitor": self.seconds}, step_seconds, line["rollout/tokens"])
+        line |= reflection_metrics(groups, "reflection")
+        line["memory/resident_gb"] = resident_gb()
         self._keep(step, "train", groups[:TRAINING_GROUPS_KEPT])
-        line = self._write(step, metrics | dict(more))
+        line = self._write(step, line)
         first = groups[0]
-        told = {name: value for name, value in line.items() if not name.startswith("eval")}
-        self.terminal.show(step, told, str(first.problem.prompt) + first.rollouts[0].completion.text)
+        shown = {name: value for name, value in line.items() if not name.startswith("eval")}
+        self.terminal.show(step, shown, str(first.problem.prompt) + first.rollouts[0].completion.text)
         self.seconds = time.monotonic() - started
 
     def log_end(self, step: int) -> None:
-        """The last evaluation belongs to no training step and is a line of its own."""
+        """Write the last evaluation, which belongs to no training step, as a line of its own."""
         self._write(step, {})
 
     def finish(self, weights_sha256: str) -> None:
-        """The run is whole: its summary.json."""
+        """Write summary.json, which marks the run as finished."""
         self.summary = summarize(self.folder, self.meter.price, weights_sha256)
         self.folder.write_summary(self.summary)
 
@@ -111,7 +135,7 @@ class Monitor:
         return line
 
     def _watch(self, step: int) -> None:
-        """Alerts, and the aha moments that were not told before."""
+        """Report new alerts and new aha moments."""
         for alert in new_alerts(self.progress.rows):
             self._tell(step, {"kind": "alert", **asdict(alert)}, f"alert: {alert.message}; {alert.advice}")
         told = {event["name"] for event in self.folder.event_rows() if event["kind"] == "aha"}

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
-from grpo.batching import Batch, make_batch
+from grpo.grpo import Batch, make_batch
 from grpo.types import Completion, Group, Problem, Rollout, Score
 
 PROBLEM = Problem(
@@ -53,7 +53,7 @@ def small_model(seed: int = 0, vocabulary: int = 32) -> Qwen2ForCausalLM:
 def random_batch(lengths: Sequence[int], seed: int = 0) -> Batch:
     """Completions of these lengths with random advantages, one a completion, and log-probabilities."""
     generator = torch.Generator().manual_seed(seed)
-    batch = make_batch([group_of([0.0] * len(lengths), lengths)])
+    batch = make_batch([group_of([0.0] * len(lengths), lengths)], torch.zeros(len(lengths)))
     advantages = torch.randn(len(lengths), 1, generator=generator) * batch.mask
     noise = torch.randn(batch.mask.shape, generator=generator) * batch.mask
     fields = {"advantages": advantages, "old_logprobs": -3 + 0.3 * noise, "ref_logprobs": -3 - 0.2 * noise}

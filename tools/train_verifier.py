@@ -27,7 +27,7 @@ from workers.interrupt import Interrupt, Interrupted
 from workers.judge import make_judge
 from workers.models import check_model
 from workers.outcome_verifier import OutcomeVerifier
-from workers.rollout import Rollout
+from workers.rollout import RolloutPool
 from workers.run_settings import settings
 from workers.session import pick_device, ray_session
 from workers.verifier_training import Epoch, attempts_of, split_by_problem, train
@@ -51,7 +51,7 @@ def sample(cfg: TrainVerifierConfig, problems: Sequence[Problem], device: str, i
     sampling = SamplingParams(cfg.verifier.temperature, cfg.model.max_completion_tokens)
     judge = make_judge(cfg, device)
     with ray_session(cfg, device, interrupt) as session, Scorer(cfg.env, cfg.reward, judge) as scorer:
-        rollout = Rollout(cfg, session)
+        rollout = RolloutPool(cfg, session)
         return scorer.score(problems, rollout.generate(requests, sampling), size)
 
 

@@ -1,26 +1,29 @@
-"""Checkpoints that are whole or not there.
+"""Checkpoints, which are complete or absent.
 
-A checkpoint is a folder `step_000100` with `hf/`, `trainer/` and `manifest.json`, which holds the
-sha256 of every file. It is written under a temporary name, synced and renamed; older ones go only
-after the new one is in place.
+A checkpoint is a folder `step_000100` with `hf/`, `trainer/` and `manifest.json`, which lists the sha256 of every
+file. It is written under a temporary name, synced and renamed; older checkpoints are removed only afterwards.
 """
 
 import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
 
 MANIFEST = "manifest.json"
 
 
-class DamagedCheckpoint(ValueError):  # noqa: N818 - a state, said by its name
-    """A checkpoint whose files are not those of its manifest; the message names it and says why."""
+class DamagedCheckpoint(ValueError):  # noqa: N818 - reads as a state
+    """The files of a checkpoint differ from its manifest; the message names the checkpoint and the file."""
 
 
 def write_checkpoint(root: Path, step: int, save: Callable[[Path], None], keep: int) -> Path:
-    """Let `save` fill a folder, seal it as `root/step_NNNNNN`, and keep the `keep` newest."""
+    """Let `save` fill a folder, add its manifest, move it to `root/step_NNNNNN`, and keep the `keep` newest."""
 
     def save_and_seal(folder: Path) -> None:
         save(folder)
@@ -31,14 +34,14 @@ def write_checkpoint(root: Path, step: int, save: Callable[[Path], None], keep: 
     for leftover in root.glob(".writing_*"):
         shutil.rmtree(leftover)
     final = root / f"step_{step:06d}"
-    write_whole(final, save_and_seal)
+    write_atomically(final, save_and_seal)
     for old in list_checkpoints(root)[:-keep]:
         shutil.rmtree(old)
     return final
 
 
-def write_whole(final: Path, save: Callable[[Path], None]) -> None:
-    """Let `save` fill a folder, and put it in the place of `final` when all of it is on the disk."""
+def write_atomically(final: Path, save: Callable[[Path], None]) -> None:
+    """Let `save` fill a temporary folder, and replace `final` by it once everything is on disk."""
     temporary = final.with_name(f".writing_{final.name}")
     if temporary.exists():
         shutil.rmtree(temporary)
@@ -53,17 +56,17 @@ def write_whole(final: Path, save: Callable[[Path], None]) -> None:
 
 
 def list_checkpoints(root: Path) -> list[Path]:
-    """Oldest first."""
+    """The checkpoints in `root`, oldest first."""
     return sorted(path for path in root.glob("step_*") if path.is_dir())
 
 
-def newest_whole(root: Path, report: Callable[[str], None]) -> Path | None:
-    """The newest checkpoint that is whole; each damaged one is named to `report` and passed over."""
+def newest_intact(root: Path, report: Callable[[str], None]) -> Path | None:
+    """The newest intact checkpoint, or None. Damaged ones are skipped, with a message to `report`."""
     for path in reversed(list_checkpoints(root)):
         try:
             verify(path)
         except DamagedCheckpoint as error:
-            report(f"{error}; it is not used, an older one is tried")
+            report(f"{error}; trying an older checkpoint")
             continue
         return path
     return None
@@ -73,7 +76,7 @@ def verify(path: Path) -> None:
     """Compare a checkpoint with its manifest.
 
     Raises:
-        DamagedCheckpoint: a file is missing, was changed, or does not belong there.
+        DamagedCheckpoint: a file is missing, changed or unexpected.
     """
     try:
         expected = json.loads((path / MANIFEST).read_text(encoding="utf-8"))["files"]
@@ -81,7 +84,8 @@ def verify(path: Path) -> None:
         raise DamagedCheckpoint(f"checkpoint {path} has no readable {MANIFEST}") from error
     found = {str(p.relative_to(path)) for p in path.rglob("*") if p.is_file() and p.name != MANIFEST}
     for name in sorted(found ^ set(expected)):
-        raise DamagedCheckpoint(f"checkpoint {path} is damaged: {name} is {'missing' if name in expected else 'new'}")
+        state = "missing" if name in expected else "not in its manifest"
+        raise DamagedCheckpoint(f"checkpoint {path} is damaged: {name} is {state}")
     for name, digest in expected.items():
         if sha256_of(path / name) != digest:
             raise DamagedCheckpoint(f"checkpoint {path} is damaged: {name} was changed")
@@ -94,6 +98,48 @@ def step_of(path: Path) -> int:
 def sha256_of(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def save_hf_folder(
+    folder: Path, model: Any, weights: Mapping[str, "torch.Tensor"], tokenizer: str, dtype: "torch.dtype"
+) -> None:
+    """Write a model folder that transformers and vLLM load, with the tokenizer of the model `tokenizer`."""
+    from workers.models import load_tokenizer
+
+    model.save_pretrained(folder, state_dict=weights)
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    config["dtype"] = str(dtype).removeprefix("torch.")  # transformers writes the type of the model in memory
+    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    load_tokenizer(tokenizer).save_pretrained(folder)
+
+
+def save_trainer(folder: Path, model: Any, optimizer: Any, schedule: Any, alone: bool) -> None:
+    """Write what a resume needs: trained parameters, optimizer state and schedule, from all ranks (or one `alone`)."""
+    import torch.distributed.checkpoint as dcp  # takes 3 s to import
+
+    dcp.save(_trainer_state(model, optimizer, schedule), checkpoint_id=folder, no_dist=alone)
+
+
+def load_trainer(folder: Path, model: Any, optimizer: Any, schedule: Any, alone: bool) -> None:
+    """Load what `save_trainer` wrote, with any number of ranks."""
+    import torch.distributed.checkpoint as dcp
+    from torch.distributed.checkpoint.state_dict import StateDictOptions, set_state_dict
+
+    state = _trainer_state(model, optimizer, schedule)
+    dcp.load(state, checkpoint_id=folder, no_dist=alone)
+    options = StateDictOptions(strict=False)
+    set_state_dict(
+        model, optimizer, model_state_dict=state["model"], optim_state_dict=state["optimizer"], options=options
+    )
+    schedule.load_state_dict(state["schedule"])
+
+
+def _trainer_state(model: Any, optimizer: Any, schedule: Any) -> dict[str, Any]:
+    from torch.distributed.checkpoint.state_dict import StateDictOptions, get_state_dict
+
+    options = StateDictOptions(ignore_frozen_params=True)
+    parameters, state = get_state_dict(model, optimizer, options=options)
+    return {"model": parameters, "optimizer": state, "schedule": schedule.state_dict()}
 
 
 def _sync(path: Path) -> None:

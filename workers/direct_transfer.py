@@ -1,7 +1,7 @@
-"""Weights from GPU to GPU by vLLM's own transfer: NCCL between devices, IPC on one device.
+"""Sending weights from GPU to GPU by vLLM's own transfer: NCCL between devices, IPC on one device.
 
-The actor's side of it. All its ranks walk through the weights together, which gathers them one by one; the first
-sends them. The rollouts' side is vLLM's engine of the same name. Needs GPUs: nothing here has run yet.
+This is the actor's side. All ranks iterate over the weights together, which gathers each tensor, and the first rank
+sends them. The samplers' side is vLLM's engine of the same name. This module needs GPUs and has never run on one.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -13,33 +13,36 @@ from vllm.distributed.weight_transfer.base import ParamMeta, TrainerWeightTransf
 from vllm.distributed.weight_transfer.ipc_engine import IPCTrainerInitInfo
 from vllm.distributed.weight_transfer.nccl_engine import NCCLTrainerInitInfo
 
-Walk = Callable[[], Iterator[tuple[str, torch.Tensor]]]
+from workers.weights import Transfer
+
+IterWeights = Callable[[], Iterator[tuple[str, torch.Tensor]]]
 
 
 class PolicySource(WeightSource):
-    """Weights as vLLM asks for them: what comes, and then each, in one order."""
+    """Weights in the form that vLLM asks for: their metadata, and then each tensor, in one order."""
 
-    def __init__(self, walk: Walk) -> None:
-        self.walk = walk
-        self.known = [ParamMeta(name, tensor.dtype, tuple(tensor.shape)) for name, tensor in walk()]
+    def __init__(self, iter_weights: IterWeights) -> None:
+        self.iter_weights = iter_weights
+        self.known = [ParamMeta(name, tensor.dtype, tuple(tensor.shape)) for name, tensor in iter_weights()]
 
     def metadata(self) -> list[ParamMeta]:
         return self.known
 
     def __iter__(self) -> Iterator[tuple[str, torch.Tensor]]:
-        return self.walk()
+        return self.iter_weights()
 
 
 def make_sender(
-    backend: str, rank: int, address: str, handles: Sequence[Any], receivers: int, walk: Walk
+    transfer: Transfer, rank: int, address: str, samplers: Sequence[Any], receivers: int, iter_weights: IterWeights
 ) -> TrainerWeightTransferEngine:
-    """To be made by every rank of the actor at once, with the rollouts idle.
+    """Every rank of the actor must call this at the same time, while the samplers are idle.
 
-    address    "host:port" where the first rank listens for the rollouts (NCCL alone)
-    handles    the rollout workers; receivers: their processes, tensor-parallel ranks counted each
+    address    "host:port" where the first rank listens for the samplers (NCCL only)
+    samplers   Ray actor handles
+    receivers  the number of their processes, including tensor-parallel ranks
     """
-    source, client = PolicySource(walk), RayVLLMWeightSyncClient(list(handles))
-    if backend == "ipc":
+    source, client = PolicySource(iter_weights), RayVLLMWeightSyncClient(list(samplers))
+    if transfer is Transfer.IPC:
         return WeightTransferTrainerFactory.trainer_init(
             IPCTrainerInitInfo(rank=rank, packed=True), client=client, source=source
         )

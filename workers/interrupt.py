@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as a request to stop, honoured where the run can stop without loss."""
+"""Ctrl-C and SIGTERM as a request to stop at the next point where the run loses nothing."""
 
 import signal
 from types import FrameType
@@ -9,7 +9,7 @@ class Interrupted(Exception):  # noqa: N818 - not an error
 
 
 class Interrupt:
-    """The first signal asks to stop; a second one is the ordinary KeyboardInterrupt."""
+    """The first signal requests a stop; the second one raises KeyboardInterrupt."""
 
     def __init__(self) -> None:
         self.requested = False

@@ -14,39 +14,35 @@ from grpo.types import Chat
 
 
 def check_model(model: ModelConfig) -> None:
-    """Fail early, in one sentence, when the model can't be had.
+    """Check that the model can be loaded, before anything starts.
 
     Raises:
-        ValueError: no such folder, or the Hub has no such name or can't be reached.
+        ValueError: the folder does not exist, or the Hub does not have the model or cannot be reached.
     """
     load_config(model.source)
 
 
 def load_config(source: str) -> Any:
-    """The transformers config of a folder or a Hub name.
-
-    Raises:
-        ValueError: no such folder, or the Hub has no such name or can't be reached.
-    """
+    """The transformers config of a folder or a Hub name; raises what `check_model` raises."""
     try:
         return AutoConfig.from_pretrained(source)
     except (OSError, ValueError) as error:
         raise ValueError(
-            f"model.path={source}: neither a folder with a config.json nor a model that the Hub could give now "
-            f"({str(error).splitlines()[0]}); give model.path=FOLDER"
+            f"model.path={source} is neither a folder with a config.json nor a model that the Hub returns now "
+            f"({str(error).splitlines()[0]}); set model.path to a model folder"
         ) from error
 
 
 def check_optimizer(optimizer: OptimizerConfig) -> None:
-    """Fail early where the optimizer's library is not installed.
+    """Check that the optimizer's library is installed.
 
     Raises:
-        ValueError: it names the library.
+        ValueError: it is missing.
     """
     if optimizer.name == "adamw_8bit" and find_spec("bitsandbytes") is None:
         raise ValueError(
-            "algorithm.optimizer.name=adamw_8bit needs bitsandbytes, which is not installed; "
-            "install it by .venv/bin/uv pip install bitsandbytes, or choose adamw"
+            "algorithm.optimizer.name=adamw_8bit requires bitsandbytes, which is not installed; "
+            "run .venv/bin/uv pip install bitsandbytes, or choose adamw"
         )
 
 
@@ -55,13 +51,13 @@ def load_tokenizer(source: str) -> PreTrainedTokenizerBase:
 
 
 def encode(tokenizer: PreTrainedTokenizerBase, prompt: str | Chat) -> list[int]:
-    """Token ids of a prompt; raises what `render` raises."""
+    """The token ids of a prompt; raises what `render` raises."""
     return tokenizer(render(tokenizer, prompt), add_special_tokens=False)["input_ids"]
 
 
 def render(tokenizer: PreTrainedTokenizerBase, prompt: str | Chat) -> str:
-    """A prompt as text, special tokens spelled out. A chat goes through the tokenizer's template, its last turn
-    left open.
+    """A prompt as text that includes its special tokens. A chat is formatted by the tokenizer's template; its last
+    turn stays open.
 
     Raises:
         ValueError: the tokenizer has no chat template.
@@ -69,7 +65,7 @@ def render(tokenizer: PreTrainedTokenizerBase, prompt: str | Chat) -> str:
     if isinstance(prompt, str):
         return prompt
     if tokenizer.chat_template is None:
-        raise ValueError("model.prompt_style=chat: this model's tokenizer has no chat template; choose base")
+        raise ValueError("model.prompt_style=chat requires a chat template, which this tokenizer lacks; choose base")
     turns = [
         {"role": "system", "content": prompt.system},
         {"role": "user", "content": prompt.user},
@@ -79,14 +75,14 @@ def render(tokenizer: PreTrainedTokenizerBase, prompt: str | Chat) -> str:
 
 
 def load_model(source: str | Path, dtype: str, attn_implementation: str = "sdpa") -> Any:
-    """A causal language model in evaluation mode; none of the models here has dropout to switch."""
+    """A causal language model in evaluation mode."""
     return AutoModelForCausalLM.from_pretrained(
         source, dtype=getattr(torch, dtype), attn_implementation=attn_implementation
     ).eval()
 
 
 def empty_model(config: Any, dtype: str, attn_implementation: str = "sdpa") -> Any:
-    """The model that `load_model` would give, on PyTorch's meta device: shapes without weights."""
+    """The model that `load_model` would return, on PyTorch's meta device: shapes without weights."""
     with torch.device("meta"):
         return AutoModelForCausalLM.from_config(
             config, dtype=getattr(torch, dtype), attn_implementation=attn_implementation
@@ -94,8 +90,7 @@ def empty_model(config: Any, dtype: str, attn_implementation: str = "sdpa") -> A
 
 
 def replace_weights(model: Any, tensors: Mapping[str, torch.Tensor]) -> None:
-    """Put `tensors` in place of the model's parameters, of which this rank may hold a part; a tied output layer
-    may be left out."""
+    """Replace the parameters of a model, sharded or not, by full `tensors`; a tied output layer may be missing."""
     from torch.distributed.checkpoint.state_dict import StateDictOptions, set_model_state_dict
 
     options = StateDictOptions(full_state_dict=True, strict=False)
@@ -108,12 +103,26 @@ def make_optimizer(model: torch.nn.Module, cfg: OptimizerConfig) -> torch.optim.
     settings: dict[str, Any] = {"lr": cfg.lr, "betas": (cfg.beta1, cfg.beta2), "weight_decay": cfg.weight_decay}
     if cfg.name == "adamw":
         return torch.optim.AdamW(parameters, **settings)
-    from bitsandbytes.optim import AdamW8bit  # three seconds that only its users should pay
+    from bitsandbytes.optim import AdamW8bit  # takes 3 s to import
 
     return AdamW8bit(parameters, **settings)
 
 
 def make_schedule(optimizer: torch.optim.Optimizer, cfg: OptimizerConfig, num_updates: int) -> Any:
-    from transformers import get_scheduler  # brings peft along, a second that only a trainer should pay
+    from transformers import get_scheduler  # imports peft, which takes a second
 
     return get_scheduler(cfg.schedule, optimizer, cfg.warmup_steps, num_updates)
+
+
+def freeze(model: torch.nn.Module, prefixes: list[str]) -> None:
+    """Exclude the parameters whose name contains one of `prefixes` from training.
+
+    Raises:
+        ValueError: a prefix matches no parameter.
+    """
+    for prefix in prefixes:
+        matching = [parameter for name, parameter in model.named_parameters() if prefix in name]
+        if not matching:
+            raise ValueError(f"model.frozen={prefix}: no parameter of the model has that in its name")
+        for parameter in matching:
+            parameter.requires_grad_(False)

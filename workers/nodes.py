@@ -1,4 +1,4 @@
-"""What is installed on the nodes of a Ray cluster, and their clocks: `python -m workers.nodes ADDRESS` prints it."""
+"""The software and the clocks of the nodes of a Ray cluster: `python -m workers.nodes ADDRESS` prints them as JSON."""
 
 import json
 import os
@@ -24,22 +24,22 @@ def describe() -> dict[str, Any]:
 
 
 def nodes(address: str) -> list[dict[str, Any]]:
-    """Each living node's versions, its address, and `seconds_ahead`: its clock before this machine's, to the
-    time that a task takes.
+    """The versions and the address of each living node, and `seconds_ahead`, by how much its clock is ahead of this
+    machine's (accurate to the duration of a task).
 
     Raises:
-        ray.exceptions.GetTimeoutError: a node gave no answer.
+        ray.exceptions.GetTimeoutError: a node did not answer.
     """
-    os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # as workers/session.py does
+    os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # as in workers/session.py
     ray.init(address=address, log_to_driver=False, logging_level="ERROR")
     alive = [node for node in ray.nodes() if node["Alive"]]
     task = ray.remote(describe)
     found = []
     for node in alive:
-        there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-        said = ray.get(task.options(num_cpus=0, scheduling_strategy=there).remote(), timeout=SECONDS)
-        ahead = said.pop("time") - time.time()
-        found.append({**said, "address": node["NodeManagerAddress"], "seconds_ahead": ahead})
+        on_node = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+        answer = ray.get(task.options(num_cpus=0, scheduling_strategy=on_node).remote(), timeout=SECONDS)
+        ahead = answer.pop("time") - time.time()
+        found.append({**answer, "address": node["NodeManagerAddress"], "seconds_ahead": ahead})
     return found
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from grpo.batching import rows_within
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
@@ -21,9 +22,8 @@ from transformers import AutoConfig
 
 from conf.schema import ModelConfig
 from conf.strategies import OfRunConfig
-from grpo.batching import rows_within
 from grpo.types import Chat
-from workers.checkpoint import sha256_of, write_whole
+from workers.checkpoint import sha256_of, write_atomically
 from workers.models import encode, load_model, load_tokenizer
 
 SCORED_TOGETHER = 8192  # tokens of one forward pass, padding included
@@ -109,7 +109,7 @@ class OutcomeVerifier:
             known = {"model": read, "trains_backbone": self.trains_backbone, **about}
             (temporary / ABOUT).write_text(json.dumps(known, indent=2) + "\n", encoding="utf-8")
 
-        write_whole(folder, write)
+        write_atomically(folder, write)
 
     @classmethod
     def load(cls, folder: Path, model: ModelConfig, device: str) -> "OutcomeVerifier":

@@ -1,47 +1,126 @@
-"""Places for the run's processes, reserved by a Ray placement group."""
+"""Which GPUs each role uses, and the Ray placement group that reserves them.
+
+A bundle is a GPU, or on a machine without GPUs a share of its CPU; bundles are numbered from 0.
+"""
 
 import socket
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import ray
 from ray.util.placement_group import PlacementGroup, placement_group, placement_group_table, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
+from conf.algorithms import AlgorithmConfig
+from conf.schema import RolloutConfig, TopologyConfig
+
 ADDRESS_SECONDS = 120.0
-LOOK_SECONDS = 3.0
-ROLES = 3  # actor, reference and rollout may share a place; each takes one CPU of it
+POLL_SECONDS = 3.0
+ROLES = 3  # actor, reference and rollout may share a bundle; each takes one of its CPUs
 
 
-def reserve(
-    places: int, gpus: bool, seconds: float, unchanged: Callable[[], bool]
-) -> list[PlacementGroupSchedulingStrategy] | None:
-    """The places in an order in which those of a node are next to each other, so that the tensor-parallel
-    ranks of an engine, which take places in a row, share a node. None as soon as the cluster is not `unchanged`
-    while they are waited for: Ray may learn late that a node is gone.
+@dataclass(frozen=True)
+class Placement:
+    """The bundles of each role.
+
+    actor    the bundle of each rank of the actor; the reference uses the same ones
+    rollout  the bundles of each replica, one for each of its tensor-parallel ranks
+    """
+
+    actor: tuple[int, ...]
+    rollout: tuple[tuple[int, ...], ...]
+
+    @property
+    def num_bundles(self) -> int:
+        return 1 + max(*self.actor, *(bundle for replica in self.rollout for bundle in replica))
+
+
+def make_placement(topology: TopologyConfig, rollout: RolloutConfig, gpus: int | None) -> Placement:
+    """Place the roles on `gpus` GPUs, real or simulated; None stands for a CPU with as many bundles as requested.
+
+    Colocated, every role uses every GPU. Otherwise the first GPUs train and the others generate, half of them unless
+    `rollout.replicas` is set.
 
     Raises:
-        TimeoutError: the cluster did not have them free within `seconds`.
+        ValueError: there are not enough GPUs, or they cannot be divided in this way.
+    """
+    width = rollout.tensor_parallel_size
+    if gpus is None:
+        ranks, replicas = topology.actor_ranks or 1, rollout.replicas or 1
+    else:
+        gpus = _used_gpus(topology, gpus)
+        for_rollout = gpus if topology.colocate else (rollout.replicas or 0) * width or gpus // 2
+        replicas = rollout.replicas or for_rollout // width
+        ranks = topology.actor_ranks or (gpus if topology.colocate else gpus - for_rollout)
+        needed = max(ranks, replicas * width) if topology.colocate else ranks + replicas * width
+        if ranks < 1 or replicas < 1 or needed > gpus:
+            raise ValueError(
+                f"topology={topology.name}: {max(ranks, 0)} actor ranks and {replicas} rollout replicas of {width} "
+                f"GPU(s) do not fit on {gpus} GPU(s); change topology.actor_ranks, rollout.replicas or "
+                "rollout.tensor_parallel_size, or choose topology=one_gpu"
+            )
+    first = 0 if topology.colocate else ranks
+    engines = [range(first + start, first + start + width) for start in range(0, replicas * width, width)]
+    return Placement(tuple(range(ranks)), tuple(tuple(engine) for engine in engines))
+
+
+def _used_gpus(topology: TopologyConfig, gpus: int) -> int:
+    wanted = topology.num_gpus or gpus
+    if wanted > gpus:
+        raise ValueError(f"topology.num_gpus={wanted} exceeds the number of GPUs, {gpus}; choose at most that many")
+    return wanted
+
+
+def check_ranks(topology: TopologyConfig, algorithm: AlgorithmConfig, placement: Placement) -> None:
+    """Check that the actor's ranks can share an update.
+
+    Raises:
+        ValueError: they cannot.
+    """
+    ranks = len(placement.actor)
+    completions = algorithm.num_prompts * algorithm.group_size // algorithm.num_minibatches
+    if completions % ranks:
+        raise ValueError(
+            f"algorithm.num_prompts x group_size / num_minibatches = {completions} completions per update cannot be "
+            f"shared by {ranks} actor ranks; choose a multiple of {ranks}, or another topology.actor_ranks"
+        )
+    if algorithm.optimizer.name == "adamw_8bit" and (ranks > 1 or topology.offload_actor):
+        raise ValueError(
+            "algorithm.optimizer.name=adamw_8bit does not support several actor ranks or "
+            "topology.offload_actor=true; choose adamw"
+        )
+
+
+def reserve_bundles(
+    count: int, gpus: bool, timeout_s: float, unchanged: Callable[[], bool]
+) -> list[PlacementGroupSchedulingStrategy] | None:
+    """Reserve bundles and return their scheduling strategies, ordered so that the bundles of a node are adjacent: the
+    tensor-parallel ranks of an engine use consecutive bundles and then share a node. Returns None as soon as the
+    cluster is not `unchanged` while waiting, since Ray may notice late that a node is gone.
+
+    Raises:
+        TimeoutError: the cluster did not have them free within `timeout_s`.
     """
     bundle = {"CPU": float(ROLES)} | ({"GPU": 1.0} if gpus else {})
-    group = placement_group([bundle] * places, strategy="PACK")
+    group = placement_group([bundle] * count, strategy="PACK")
     started = time.monotonic()
-    while not group.wait(min(LOOK_SECONDS, seconds)):
+    while not group.wait(min(POLL_SECONDS, timeout_s)):
         if not unchanged():
             remove_placement_group(group)
             return None
-        if time.monotonic() - started > seconds:
+        if time.monotonic() - started > timeout_s:
             raise TimeoutError(
-                f"topology: Ray could not give {places} places of {bundle} within {seconds:.0f} s; it has "
-                f"{ray.available_resources()} free of {ray.cluster_resources()}; ask for less, or raise "
+                f"topology: Ray could not reserve {count} bundles of {bundle} within {timeout_s:.0f} s; "
+                f"{ray.available_resources()} of {ray.cluster_resources()} are free; request fewer, or raise "
                 "topology.timeout_s"
             )
-    return [_strategy(group, place) for place in node_by_node(placement_group_table(group)["bundles_to_node_id"])]
+    return [_strategy(group, index) for index in node_by_node(placement_group_table(group)["bundles_to_node_id"])]
 
 
 def node_by_node(nodes: dict[int, str]) -> list[int]:
-    """The bundles in the order of their nodes; nodes in the order of their first bundle."""
+    """Bundle indexes grouped by node; nodes in the order of their first bundle."""
     order = list(dict.fromkeys(nodes[bundle] for bundle in sorted(nodes)))
     return sorted(nodes, key=lambda bundle: (order.index(nodes[bundle]), bundle))
 
@@ -53,23 +132,23 @@ def _strategy(group: PlacementGroup, bundle: int) -> PlacementGroupSchedulingStr
     )
 
 
-def bundles(places: Sequence[Any]) -> str:
-    """The bundles of these places as vLLM's Ray executor reads them."""
-    return ",".join(str(place.placement_group_bundle_index) for place in places)
+def bundle_indexes(strategies: Sequence[Any]) -> str:
+    """The bundles of these strategies as vLLM's Ray executor reads them, "0,1"."""
+    return ",".join(str(strategy.placement_group_bundle_index) for strategy in strategies)
 
 
-def address_at(place: Any, local: bool) -> str:
-    """ "host:port" of that place's node, where processes can meet; on loopback where all are on one machine.
+def free_address(strategy: Any, local: bool) -> str:
+    """A free "host:port" on the node of a bundle, where processes can meet; on loopback if all are on one machine.
 
     Raises:
-        TimeoutError: the node gave no answer.
+        TimeoutError: the node did not answer.
     """
     host = "127.0.0.1" if local else None
-    task = ray.remote(num_cpus=0, scheduling_strategy=place)(_free_address)
+    task = ray.remote(num_cpus=0, scheduling_strategy=strategy)(_free_address)
     return ray.get(task.remote(host), timeout=ADDRESS_SECONDS)
 
 
 def _free_address(host: str | None) -> str:
-    with socket.socket() as one:
-        one.bind((host or ray.util.get_node_ip_address(), 0))
-        return "{}:{}".format(*one.getsockname())
+    with socket.socket() as probe:
+        probe.bind((host or ray.util.get_node_ip_address(), 0))
+        return "{}:{}".format(*probe.getsockname())

@@ -1,72 +1,219 @@
-"""The rollout workers as the driver sees them: one generator over several processes."""
+"""Generation: vLLM engines in Ray actors, and the pool through which the driver calls them.
 
+The pool is one generator over several replicas. Replicas hold no state but a version of the weights: one that dies is
+restarted, given the weights again, and asked for the same completions with the same seeds.
+"""
+
+import os
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import ray
 from ray.exceptions import RayActorError
 
-from conf.schema import Config
+from conf.schema import ModelConfig, RolloutConfig, TopologyConfig
 from grpo.types import Completion, Request, SamplingParams
-from workers.placement import bundles
-from workers.processes import RolloutWorker, Seat
+from workers.models import encode
+from workers.placement import bundle_indexes
+from workers.rank_group import ALONE, RankGroup, RankInfo, Worker, WorkerDied
+from workers.sampler import Sampler
 from workers.session import Session
-from workers.waiting import Worker, WorkerDied
-from workers.weight_sync import Weights
+from workers.transformers_sampler import TransformersSampler
+from workers.weights import Transfer, Weights
 
 MAX_RESTARTS = 5
+# vLLM and the OpenMP runtime read these when they are loaded, so they are set before the process starts.
+VLLM_ENVIRONMENT = {
+    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # the engine runs in the Ray actor itself
+    "VLLM_LOGGING_LEVEL": "ERROR",
+    "VLLM_NO_USAGE_STATS": "1",
+}
+VLLM_CPU_ENVIRONMENT = {
+    "TORCHDYNAMO_DISABLE": "1",  # otherwise the first log-probabilities compile a kernel for minutes
+    "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+}
 
 
-class Rollout:
-    """The rollout workers as one. They hold no state but weights of a version: one that dies is
-    started again, given the weights, and asked for the same requests with the same seeds."""
+class RolloutSettings(Protocol):
+    """The groups of settings that a pool needs; those of training and of evaluation have them."""
 
-    def __init__(self, cfg: Config, session: Session) -> None:
-        self.cfg, self.session, self.clock = cfg, session, session.clock
+    model: ModelConfig
+    rollout: RolloutConfig
+    topology: TopologyConfig
+
+
+class VllmSampler(Sampler):
+    """A vLLM engine whose weights are replaced in place through vLLM's weight transfer."""
+
+    def __init__(
+        self, model: ModelConfig, rollout: RolloutConfig, topology: TopologyConfig, info: RankInfo = ALONE
+    ) -> None:
+        super().__init__(info)
+        width, on_cpu = rollout.tensor_parallel_size, info.device == "cpu"
+        if width > 1:
+            # Ray hides all GPUs from an actor that reserves none; this one leads the workers that do.
+            os.environ.pop("CUDA_VISIBLE_DEVICES", None)
+        from vllm import LLM
+        from vllm.config.weight_transfer import WeightTransferConfig
+        from vllm.distributed.weight_transfer.base import WeightTransferInitRequest
+        from vllm.platforms import current_platform
+
+        import workers.shm_engine  # noqa: F401 - registers the engine with vLLM
+
+        cache_gb = rollout.cpu_cache_gb if on_cpu else rollout.kv_cache_gb
+        self.can_sleep = topology.colocate and topology.enable_sleep_mode and current_platform.is_sleep_mode_available()
+        self.is_asleep = False
+        transfer = Transfer.of(topology, info.device)
+        self.llm = LLM(
+            model=model.source,
+            dtype=model.dtype,
+            seed=0,
+            max_model_len=model.max_prompt_tokens + model.max_completion_tokens,
+            max_num_seqs=rollout.max_num_seqs,
+            gpu_memory_utilization=rollout.gpu_memory_utilization,
+            tensor_parallel_size=width,
+            # On GPUs Ray places the ranks of an engine; on a CPU vLLM starts processes of its own.
+            distributed_executor_backend=None if width == 1 else "mp" if on_cpu else "ray",
+            worker_extension_cls="workers.shm_engine.VllmExtension",
+            enable_sleep_mode=self.can_sleep,
+            enforce_eager=on_cpu,
+            # Chunked prefill discards the first draws of a chunked prompt; seeded CPU generators cannot rewind.
+            enable_chunked_prefill=not on_cpu,
+            logprobs_mode="processed_logprobs",
+            generation_config="vllm",
+            weight_transfer_config=WeightTransferConfig(backend=str(transfer)),
+            disable_log_stats=True,
+            **({} if cache_gb is None else {"kv_cache_memory_bytes": int(cache_gb * 2**30)}),
+        )
+        if transfer is Transfer.SHARED_MEMORY:
+            self.llm.init_weight_transfer_engine(WeightTransferInitRequest(init_info={}))
+        self.tokenizer = self.llm.get_tokenizer()
+
+    def load_weights(self, weights: Weights) -> None:
+        """Replace the weights in place, unless they were sent directly, and generate with this version from now on."""
+        from vllm.distributed.weight_transfer.base import WeightTransferUpdateRequest
+
+        if weights.transfer is Transfer.SHARED_MEMORY:
+            update = {"version": weights.version, "sha256": weights.sha256, "path": weights.path}
+            self.wake()
+            self.llm.start_weight_update()
+            self.llm.update_weights(WeightTransferUpdateRequest(update_info=update))
+            self.llm.finish_weight_update(weight_version=str(weights.version))
+        if self.is_asleep:
+            self.llm.wake_up(tags=["kv_cache"])
+            self.is_asleep = False
+        # Cached keys and values belong to the old weights, and an update does not drop them.
+        assert self.llm.reset_prefix_cache()
+        self.version = weights.version
+
+    def sleep(self) -> None:
+        if self.can_sleep and not self.is_asleep:
+            self.llm.sleep(level=2)  # drops the weights instead of copying them to the host: new ones arrive
+            self.is_asleep = True
+
+    def wake(self) -> None:
+        if self.is_asleep:
+            self.llm.wake_up(tags=["weights"])
+
+    def generate(self, requests: Sequence[Request], sampling: SamplingParams) -> Iterator[tuple[int, Completion]]:
+        import vllm
+        from vllm.sampling_params import RequestOutputKind
+
+        engine = self.llm.llm_engine
+        for index, request in enumerate(requests):
+            own = request.sampling or sampling
+            params = vllm.SamplingParams(
+                temperature=own.temperature,
+                top_p=own.top_p,
+                top_k=own.top_k,
+                max_tokens=own.max_tokens,
+                stop=list(own.stop),
+                include_stop_str_in_output=True,
+                seed=request.seed,
+                logprobs=0,
+                detokenize=bool(own.stop),
+                output_kind=RequestOutputKind.FINAL_ONLY,
+            )
+            ids = [*encode(self.tokenizer, request.prompt), *request.prefix]
+            engine.add_request(str(index), vllm.TokensPrompt(prompt_token_ids=ids), params)
+        while engine.has_unfinished_requests():
+            for output in engine.step():
+                if output.finished:
+                    yield int(output.request_id), self._completion(output)
+
+    def _completion(self, output) -> Completion:  # type: ignore[no-untyped-def]
+        generated = output.outputs[0]
+        token_ids = tuple(generated.token_ids)
+        stop = "stop_string" if isinstance(generated.stop_reason, str) else "stop"
+        return Completion(
+            prompt_ids=tuple(output.prompt_token_ids),
+            token_ids=token_ids,
+            text=self.tokenizer.decode(token_ids, skip_special_tokens=True),
+            behavior_logprobs=tuple(at[token].logprob for at, token in zip(generated.logprobs, token_ids, strict=True)),
+            finish_reason=stop if generated.finish_reason == "stop" else "length",
+            weights_version=self.version,
+        )
+
+    # vLLM's sender calls these on whoever receives weights from GPU to GPU.
+
+    def init_weight_transfer_engine(self, request: Any) -> None:
+        self.llm.init_weight_transfer_engine(request)
+
+    def start_weight_update(self) -> None:
+        self.llm.start_weight_update()
+
+    def update_weights(self, request: Any) -> None:
+        self.llm.update_weights(request)
+
+    def finish_weight_update(self) -> None:
+        self.llm.finish_weight_update()
+
+
+class RolloutPool:
+    """The replicas as one generator."""
+
+    def __init__(self, cfg: RolloutSettings, session: Session) -> None:
+        self.cfg, self.session = cfg, session
+        self.replicas = len(session.placement.rollout)
         self.workers = [self._start(replica) for replica in range(self.replicas)]
-        self.current: Weights | None = None
+        self.group = session.group(self.workers)
+        self.sender: RankGroup | None = None  # the actor, if it sends weights from GPU to GPU
+        self.weights: Weights | None = None
         self.restarts = 0
 
-    @property
-    def replicas(self) -> int:
-        return len(self.session.layout.rollout)
-
-    @property
-    def processes(self) -> int:
-        """Tensor-parallel ranks counted each."""
-        return sum(len(places) for places in self.session.layout.rollout)
-
     def ready(self) -> None:
-        """Wait until all have loaded the model."""
-        self.clock.wait("start", [worker.ask("ready") for worker in self.workers], interruptible=True)
+        """Wait until all replicas have loaded the model."""
+        self.group.call("ready", phase="start", interruptible=True)
 
     def generate(
         self, requests: Sequence[Request], sampling: SamplingParams, phase: str = "generate"
     ) -> Iterator[tuple[int, Completion]]:
-        """One completion a request, as they are finished, each with the place of its request; the
-        requests are dealt out to the replicas, which begin now."""
-        streams = {self._ask(replica, requests, sampling): self.workers[replica] for replica in range(self.replicas)}
+        """Deal the requests out to the replicas, which begin at once; yield (request index, completion) as each one
+        finishes."""
+        streams = {self._stream(replica, requests, sampling): worker for replica, worker in enumerate(self.workers)}
         return self._finished(streams, requests, sampling, phase)
 
     def load_weights(self, weights: Weights) -> None:
-        """Each takes them after what it was asked for before."""
-        self.current = weights
-        pending = [worker.ask("load_weights", weights) for worker in self.workers]
-        for replica, done in enumerate(pending):
+        """Load a version into every replica, after the generation that it was asked for before."""
+        self.weights = weights
+        if weights.transfer is not Transfer.SHARED_MEMORY:
+            assert self.sender is not None
+            self.group.call("wake", phase="sleep")
+            self.sender.call("send_weights", phase="weight_sync")
+        for ref, worker in self.group.start("load_weights", weights).items():
             try:
-                self.clock.wait("weight_sync", [done])
+                self.group.wait({ref: worker}, "weight_sync")
             except WorkerDied:
-                self._replace(replica)
+                self._restart(worker.info.rank)
 
     def sleep(self) -> None:
-        """Give the memory back that the actor needs, until the next weights come."""
-        self.clock.wait("sleep", [worker.ask("sleep") for worker in self.workers])
+        """Let colocated replicas release the memory that the actor needs, until new weights arrive."""
+        topology = self.cfg.topology
+        if self.session.device == "cuda" and topology.colocate and topology.enable_sleep_mode:
+            self.group.call("sleep", phase="sleep")
 
-    def wake(self) -> None:
-        self.clock.wait("sleep", [worker.ask("wake") for worker in self.workers])
-
-    def _ask(self, replica: int, requests: Sequence[Request], sampling: SamplingParams) -> Any:
-        method = self.workers[replica].handle.generate.options(num_returns="streaming")
+    def _stream(self, replica: int, requests: Sequence[Request], sampling: SamplingParams) -> Any:
+        method = self.workers[replica].handle.stream.options(num_returns="streaming")
         return method.remote(requests[replica :: self.replicas], sampling)
 
     def _finished(
@@ -74,56 +221,60 @@ class Rollout:
     ) -> Iterator[tuple[int, Completion]]:
         seen: set[int] = set()
         while streams:
-            stream = self.clock.first_ready(phase, streams)
-            replica = streams[stream].rank
+            stream = self.group.next_stream(streams, phase)
+            replica = streams[stream].info.rank
             try:
-                finished = ray.get(next(stream))
+                chunk = ray.get(next(stream))
             except StopIteration:
                 del streams[stream]
                 continue
             except RayActorError:
-                if streams.pop(stream) is self.workers[replica]:  # else it was found dead and replaced before
-                    self._replace(replica)
-                streams[self._ask(replica, requests, sampling)] = self.workers[replica]
+                if streams.pop(stream) is self.workers[replica]:  # otherwise it has been replaced already
+                    self._restart(replica)
+                streams[self._stream(replica, requests, sampling)] = self.workers[replica]
                 continue
-            for index, completion in finished:
-                place = replica + index * self.replicas
-                if place not in seen:
-                    seen.add(place)
-                    yield place, completion
+            for position, completion in chunk:
+                index = replica + position * self.replicas
+                if index not in seen:
+                    seen.add(index)
+                    yield index, completion
 
-    def _replace(self, replica: int) -> None:
-        """Start a dead worker again in its place.
+    def _restart(self, replica: int) -> None:
+        """Replace a dead worker.
 
         Raises:
-            WorkerDied: the whole run must go on from its checkpoint: the place is gone with its node, or weights
-                reach a new worker only when all connect again.
+            WorkerDied: the run must resume from its checkpoint, because the worker's node is gone, or because weights
+                that are sent directly reach a new worker only when all of them connect again.
         """
         self.restarts += 1
-        if self.session.lost_a_node() or (self.current is not None and not self.current.path):
+        direct = self.weights is not None and self.weights.transfer is not Transfer.SHARED_MEMORY
+        if self.session.lost_a_node() or direct:
             raise WorkerDied(f"{self.workers[replica].name} died")
         if self.restarts > MAX_RESTARTS:
             raise RuntimeError(f"rollout workers died more than {MAX_RESTARTS} times in this run; see the Ray logs")
         self.workers[replica] = self._start(replica)
-        if self.current is not None:
-            self.clock.wait("restart", [self.workers[replica].ask("load_weights", self.current)])
+        if self.weights is not None:
+            self.session.group([self.workers[replica]]).call("load_weights", self.weights, phase="restart")
 
     def _start(self, replica: int) -> Worker:
-        places = [self.session.places[place] for place in self.session.layout.rollout[replica]]
-        environment = {"OMP_NUM_THREADS": str(self.cfg.rollout.threads)}
+        bundles = [self.session.bundles[bundle] for bundle in self.session.placement.rollout[replica]]
         share = self.cfg.topology.rollout_gpu_share
-        if self.cfg.rollout.backend == "vllm":
-            from workers.vllm_environment import environment_for
-
-            environment |= environment_for(self.session.device, bundles(places), share)
-        # An engine of several GPUs has a Ray worker on each; this process only leads them.
-        alone = len(places) == 1
+        # An engine of several GPUs has a Ray worker on each of them; this actor only leads those.
+        is_single = len(bundles) == 1
         options = {
-            "num_cpus": 1 if alone else 0,
-            "num_gpus": share if self.session.gpus and alone else 0,
-            "scheduling_strategy": places[0],
-            "runtime_env": {"env_vars": environment},
+            "num_cpus": 1 if is_single else 0,
+            "num_gpus": share if self.session.has_gpus and is_single else 0,
+            "scheduling_strategy": bundles[0],
+            "runtime_env": {"env_vars": self._environment(bundles, share)},
         }
-        seat = Seat("rollout", replica, self.replicas, "", self.session.device, self.session.folder)
-        handle = ray.remote(RolloutWorker).options(**options).remote(self.cfg, seat)
-        return Worker("rollout", replica, handle, places[0], self.session.folder)
+        info = RankInfo("rollout", replica, self.replicas, "", self.session.device, self.session.folder)
+        sampler = ray.remote(VllmSampler if self.cfg.rollout.backend == "vllm" else TransformersSampler)
+        handle = sampler.options(**options).remote(self.cfg.model, self.cfg.rollout, self.cfg.topology, info)
+        return Worker(info, handle, bundles[0])
+
+    def _environment(self, bundles: Sequence[Any], gpu_share: float) -> dict[str, str]:
+        environment = {"OMP_NUM_THREADS": str(self.cfg.rollout.threads)} | VLLM_ENVIRONMENT
+        if self.session.device == "cpu":
+            return environment | VLLM_CPU_ENVIRONMENT
+        on_ray = {"VLLM_RAY_BUNDLE_INDICES": bundle_indexes(bundles), "VLLM_RAY_PER_WORKER_GPUS": str(gpu_share)}
+        return environment | on_ray

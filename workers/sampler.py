@@ -1,24 +1,45 @@
-"""What the rollout worker asks of a generation backend."""
+"""What every generation backend does in its worker process."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from typing import Protocol
 
 from grpo.types import Completion, Request, SamplingParams
-from workers.weight_sync import Weights
+from workers.rank_group import RankInfo, announce
+from workers.weights import Weights
+
+CHUNK_COMPLETIONS = 16  # per message, since each message costs a millisecond
 
 
-class Sampler(Protocol):
-    version: int
+class Sampler(ABC):
+    """A model that generates completions. `version` is that of its weights."""
 
+    def __init__(self, info: RankInfo) -> None:
+        self.stack = announce(info)
+        self.version = 0
+
+    def ready(self) -> None:  # noqa: B027
+        """Answers when the model is loaded."""
+
+    @abstractmethod
     def generate(self, requests: Sequence[Request], sampling: SamplingParams) -> Iterator[tuple[int, Completion]]:
-        """One completion a request, as they are finished, each with the place of its request."""
+        """Yield (request index, completion) as each one finishes."""
 
+    @abstractmethod
     def load_weights(self, weights: Weights) -> None:
-        """Replace the weights in place, unless they came directly (without a path); from now on they have this
-        version."""
+        """Replace the weights in place, unless they were sent directly, and generate with this version from now on."""
 
-    def sleep(self) -> None:
-        """Give the GPU memory back; nothing is generated before the next weights."""
+    def stream(self, requests: Sequence[Request], sampling: SamplingParams) -> Iterator[list[tuple[int, Completion]]]:
+        """`generate`, several completions at a time."""
+        chunk: list[tuple[int, Completion]] = []
+        for item in self.generate(requests, sampling):
+            chunk.append(item)
+            if len(chunk) == CHUNK_COMPLETIONS:
+                yield chunk
+                chunk = []
+        yield chunk
 
-    def wake(self) -> None:
-        """Take memory for new weights, if it was given back."""
+    def sleep(self) -> None:  # noqa: B027 - a backend without GPU memory has nothing to release
+        """Release the GPU's memory until new weights arrive."""
+
+    def wake(self) -> None:  # noqa: B027
+        """Allocate memory for new weights, if it was released."""

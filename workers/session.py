@@ -1,73 +1,86 @@
-"""Ray for the time of a run, with the places that its processes take."""
+"""Ray for the duration of a run, and the bundles that its processes use."""
 
 import os
+import shutil
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import ray
 import torch
 
-from conf.schema import Config
+from conf.schema import Config, RolloutConfig, TopologyConfig
 from workers.interrupt import Interrupt
-from workers.layout import Layout, check_ranks, make_layout
-from workers.placement import ROLES, reserve
-from workers.waiting import Clock
-from workers.weight_sync import remove, shared_folder
+from workers.placement import ROLES, Placement, check_ranks, make_placement, reserve_bundles
+from workers.rank_group import PhaseTimer, RankGroup, Worker
+from workers.weights import shared_folder
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-# Threads that spin while they wait starve the other workers on a few cores.
-PATIENT_THREADS = {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "0", "KMP_BLOCKTIME": "0"}
+# Threads that spin while they wait slow down the other workers on a machine with few cores.
+PASSIVE_THREADS = {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "0", "KMP_BLOCKTIME": "0"}
+
+
+class SessionSettings(Protocol):
+    """The settings that a session needs; those of training and of evaluation have them."""
+
+    run: str
+    rollout: RolloutConfig
+    topology: TopologyConfig
 
 
 @dataclass(frozen=True)
 class Session:
-    """What a run's processes are started with.
+    """What the processes of a run are started with.
 
-    gpus    whether places are GPUs, real or pretended
-    places  Ray's scheduling strategy of each place of the layout
-    folder  of the run, in shared memory
-    nodes   how many there were at the start
+    has_gpus   whether bundles are GPUs, real or simulated
+    bundles    Ray's scheduling strategy of each bundle of the placement
+    folder     of the run, in shared memory
+    num_nodes  how many there were at the start
     """
 
     device: str
-    gpus: bool
-    layout: Layout
-    places: list[Any]
-    clock: Clock
+    has_gpus: bool
+    placement: Placement
+    bundles: list[Any]
     folder: Path
-    nodes: int
+    num_nodes: int
+    timer: PhaseTimer
+    interrupt: Interrupt
+    timeout_s: float
+
+    def group(self, workers: list[Worker]) -> RankGroup:
+        return RankGroup(workers, self.timer, self.interrupt, self.timeout_s)
 
     def lost_a_node(self) -> bool:
         """Whether a node that was there at the start is gone."""
-        return _living_nodes() < self.nodes
+        return _living_nodes() < self.num_nodes
 
 
 @contextmanager
-def ray_session(cfg: Config, device: str, interrupt: Interrupt) -> Iterator[Session]:
-    """A local Ray, or a cluster joined; on the way out, whatever happened, it is left and its processes end.
+def ray_session(cfg: SessionSettings, device: str, interrupt: Interrupt) -> Iterator[Session]:
+    """Start a local Ray or join a cluster. On exit, for any reason, leave it and end its processes.
 
     Raises:
         ValueError: the topology does not fit the GPUs.
-        TimeoutError: a cluster did not have the places free in time.
+        TimeoutError: a cluster did not have the bundles free in time.
     """
     folder = shared_folder(Path("outputs", cfg.run))
     _start_ray(cfg, device)
-    interrupt.listen()  # after Ray, which takes SIGTERM for itself
+    interrupt.listen()  # after Ray, which installs its own SIGTERM handler
     try:
-        layout, places, gpus = _take_places(cfg, device)
-        clock = Clock(interrupt, cfg.topology.timeout_s)
-        yield Session(device, gpus, layout, places, clock, folder, _living_nodes())
+        placement, bundles, has_gpus = _reserve(cfg, device)
+        timeout_s = cfg.topology.timeout_s
+        yield Session(device, has_gpus, placement, bundles, folder, _living_nodes(), PhaseTimer(), interrupt, timeout_s)
     finally:
         ray.shutdown()
-        remove(folder)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
-def _take_places(cfg: Config, device: str) -> tuple[Layout, list[Any], bool]:
-    """The layout on the GPUs that are there, its places, and whether these are GPUs."""
+def _reserve(cfg: SessionSettings, device: str) -> tuple[Placement, list[Any], bool]:
+    """The placement on the GPUs that the cluster has, its bundles, and whether those are GPUs."""
 
     def count() -> int | None:
         declared = int(ray.cluster_resources().get("GPU", 0))
@@ -75,28 +88,33 @@ def _take_places(cfg: Config, device: str) -> tuple[Layout, list[Any], bool]:
 
     while True:
         gpus = count()
-        layout = make_layout(cfg.topology, cfg.rollout, gpus)
-        places = reserve(layout.places, gpus is not None, cfg.topology.timeout_s, lambda: count() == gpus)  # noqa: B023
-        if places is not None:
-            return layout, places, gpus is not None
+        placement = make_placement(cfg.topology, cfg.rollout, gpus)
+        bundles = reserve_bundles(
+            placement.num_bundles,
+            gpus is not None,
+            cfg.topology.timeout_s,
+            lambda: count() == gpus,  # noqa: B023
+        )
+        if bundles is not None:
+            return placement, bundles, gpus is not None
 
 
 def _living_nodes() -> int:
     return sum(node["Alive"] for node in ray.nodes())
 
 
-def _start_ray(cfg: Config, device: str) -> None:
-    os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # else Ray writes a token to the home folder
+def _start_ray(cfg: SessionSettings, device: str) -> None:
+    os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # otherwise Ray writes a token to the home folder
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    environment = {"PYTHONPATH": str(REPOSITORY)} | (PATIENT_THREADS if device == "cpu" else {})
+    environment = {"PYTHONPATH": str(REPOSITORY)} | (PASSIVE_THREADS if device == "cpu" else {})
     local: dict[str, Any] = {}
     if cfg.topology.ray_address is None:
-        gpus = _own_gpus(cfg, device)
-        places = gpus or make_layout(cfg.topology, cfg.rollout, None).places
-        local = {"num_cpus": ROLES * places, "num_gpus": gpus or 0, "include_dashboard": False}
+        gpus = _own_gpus(cfg.topology, device)
+        bundles = gpus or make_placement(cfg.topology, cfg.rollout, None).num_bundles
+        local = {"num_cpus": ROLES * bundles, "num_gpus": gpus or 0, "include_dashboard": False}
     with shielded_from_sigterm():
         ray.init(
-            address=cfg.topology.ray_address or "local",  # else Ray joins one that `ray start` left, or RAY_ADDRESS
+            address=cfg.topology.ray_address or "local",  # otherwise Ray joins one found by RAY_ADDRESS or `ray start`
             log_to_driver=False,
             logging_level="ERROR",
             runtime_env={"env_vars": environment},
@@ -106,8 +124,8 @@ def _start_ray(cfg: Config, device: str) -> None:
 
 @contextmanager
 def shielded_from_sigterm() -> Iterator[None]:
-    """Processes started within ignore SIGTERM. A signal to the whole process group, as `timeout`
-    and batch systems send it, would else end Ray before the run could write its checkpoint."""
+    """Processes that start inside this block ignore SIGTERM. `timeout` and batch systems signal the whole process
+    group, which would otherwise end Ray before the run could write its checkpoint."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     try:
         yield
@@ -116,27 +134,28 @@ def shielded_from_sigterm() -> Iterator[None]:
 
 
 def check_topology(cfg: Config) -> None:
-    """Fail before anything starts, where the GPUs are this machine's.
+    """Check the topology against this machine's GPUs before anything starts. A cluster is checked when it is joined.
 
     Raises:
         ValueError: the topology does not fit them.
     """
     device = pick_device(cfg.topology.device)
     if cfg.topology.ray_address is None:
-        check_ranks(cfg, make_layout(cfg.topology, cfg.rollout, _own_gpus(cfg, device)))
+        placement = make_placement(cfg.topology, cfg.rollout, _own_gpus(cfg.topology, device))
+        check_ranks(cfg.topology, cfg.algorithm, placement)
 
 
-def _own_gpus(cfg: Config, device: str) -> int | None:
-    """This machine's GPUs, or those that a CPU is to pretend, if any."""
-    return torch.cuda.device_count() if device == "cuda" else cfg.topology.num_gpus
+def _own_gpus(topology: TopologyConfig, device: str) -> int | None:
+    """The number of this machine's GPUs, or of simulated GPUs on a CPU."""
+    return torch.cuda.device_count() if device == "cuda" else topology.num_gpus
 
 
 def pick_device(wanted: str) -> str:
-    """ "cpu" or "cuda".
+    """Resolve "auto", "cpu" or "cuda" to "cpu" or "cuda".
 
     Raises:
-        ValueError: a GPU is asked for and PyTorch sees none.
+        ValueError: a GPU is requested and PyTorch finds none.
     """
     if wanted == "cuda" and not torch.cuda.is_available():
-        raise ValueError("topology.device=cuda, but PyTorch sees no GPU; choose cpu or auto")
+        raise ValueError("topology.device=cuda, but PyTorch finds no GPU; choose cpu or auto")
     return "cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu"

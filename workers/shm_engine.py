@@ -1,7 +1,7 @@
 """A weight-transfer engine for vLLM that reads weights from shared memory.
 
-vLLM ships such engines for GPUs (NCCL, IPC) and takes others by registration; this one makes the
-same in-place update possible on a CPU.
+vLLM includes such engines for GPUs (NCCL, IPC) and lets others register; this one makes the same in-place update
+possible on a CPU.
 """
 
 from dataclasses import dataclass
@@ -15,21 +15,19 @@ from vllm.distributed.weight_transfer.base import (
 )
 from vllm.model_executor.model_loader.reload import finalize_layerwise_reload, initialize_layerwise_reload
 
-from workers.weight_sync import SHM, Weights, fetch
+from workers.weights import Transfer, Weights, fetch
 
 
 @dataclass
 class ShmInitInfo(WeightTransferInitInfo):
-    """Nothing to agree on beforehand."""
+    """There is nothing to agree on beforehand."""
 
 
 @dataclass
 class ShmUpdateInfo(WeightTransferUpdateInfo):
-    """The fields of `weight_sync.Weights`."""
-
-    path: str
     version: int
     sha256: str
+    path: str
 
 
 class ShmEngine(WeightTransferEngine[ShmInitInfo, ShmUpdateInfo]):
@@ -46,7 +44,8 @@ class ShmEngine(WeightTransferEngine[ShmInitInfo, ShmUpdateInfo]):
         self.receive_weights(self.parse_update_info(update_info))
 
     def receive_weights(self, update_info: ShmUpdateInfo) -> None:
-        self.model.load_weights(fetch(Weights(**vars(update_info))))
+        update = update_info
+        self.model.load_weights(fetch(Weights(update.version, update.sha256, path=update.path)))
 
     def finish_weight_update(self) -> None:
         finalize_layerwise_reload(self.model, self.model_config)
@@ -57,9 +56,8 @@ class ShmEngine(WeightTransferEngine[ShmInitInfo, ShmUpdateInfo]):
 
 
 def repack_tied_output(model: torch.nn.Module) -> None:
-    """On the CPU vLLM keeps a packed copy of each linear layer. The layer-wise reload makes a new
-    copy for the layers that it loads, but an output layer tied to the embedding is loaded as the
-    embedding, and its copy would stay as it was."""
+    """On the CPU vLLM keeps a packed copy of each linear layer. The layer-wise reload packs the layers that it loads,
+    but an output layer that is tied to the embedding is loaded as the embedding, and its copy would stay stale."""
     output = getattr(model, "lm_head", None)
     embedding = getattr(getattr(model, "model", None), "embed_tokens", None)
     tied = output is not None and embedding is not None and output.weight.data_ptr() == embedding.weight.data_ptr()
@@ -67,9 +65,9 @@ def repack_tied_output(model: torch.nn.Module) -> None:
         output.quant_method.process_weights_after_loading(output)
 
 
-class Registered:
-    """Named as vLLM's `worker_extension_cls`, so that each process of an engine imports this module."""
+class VllmExtension:
+    """The `worker_extension_cls` of vLLM, which makes each process of an engine import this module."""
 
 
-if SHM not in WeightTransferEngineFactory._registry:
-    WeightTransferEngineFactory.register_engine(SHM, ShmEngine)
+if str(Transfer.SHARED_MEMORY) not in WeightTransferEngineFactory._registry:
+    WeightTransferEngineFactory.register_engine(str(Transfer.SHARED_MEMORY), ShmEngine)

@@ -1,4 +1,4 @@
-"""Generation by transformers alone: for platforms without vLLM, and the oracle of the tests."""
+"""Generation with transformers alone, for platforms without vLLM and as the reference implementation in the tests."""
 
 from collections.abc import Iterator, Sequence
 
@@ -6,46 +6,50 @@ import torch
 from torch import Tensor
 from transformers import TopKLogitsWarper, TopPLogitsWarper
 
-from conf.schema import ModelConfig, RolloutConfig
+from conf.schema import ModelConfig, RolloutConfig, TopologyConfig
 from grpo.types import Completion, Request, SamplingParams
 from workers.models import encode, load_model, load_tokenizer, replace_weights
-from workers.weight_sync import Weights, fetch
+from workers.rank_group import ALONE, RankInfo
+from workers.sampler import Sampler
+from workers.weights import Weights, fetch
 
 
-class TransformersSampler:
-    """A plain sampling loop over the key-value cache, one random generator a request."""
+class TransformersSampler(Sampler):
+    """A plain sampling loop over the key-value cache, with a random generator per request."""
 
-    def __init__(self, model: ModelConfig, rollout: RolloutConfig, device: str) -> None:
-        self.device = torch.device(device)
+    def __init__(
+        self,
+        model: ModelConfig,
+        rollout: RolloutConfig,
+        topology: TopologyConfig | None = None,
+        info: RankInfo = ALONE,
+    ) -> None:
+        super().__init__(info)
+        if info.folder is not None:
+            torch.set_num_threads(rollout.threads)
+        self.device = torch.device(info.device)
         self.tokenizer = load_tokenizer(model.source)
         self.model = load_model(model.source, model.dtype, model.attn_implementation).to(self.device)
         self.batch_size = rollout.max_num_seqs
-        self.version = 0
 
     def load_weights(self, weights: Weights) -> None:
         replace_weights(self.model, dict(fetch(weights)))
         self.version = weights.version
 
-    def sleep(self) -> None:
-        """Nothing is kept between completions but the model."""
-
-    def wake(self) -> None:
-        """It never sleeps."""
-
     def generate(self, requests: Sequence[Request], sampling: SamplingParams) -> Iterator[tuple[int, Completion]]:
-        alike: dict[SamplingParams, list[int]] = {}
-        for place, request in enumerate(requests):
-            alike.setdefault(request.sampling or sampling, []).append(place)
-        for own, places in alike.items():
-            for start in range(0, len(places), self.batch_size):
-                chosen = places[start : start + self.batch_size]
-                yield from zip(chosen, self._generate_batch([requests[place] for place in chosen], own), strict=True)
+        by_params: dict[SamplingParams, list[int]] = {}
+        for index, request in enumerate(requests):
+            by_params.setdefault(request.sampling or sampling, []).append(index)
+        for params, indexes in by_params.items():
+            for start in range(0, len(indexes), self.batch_size):
+                batch = indexes[start : start + self.batch_size]
+                yield from zip(batch, self._generate_batch([requests[index] for index in batch], params), strict=True)
 
     @torch.inference_mode()
     def _generate_batch(self, requests: Sequence[Request], sampling: SamplingParams) -> list[Completion]:
         prompts = [[*encode(self.tokenizer, r.prompt), *r.prefix] for r in requests]
         width = max(map(len, prompts))
-        # Prompts end together, so padding is on the left, and here a mask is needed.
+        # Prompts end together, so padding is on the left and needs a mask.
         ids = torch.tensor([[0] * (width - len(p)) + p for p in prompts], device=self.device)
         mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts], device=self.device)
         positions = (mask.cumsum(1) - 1).clamp(min=0)
@@ -90,11 +94,11 @@ class TransformersSampler:
 
 
 def _wrote(stop: Sequence[str], text: str) -> bool:
-    return any(one in text for one in stop)
+    return any(string in text for string in stop)
 
 
 def _sample(logits: Tensor, sampling: SamplingParams, generators: list[torch.Generator]) -> tuple[Tensor, Tensor]:
-    """One token a row and its log-probability, from logits [B, vocabulary]."""
+    """Sample a token per row from logits [B, vocabulary]; returns ids [B] and their log-probabilities [B]."""
     if sampling.temperature == 0:
         log_softmax = logits.log_softmax(-1)
         chosen = log_softmax.argmax(-1)
@@ -106,7 +110,7 @@ def _sample(logits: Tensor, sampling: SamplingParams, generators: list[torch.Gen
 
 
 def _cut(logits: Tensor, sampling: SamplingParams) -> Tensor:
-    """Without the tokens that top-k and top-p leave out, in the order of vLLM."""
+    """Mask the tokens that top-k and then top-p exclude, in vLLM's order."""
     unused = torch.empty(0, dtype=torch.long)
     if sampling.top_k:
         logits = TopKLogitsWarper(sampling.top_k)(unused, logits)

@@ -6,8 +6,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from grpo.advantages import group_advantages, pass_at_k_advantages, reward_to_go_advantages, with_advantages
-from grpo.batching import make_batch
+from grpo.advantages import ADVANTAGES, kl_penalized_advantages, pass_at_k, reward_to_go_advantages
+from grpo.grpo import group_advantages, make_batch
 from grpo.settings import BASELINES, SCALES, AdvantageConfig, KlConfig
 from grpo.types import Group, Rollout, Score
 from tests.builders import PROBLEM, completion, group_of
@@ -18,7 +18,7 @@ GROUPS = st.lists(REWARDS, min_size=1, max_size=5)
 
 def advantages(*rewards, baseline="group_mean", scale="group_std", epsilon=0.0):
     cfg = AdvantageConfig("rewards", baseline, scale, epsilon)
-    return group_advantages([group_of(row) for row in rewards], cfg).float()
+    return group_advantages([group_of(row) for row in rewards], cfg, {}).float()
 
 
 def test_advantages_by_hand():
@@ -67,9 +67,9 @@ def test_the_advantages_of_a_group_add_up_to_zero(rewards, baseline, scale):
 @settings(max_examples=50, deadline=None, derandomize=True)
 @given(REWARDS, st.permutations(range(6)), st.sampled_from(BASELINES), st.sampled_from(SCALES))
 def test_the_order_of_the_completions_does_not_matter(rewards, order, baseline, scale):
-    order = [place for place in order if place < len(rewards)]
+    order = [index for index in order if index < len(rewards)]
     plain = advantages(rewards, baseline=baseline, scale=scale, epsilon=1e-4)
-    mixed = advantages([rewards[place] for place in order], baseline=baseline, scale=scale, epsilon=1e-4)
+    mixed = advantages([rewards[index] for index in order], baseline=baseline, scale=scale, epsilon=1e-4)
     assert torch.allclose(plain[torch.tensor(order)], mixed, atol=1e-6)
 
 
@@ -107,7 +107,7 @@ def test_components_are_normalized_apart_by_hand():
     # root mean square, sqrt(1 + 1 + 2 * mean of products) = sqrt(2 - 2 / sqrt(3))
     group = with_components((1, 0), (0, 1), (0, 0), (0, 1))
     cfg = AdvantageConfig("components", epsilon=0.0)
-    found = group_advantages([group], cfg, weights={"correct": 1.0, "format": 1.0})
+    found = ADVANTAGES["components"]([group], cfg, {"correct": 1.0, "format": 1.0})
     third = -1 / 3**0.5
     expected = torch.tensor([3**0.5 - 1, third + 1, third - 1, third + 1], dtype=torch.float64)
     assert torch.allclose(found, expected / (2 - 2 / 3**0.5) ** 0.5)
@@ -118,14 +118,14 @@ def test_a_component_counts_by_its_weight():
     group = with_components((1, 0), (0, 1))
     cfg = AdvantageConfig("components", epsilon=0.0)
     # 3 * (1, -1) + 1 * (-1, 1) = (2, -2), divided by 2
-    found = group_advantages([group], cfg, weights={"correct": 3.0, "format": 1.0})
+    found = ADVANTAGES["components"]([group], cfg, {"correct": 3.0, "format": 1.0})
     assert found.tolist() == [1.0, -1.0]
 
 
 def test_one_component_apart_is_grpo():
     groups = [with_components((1, 0), (0, 0), (0, 0)), with_components((1, 0), (1, 0), (0, 0))]
-    apart = group_advantages(groups, AdvantageConfig("components", epsilon=0.0), weights={"correct": 1.0})
-    assert torch.allclose(apart, group_advantages(groups, AdvantageConfig(epsilon=0.0)))
+    apart = ADVANTAGES["components"](groups, AdvantageConfig("components", epsilon=0.0), {"correct": 1.0})
+    assert torch.allclose(apart, group_advantages(groups, AdvantageConfig(epsilon=0.0), {}))
 
 
 def every_set_of(correct: list[bool], k: int) -> torch.Tensor:
@@ -145,32 +145,29 @@ def every_set_of(correct: list[bool], k: int) -> torch.Tensor:
 @pytest.mark.parametrize("k", [1, 2, 3])
 @pytest.mark.parametrize("right", [1, 2, 3])
 def test_pass_at_k_advantages_equal_those_over_every_set(k, right):
-    correct = [place < right for place in range(6)]
-    assert torch.allclose(pass_at_k_advantages(correct, k), every_set_of(correct, k))
+    correct = [index < right for index in range(6)]
+    assert torch.allclose(pass_at_k(correct, k), every_set_of(correct, k))
 
 
 def test_pass_at_k_by_hand():
     # 1 right of 4, k = 2: 3 of 6 sets earn 1, M = S = 1/2. Right: 1. Wrong: in 3 sets, 1 of them with the
     # right one: (1 - 1/2 - 2/3) / (1/2) = -1/3
     assert torch.allclose(
-        pass_at_k_advantages([True, False, False, False], 2), torch.tensor([1.0, -1 / 3, -1 / 3, -1 / 3]).double()
+        pass_at_k([True, False, False, False], 2), torch.tensor([1.0, -1 / 3, -1 / 3, -1 / 3]).double()
     )
     # 3 right of 4: every pair has a right one, so there is nothing left to learn
-    assert not pass_at_k_advantages([True, True, True, False], 2).any()
+    assert not pass_at_k([True, True, True, False], 2).any()
     cfg = AdvantageConfig("pass_at_k", k=2)
-    assert torch.allclose(group_advantages([group_of([1.0, 0.1, 0.0, 0.0])], cfg)[0], torch.tensor(1.0).double())
+    assert torch.allclose(
+        ADVANTAGES["pass_at_k"]([group_of([1.0, 0.1, 0.0, 0.0])], cfg, {})[0], torch.tensor(1.0).double()
+    )
 
 
 @settings(max_examples=50, deadline=None, derandomize=True)
 @given(st.lists(st.booleans(), min_size=2, max_size=16), st.integers(1, 8))
 def test_pass_at_k_advantages_add_up_to_zero(correct, k):
-    found = pass_at_k_advantages(correct, min(k, len(correct)))
+    found = pass_at_k(correct, min(k, len(correct)))
     assert abs(found.sum().item()) < 1e-9
-
-
-def test_a_penalty_is_taken_off_the_reward_before_the_comparison():
-    found = group_advantages([group_of([1.0, 0.0])], AdvantageConfig(scale="none"), torch.tensor([0.5, 0.0]).double())
-    assert found.tolist() == [0.25, -0.25]
 
 
 def test_rewards_to_go_by_hand():
@@ -194,31 +191,39 @@ def test_rewards_to_go_without_loss_tokens_are_zero():
     assert not found.any()
 
 
-def batch_with_kl():
-    groups = [group_of([1.0, 0.0], lengths=[2, 3])]
-    batch = make_batch(groups)
-    old, ref = -1.0 * batch.mask, -1.5 * batch.mask  # k1 is 0.5 a token
-    return groups, dataclasses.replace(batch, old_logprobs=old, ref_logprobs=ref)
+def batch_with_kl(*rewards: list[float]):
+    """Completions of 2, 3, 2, 3, ... tokens, with a k1 estimate of 0.5 per token."""
+    groups = [group_of(row, lengths=[2, 3] * (len(row) // 2)) for row in rewards]
+    batch = make_batch(groups, torch.zeros(sum(map(len, rewards))))
+    return dataclasses.replace(batch, old_logprobs=-1.0 * batch.mask, ref_logprobs=-1.5 * batch.mask)
 
 
 def test_tokens_of_a_completion_share_its_advantage_and_padding_has_none():
-    groups, batch = batch_with_kl()
-    found = with_advantages(batch, groups, AdvantageConfig(scale="none"), KlConfig(), {"correct": 1.0}).advantages
+    groups = [group_of([1.0, 0.0], lengths=[2, 3])]
+    found = make_batch(groups, group_advantages(groups, AdvantageConfig(scale="none"), {})).advantages
     assert found.tolist() == [[0.5, 0.5, 0.0], [-0.5, -0.5, -0.5]]
 
 
-def test_the_kl_of_a_whole_completion_is_taken_off_its_reward():
-    groups, batch = batch_with_kl()
+def test_the_kl_of_a_whole_completion_is_subtracted_from_its_reward():
     cfg = AdvantageConfig(baseline="leave_one_out", scale="none")
-    found = with_advantages(batch, groups, cfg, KlConfig(0.2, "reward", "k1"), {}).advantages
+    found = kl_penalized_advantages(batch_with_kl([1.0, 0.0]), cfg, KlConfig(0.2, "reward", "k1"))
     # 1 - 0.2 * 1.0 = 0.8 and 0 - 0.2 * 1.5 = -0.3
     assert torch.allclose(found, torch.tensor([[1.1, 1.1, 0.0], [-1.1, -1.1, -1.1]]))
 
 
+def test_rewards_less_their_kl_are_compared_within_each_group():
+    cfg = AdvantageConfig(scale="none")
+    batch = batch_with_kl([1.0, 0.0], [0.0, 0.0, 1.0, 0.0])
+    found = kl_penalized_advantages(batch, cfg, KlConfig(0.2, "reward", "k1"))[:, 0]
+    # completions of 2 and 3 tokens lose 0.2 * 0.5 * 2 = 0.2 and 0.3: 0.8, -0.3 (mean 0.25) | -0.2, -0.3, 0.8, -0.3 (0)
+    expected = [0.8 - 0.25, -0.3 - 0.25, -0.2, -0.3, 0.8, -0.3]
+    assert torch.allclose(found, torch.tensor(expected))
+
+
 def test_the_kl_to_go_grows_towards_the_start():
-    groups, batch = batch_with_kl()
+    batch = batch_with_kl([1.0, 0.0])
     cfg = AdvantageConfig(baseline="batch_mean", scale="none")
-    found = with_advantages(batch, groups, cfg, KlConfig(0.2, "reward_to_go", "k1"), {}).advantages
+    found = kl_penalized_advantages(batch, cfg, KlConfig(0.2, "reward_to_go", "k1"))
     to_go = torch.tensor([[0.8, 0.9, 0.0], [-0.3, -0.2, -0.1]])
     expected = (to_go - to_go[batch.mask].mean()) * batch.mask
     assert torch.allclose(found, expected)

@@ -2,27 +2,31 @@ import dataclasses
 
 import torch
 
-from grpo.batching import make_batch, microbatches, minibatches
+from grpo.grpo import make_batch, microbatches, minibatches
 from tests.builders import PROBLEM, completion, group_of, grouped, random_batch
 
 
 def test_rows_are_prompt_then_completion_then_padding():
-    batch = make_batch([group_of([1.0, 0.0], lengths=[1, 3])])
-    assert batch.input_ids.tolist() == [[1, 2, 3, 7, 0, 0], [1, 2, 3, 8, 9, 10]]
-    assert batch.mask.tolist() == [[True, False, False], [True, True, True]]
-    assert batch.num_tokens == 4 and batch.lengths.tolist() == [4, 6]
-    assert batch.behavior_logprobs.tolist() == [[-1, 0, 0], [-1, -1, -1]]
+    batch = make_batch(
+        [group_of([1.0, 0.0], lengths=[1, 3]), group_of([0.5, 0.0])], torch.tensor([0.5, -0.5, 1.0, -1.0])
+    )
+    assert batch.input_ids.tolist() == [[1, 2, 3, 7, 0, 0], [1, 2, 3, 8, 9, 10], [1, 2, 3, 7, 8, 0], [1, 2, 3, 8, 9, 0]]
+    assert batch.mask.tolist()[:2] == [[True, False, False], [True, True, True]]
+    assert batch.num_tokens == 8 and batch.lengths.tolist() == [4, 6, 5, 5]
+    assert batch.behavior_logprobs.tolist()[:2] == [[-1, 0, 0], [-1, -1, -1]]
+    assert batch.rewards.tolist() == [1.0, 0.0, 0.5, 0.0] and batch.group_ids.tolist() == [0, 0, 1, 1]
+    assert batch.advantages.tolist() == [[0.5, 0, 0], [-0.5, -0.5, -0.5], [1, 1, 0], [-1, -1, 0]]
     assert torch.equal(batch.loss_mask, batch.mask)
 
 
-def test_truncated_completions_carry_no_loss_where_that_is_asked_for():
+def test_truncated_completions_carry_no_loss_if_requested():
     cut = dataclasses.replace(completion([7, 8]), finish_reason="length")
     groups = [grouped(PROBLEM, [completion([7]), cut])]
-    assert make_batch(groups, mask_truncated=True).loss_mask.tolist() == [[True, False], [False, False]]
-    assert make_batch(groups).loss_mask.tolist() == [[True, False], [True, True]]
+    assert make_batch(groups, torch.zeros(2), mask_truncated=True).loss_mask.tolist() == [[True, False], [False, False]]
+    assert make_batch(groups, torch.zeros(2)).loss_mask.tolist() == [[True, False], [True, True]]
 
 
-def test_microbatches_hold_every_row_once_and_keep_to_the_limit():
+def test_microbatches_contain_every_row_once_and_respect_the_limit():
     batch = random_batch([1, 9, 4, 6, 2, 9, 3])
     seen = []
     for index, part in microbatches(batch, max_tokens=24):

@@ -4,7 +4,8 @@ import math
 import pytest
 import torch
 
-from grpo.kl import kl_estimate, kl_loss, kl_penalty
+from grpo.advantages import kl_penalty
+from grpo.kl import kl_estimate, kl_loss
 from grpo.settings import KL_ESTIMATORS, KlConfig
 from tests.builders import random_batch
 
@@ -68,16 +69,15 @@ def test_plain_k1_has_no_gradient_on_average_and_k3_another_one():
     assert not torch.allclose(found, expected, rtol=1e-2)
 
 
-@pytest.mark.parametrize("place", ["reward", "reward_to_go"])
+@pytest.mark.parametrize("apply_to", ["reward", "reward_to_go"])
 @pytest.mark.parametrize("estimator", KL_ESTIMATORS)
-def test_the_penalty_is_the_estimate_under_the_policy_that_wrote(place, estimator):
+def test_the_penalty_is_the_estimate_under_the_policy_that_sampled(apply_to, estimator):
     batch = random_batch([2, 3])
-    found = kl_penalty(batch, KlConfig(0.5, place, estimator))
+    found = kl_penalty(batch, KlConfig(0.5, apply_to, estimator))
     expected = 0.5 * kl_estimate(batch.old_logprobs.double(), batch.ref_logprobs.double(), estimator) * batch.mask
     assert torch.equal(found, expected) and found.any() and not found[0, 2]
 
 
-def test_there_is_no_penalty_where_the_kl_is_in_the_loss_or_off():
+def test_without_a_coefficient_there_is_no_penalty_and_no_reference_is_needed():
     batch = dataclasses.replace(random_batch([2, 3]), ref_logprobs=None)
-    assert not kl_penalty(batch, KlConfig(0.5)).any()
     assert not kl_penalty(batch, KlConfig(0.0, "reward")).any()

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-import grpo.logprobs
-from grpo.logprobs import completion_logprobs
+import grpo.grpo
+from grpo.grpo import completion_logprobs
 from tests.builders import random_batch, small_model
 
 
@@ -21,16 +21,16 @@ def naive_logprobs(model, batch, temperature):
 @pytest.mark.parametrize("temperature", [1.0, 0.7])
 @pytest.mark.parametrize("chunk", [1024, 3])
 def test_chunked_logprobs_equal_the_naive_ones(monkeypatch, temperature, chunk):
-    monkeypatch.setattr(grpo.logprobs, "CHUNK_TOKENS", chunk)
+    monkeypatch.setattr(grpo.grpo, "CHUNK_TOKENS", chunk)
     model, batch = small_model(), random_batch([5, 2, 7])
-    found, _ = completion_logprobs(model, batch.input_ids, batch.prompt_lengths, batch.mask, temperature)
+    found, _ = completion_logprobs(model, batch, temperature)
     assert torch.allclose(found, naive_logprobs(model, batch, temperature), atol=1e-5)
 
 
 def test_chunked_gradient_equals_the_naive_one(monkeypatch):
-    monkeypatch.setattr(grpo.logprobs, "CHUNK_TOKENS", 3)
+    monkeypatch.setattr(grpo.grpo, "CHUNK_TOKENS", 3)
     model, batch = small_model(), random_batch([5, 2, 7])
-    found, _ = completion_logprobs(model, batch.input_ids, batch.prompt_lengths, batch.mask, 1.0)
+    found, _ = completion_logprobs(model, batch, 1.0)
     fast = torch.autograd.grad((found * batch.mask).sum(), list(model.parameters()))
     slow = torch.autograd.grad((naive_logprobs(model, batch, 1.0) * batch.mask).sum(), list(model.parameters()))
     for one, other in zip(fast, slow, strict=True):
@@ -41,15 +41,15 @@ def test_entropy_of_a_uniform_distribution_is_the_log_of_the_vocabulary():
     model, batch = small_model(), random_batch([3])
     with torch.no_grad():
         model.model.norm.weight.zero_()
-    _, entropy = completion_logprobs(model, batch.input_ids, batch.prompt_lengths, batch.mask, 1.0)
+    _, entropy = completion_logprobs(model, batch, 1.0)
     assert torch.allclose(entropy, torch.full((1, 3), 32.0).log())
 
 
 def test_no_more_than_a_chunk_of_logits_is_made(monkeypatch):
-    monkeypatch.setattr(grpo.logprobs, "CHUNK_TOKENS", 4)
+    monkeypatch.setattr(grpo.grpo, "CHUNK_TOKENS", 4)
     model, batch = small_model(), random_batch([9, 6])
     sizes = []
     model.get_output_embeddings().register_forward_hook(lambda module, args, output: sizes.append(output.shape[0]))
-    found, _ = completion_logprobs(model, batch.input_ids, batch.prompt_lengths, batch.mask, 1.0)
+    found, _ = completion_logprobs(model, batch, 1.0)
     found.sum().backward()
     assert max(sizes) == 4 and sum(sizes) == 2 * 15  # each chunk once forward, once again backward

@@ -9,7 +9,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from grpo.losses import POLICY_LOSSES, token_losses, token_weights
+from grpo.grpo import token_losses, token_weights
+from grpo.losses import POLICY_LOSSES
 from grpo.settings import AGGREGATIONS, LOSSES, CorrectionConfig, KlConfig, LossConfig
 from tests.builders import random_batch
 
@@ -34,6 +35,13 @@ def one_completion(name: str, ratios: list[float], advantage: float, **changes):
     terms = POLICY_LOSSES[name](logprobs, old, torch.full_like(old, advantage), mask, config(name, **changes))
     (gradient,) = torch.autograd.grad(terms.loss.sum(), logprobs)
     return terms, terms.loss[0].tolist(), gradient[0].tolist()
+
+
+def losses_of(batch, logprobs, name="ppo", entropy=None, kl=None, correction=None, **changes):
+    """`token_losses` with the loss `name`."""
+    entropy = torch.zeros_like(logprobs) if entropy is None else entropy
+    kl, correction = kl or KlConfig(0.0), correction or CorrectionConfig()
+    return token_losses(POLICY_LOSSES[name], batch, logprobs, entropy, config(name, **changes), kl, correction)
 
 
 def close(*numbers: float):
@@ -184,7 +192,7 @@ def test_every_loss_agrees_with_finite_differences(name, kl):
     weights = token_weights(batch.loss_mask, "sequence", 8).double()
 
     def loss(x):
-        return (weights * token_losses(batch, x, torch.zeros_like(x), config(name), kl, correction)[0]).sum()
+        return (weights * losses_of(batch, x, name, kl=kl, correction=correction)[0]).sum()
 
     assert torch.autograd.gradcheck(loss, logprobs)
 
@@ -214,45 +222,34 @@ def as_float64(batch):
     return type(batch)(**{k: v.double() if v is not None and v.is_floating_point() else v for k, v in doubled.items()})
 
 
-def test_the_entropy_is_taken_off_the_loss():
+def test_the_entropy_is_subtracted_from_the_loss():
     batch = random_batch([2, 3])
     entropy = torch.rand(batch.mask.shape)
-    plain, _ = token_losses(batch, batch.old_logprobs, entropy, config("ppo"), KlConfig(0.0), CorrectionConfig())
-    with_bonus, _ = token_losses(
-        batch, batch.old_logprobs, entropy, config("ppo", entropy_coef=0.1), KlConfig(0.0), CorrectionConfig()
-    )
+    plain, _ = losses_of(batch, batch.old_logprobs, entropy=entropy)
+    with_bonus, _ = losses_of(batch, batch.old_logprobs, entropy=entropy, entropy_coef=0.1)
     assert torch.allclose(with_bonus, plain - 0.1 * entropy)
 
 
 def test_without_a_reference_there_is_no_kl():
     batch = dataclasses.replace(random_batch([2, 3]), ref_logprobs=None)
-    _, watched = token_losses(
-        batch, batch.old_logprobs, torch.zeros(batch.mask.shape), config("ppo"), KlConfig(0.0), CorrectionConfig()
-    )
-    assert not watched["kl"].any()
+    assert not losses_of(batch, batch.old_logprobs)[1]["kl"].any()
 
 
-def test_the_kl_in_the_loss_is_weighed_by_its_coefficient():
+def test_the_kl_in_the_loss_is_weighted_by_its_coefficient():
     batch = random_batch([2, 3])
-    zero = torch.zeros(batch.mask.shape)
-    off, _ = token_losses(batch, batch.old_logprobs, zero, config("ppo"), KlConfig(0.0), CorrectionConfig())
-    on, watched = token_losses(batch, batch.old_logprobs, zero, config("ppo"), KlConfig(0.5), CorrectionConfig())
-    assert torch.allclose(on, off + 0.5 * watched["kl"]) and watched["kl"].any()
-    in_reward, _ = token_losses(
-        batch, batch.old_logprobs, zero, config("ppo"), KlConfig(0.5, "reward"), CorrectionConfig()
-    )
-    assert torch.equal(in_reward, off)
+    off, _ = losses_of(batch, batch.old_logprobs)
+    on, reported = losses_of(batch, batch.old_logprobs, kl=KlConfig(0.5))
+    assert torch.allclose(on, off + 0.5 * reported["kl"]) and reported["kl"].any()
+    assert torch.equal(losses_of(batch, batch.old_logprobs, kl=KlConfig(0.5, "reward"))[0], off)
 
 
-def test_the_correction_weighs_the_policy_s_part_alone():
+def test_the_correction_weights_only_the_policy_loss():
     batch = random_batch([2, 3])
-    zero = torch.zeros(batch.mask.shape)
-    plain, _ = token_losses(batch, batch.old_logprobs, zero, config("ppo"), KlConfig(0.0), CorrectionConfig())
-    corrected, watched = token_losses(
-        batch, batch.old_logprobs, zero, config("ppo"), KlConfig(0.5), CorrectionConfig("token", "truncate", high=0.6)
-    )
-    assert torch.allclose(corrected, watched["correction"] * plain + 0.5 * watched["kl"])
-    assert (watched["correction"] < 1).any()
+    plain, _ = losses_of(batch, batch.old_logprobs)
+    correction = CorrectionConfig("token", "truncate", high=0.6)
+    corrected, reported = losses_of(batch, batch.old_logprobs, kl=KlConfig(0.5), correction=correction)
+    assert torch.allclose(corrected, reported["correction"] * plain + 0.5 * reported["kl"])
+    assert (reported["correction"] < 1).any()
 
 
 def test_token_weights_by_hand():
@@ -287,15 +284,14 @@ def test_ranks_and_micro_batches_add_up_to_the_whole_whatever_the_order(name, le
     batch = as_float64(random_batch(lengths))
     logprobs = (batch.old_logprobs + 0.2).requires_grad_()
     weights = token_weights(batch.loss_mask, aggregation, 8)
-    settings_ = (config(name), KlConfig(0.1), CorrectionConfig())
-    whole = (weights * token_losses(batch, logprobs, torch.zeros_like(logprobs), *settings_)[0]).sum()
+    whole = (weights * losses_of(batch, logprobs, name, kl=KlConfig(0.1))[0]).sum()
     order = random.sample(range(len(lengths)), len(lengths))
     total = torch.zeros((), dtype=torch.float64)
     for rank in range(min(parts, len(lengths))):
         index = torch.tensor(order[rank :: min(parts, len(lengths))])
         part = batch.rows(index)
         x = logprobs[index, : part.mask.shape[1]]
-        per_token = token_losses(part, x, torch.zeros_like(x), *settings_)[0]
+        per_token = losses_of(part, x, name, kl=KlConfig(0.1))[0]
         total = total + (weights[index, : part.mask.shape[1]] * per_token).sum()
     assert total.item() == pytest.approx(whole.item(), abs=1e-10)
     one, many = (torch.autograd.grad(value, logprobs, retain_graph=True)[0] for value in (whole, total))
@@ -307,6 +303,26 @@ def test_zero_advantages_have_no_gradient(name):
     batch = dataclasses.replace(random_batch([2, 3]), advantages=torch.zeros(2, 3))
     logprobs = (batch.old_logprobs + 0.3).requires_grad_()
     per_token, _ = token_losses(
-        batch, logprobs, torch.zeros_like(logprobs), config(name), KlConfig(0.0), CorrectionConfig()
+        POLICY_LOSSES[name],
+        batch,
+        logprobs,
+        torch.zeros_like(logprobs),
+        config(name),
+        KlConfig(0.0),
+        CorrectionConfig(),
     )
     assert not torch.autograd.grad(per_token.sum(), logprobs)[0].any()
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_without_old_logprobs_the_current_ones_stand_in_for_them(name):
+    """In the single update of a step the old policy is the current one: same losses and gradients, to the bit."""
+    batch = random_batch([2, 3])
+    found = []
+    for old_logprobs in (batch.old_logprobs, None):
+        logprobs = batch.old_logprobs.clone().requires_grad_()
+        given = dataclasses.replace(batch, old_logprobs=old_logprobs)
+        correction = CorrectionConfig("token", "truncate", high=0.6)
+        per_token, reported = losses_of(given, logprobs, name, kl=KlConfig(0.5), correction=correction)
+        found.append([per_token, torch.autograd.grad(per_token.sum(), logprobs)[0], *reported.values()])
+    assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))

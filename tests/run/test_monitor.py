@@ -7,11 +7,11 @@ import torch
 from rich.console import Console
 
 from envs.countdown.trace import read_tries
-from grpo.batching import make_batch
+from grpo.grpo import make_batch
 from run.cost import Meter, Price
 from run.evaluation import Evaluation
 from run.folder import RunFolder, flatten, read_rows
-from run.metrics import DiscardedRollouts, mismatch_metrics, rollout_metrics
+from run.metrics import DiscardedRollouts, mismatch_metrics, policy_metrics, rollout_metrics
 from run.monitor import Monitor, summarize, transcripts
 from run.progress import Progress
 from run.terminal import Terminal, sparkline
@@ -43,21 +43,20 @@ def test_rollout_metrics_by_hand():
 def test_mismatch_is_over_loss_tokens_alone():
     batch = random_batch([2, 4])
     old = batch.behavior_logprobs + 0.5
-    metrics = mismatch_metrics(dataclasses.replace(batch, old_logprobs=torch.where(batch.mask, old, 99.0)))
+    metrics = mismatch_metrics(batch, torch.where(batch.mask, old, 99.0))
     assert metrics["mismatch/max_gap"] == pytest.approx(0.5)
     assert metrics["mismatch/ratio_p50"] == pytest.approx(torch.tensor(0.5).exp().item())
 
 
 def monitor_of(folder: RunFolder, console: Console, progress: Progress, seconds: float = 0.0) -> Monitor:
     meter = Meter(seconds, Price(3600.0, 0.0, "a dollar a second"))
-    return Monitor(folder, NoTracker(), Terminal(progress, console), progress, meter)
+    return Monitor(folder, NoTracker(), Terminal(progress, console), meter)
 
 
 def log_step(monitor: Monitor, step: int, group, **more) -> None:
-    batch = dataclasses.replace(make_batch([group]), old_logprobs=make_batch([group]).behavior_logprobs)
-    monitor.log(
-        step, [group], batch, {"entropy": 0.2, "grad_norm": 0.1}, DiscardedRollouts(), {"generate": 1.0}, 2.0, more
-    )
+    batch = make_batch([group], torch.zeros(len(group.rollouts)))
+    metrics = policy_metrics({"entropy": 0.2, "grad_norm": 0.1}) | mismatch_metrics(batch, batch.behavior_logprobs)
+    monitor.log(step, [group], metrics | DiscardedRollouts().read([group]) | more, {"generate": 1.0}, 2.0)
 
 
 def test_a_step_and_its_evaluation_share_a_line(tmp_path):

@@ -1,6 +1,6 @@
 import pytest
 
-from workers.checkpoint import DamagedCheckpoint, list_checkpoints, newest_whole, step_of, verify, write_checkpoint
+from workers.checkpoint import DamagedCheckpoint, list_checkpoints, newest_intact, step_of, verify, write_checkpoint
 
 
 def save(folder, text="weights"):
@@ -15,7 +15,7 @@ def steps(root):
 def test_a_checkpoint_is_whole_and_found(tmp_path):
     path = write_checkpoint(tmp_path, 20, save, keep=2)
     verify(path)
-    assert path.name == "step_000020" and newest_whole(tmp_path, print) == path
+    assert path.name == "step_000020" and newest_intact(tmp_path, print) == path
 
 
 def test_only_the_last_are_kept(tmp_path):
@@ -43,16 +43,16 @@ def test_a_damaged_one_is_named_and_the_one_before_is_used(tmp_path):
     damaged = write_checkpoint(tmp_path, 2, save, keep=3)
     (damaged / "hf" / "model.bin").write_text("weighty")
     said = []
-    assert newest_whole(tmp_path, said.append) == whole
+    assert newest_intact(tmp_path, said.append) == whole
     assert len(said) == 1 and "step_000002 is damaged: hf/model.bin was changed" in said[0]
 
 
-@pytest.mark.parametrize("damage", ["missing", "new", "manifest"])
+@pytest.mark.parametrize("damage", ["missing", "not in its manifest", "readable"])
 def test_each_kind_of_damage_is_seen(tmp_path, damage):
     path = write_checkpoint(tmp_path, 1, save, keep=1)
     if damage == "missing":
         (path / "hf" / "model.bin").unlink()
-    elif damage == "new":
+    elif damage == "not in its manifest":
         (path / "hf" / "other.bin").write_text("")
     else:
         (path / "manifest.json").write_text("{")
@@ -61,7 +61,7 @@ def test_each_kind_of_damage_is_seen(tmp_path, damage):
 
 
 def test_without_a_checkpoint_there_is_none(tmp_path):
-    assert newest_whole(tmp_path / "nowhere", print) is None
+    assert newest_intact(tmp_path / "nowhere", print) is None
 
 
 def test_the_same_step_can_be_written_again(tmp_path):

@@ -1,7 +1,7 @@
 import pytest
 
 from rewards.judge import FormatJudge, JudgeConfig
-from workers.judge import LocalJudge, local_judge, proven
+from workers.judge import LocalJudge, checked, local_judge
 from workers.models import load_model, load_tokenizer
 
 TEMPLATE = "{% for turn in messages %}{{ turn['content'] }}{% if not loop.last %}\n{% endif %}{% endfor %}"
@@ -28,17 +28,17 @@ def test_a_judge_in_this_process_replies_to_every_question_in_order(chatty):
 
 
 def test_a_judge_that_can_not_score_an_example_is_refused_at_the_start(chatty):
-    with pytest.raises(ValueError, match="gave no score to a plain example"):
+    with pytest.raises(ValueError, match="returned no score for a plain example"):
         local_judge(JudgeConfig(chatty))
-    with pytest.raises(ValueError, match="has no chat template"):
+    with pytest.raises(ValueError, match="requires a chat template"):
         local_judge(JudgeConfig("envs/countdown/models/tiny"))
 
 
 def test_a_server_that_is_not_there_is_refused_at_the_start():
-    with pytest.raises(ValueError, match="at reward.judge.base_url=http://127.0.0.1:9/v1, gave no score"):
+    with pytest.raises(ValueError, match="at reward.judge.base_url=http://127.0.0.1:9/v1, returned no score"):
         local_judge(JudgeConfig("any", "http://127.0.0.1:9/v1", timeout_s=1))
 
 
 def test_a_judge_that_scores_the_example_is_taken():
     judge = FormatJudge(lambda questions: ["SCORE: 4"] * len(questions))
-    assert proven(judge, JudgeConfig("any")) is judge
+    assert checked(judge, JudgeConfig("any")) is judge

@@ -1,57 +1,76 @@
-"""Places on a Ray cluster of several nodes, all on this machine, with GPUs that are only declared."""
-
-import os
-
 import pytest
-import ray
-from ray.cluster_utils import Cluster
 
-from workers.placement import address_at, reserve
-from workers.session import shielded_from_sigterm
-
-
-@pytest.fixture(scope="module")
-def two_nodes():
-    os.environ["RAY_AUTH_MODE"] = "disabled"
-    with shielded_from_sigterm():
-        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 6, "num_gpus": 2})
-        cluster.add_node(num_cpus=6, num_gpus=2)
-        ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
-    yield cluster
-    ray.shutdown()
-    cluster.shutdown()
+from conf.compose import compose_config
+from conf.schema import RolloutConfig, TopologyConfig
+from workers.placement import Placement, make_placement, node_by_node
+from workers.session import check_topology
 
 
-class Here:
-    def where(self) -> tuple[str, list[int]]:
-        return ray.get_runtime_context().get_node_id(), ray.get_gpu_ids()
+def placed(gpus: int | None, replicas: int | None = None, width: int = 1, **topology) -> Placement:
+    rollout = RolloutConfig(replicas=replicas, tensor_parallel_size=width)
+    return make_placement(TopologyConfig(**topology), rollout, gpus)
 
 
-def test_roles_of_a_place_share_its_gpu_and_neighbours_share_a_node(two_nodes):
-    places = reserve(4, gpus=True, seconds=60, unchanged=lambda: True)
-    roles = [
-        [ray.remote(Here).options(num_cpus=1, num_gpus=share, scheduling_strategy=place).remote() for place in places]
-        for share in (0.4, 0.45, 0.15)
-    ]
-    found = [ray.get([worker.where.remote() for worker in role]) for role in roles]
-    assert found[0] == found[1] == found[2]
-    nodes = [node for node, _ in found[0]]
-    assert len(set(nodes)) == 2
-    for first in range(0, 4, 2):  # engines of two GPUs
-        assert nodes[first] == nodes[first + 1]
-    for node in set(nodes):
-        assert sorted(gpus[0] for other, gpus in found[0] if other == node) == [0, 1]
-    host, _, port = address_at(places[0], local=True).partition(":")
-    assert host == "127.0.0.1" and int(port) > 1024
-    for worker in [one for role in roles for one in role]:
-        ray.kill(worker)
-    ray.util.remove_placement_group(places[0].placement_group)
+def test_a_cpu_has_one_worker_per_role_or_as_many_as_requested():
+    assert placed(None) == Placement((0,), ((0,),))
+    assert placed(None, replicas=2, actor_ranks=2) == Placement((0, 1), ((0,), (1,)))
+    assert placed(None, replicas=2, actor_ranks=2, colocate=False) == Placement((0, 1), ((2,), (3,)))
+    assert placed(None, width=2).num_bundles == 2
 
 
-def test_a_cluster_that_changed_meanwhile_is_looked_at_anew(two_nodes):
-    assert reserve(5, gpus=True, seconds=60, unchanged=lambda: False) is None
+def test_colocated_roles_use_every_gpu():
+    assert placed(1) == Placement((0,), ((0,),))
+    assert placed(4) == Placement((0, 1, 2, 3), ((0,), (1,), (2,), (3,)))
+    assert placed(4, width=2) == Placement((0, 1, 2, 3), ((0, 1), (2, 3)))
+    assert placed(8, num_gpus=2) == Placement((0, 1), ((0,), (1,)))
 
 
-def test_places_that_never_come_are_an_error_that_says_what_there_is(two_nodes):
-    with pytest.raises(TimeoutError, match=r"could not give 5 places of .* within 1 s; it has .*'GPU': 4"):
-        reserve(5, gpus=True, seconds=1, unchanged=lambda: True)
+def test_other_roles_divide_the_gpus():
+    assert placed(4, colocate=False) == Placement((0, 1), ((2,), (3,)))
+    assert placed(8, replicas=1, width=2, colocate=False) == Placement(tuple(range(6)), ((6, 7),))
+    assert placed(2, colocate=False, max_off_policy_steps=1) == Placement((0,), ((1,),))
+
+
+@pytest.mark.parametrize(
+    ("gpus", "settings", "message"),
+    [
+        (1, {"colocate": False}, "0 rollout replicas of 1 GPU"),
+        (2, {"num_gpus": 4}, "topology.num_gpus=4 exceeds the number of GPUs, 2"),
+        (4, {"actor_ranks": 5}, "5 actor ranks and 4 rollout replicas of 1 GPU(s) do not fit on 4 GPU(s)"),
+        (4, {"colocate": False, "replicas": 4}, "0 actor ranks and 4 rollout replicas"),
+        (2, {"width": 4}, "0 rollout replicas of 4 GPU(s) do not fit on 2 GPU(s)"),
+    ],
+)
+def test_what_does_not_fit_is_refused_with_a_remedy(gpus, settings, message):
+    with pytest.raises(ValueError) as error:
+        placed(gpus, **settings)
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["topology.actor_ranks=3"], "256 completions per update cannot be shared by 3 actor ranks"),
+        (["algorithm.num_minibatches=128", "topology.actor_ranks=4"], "2 completions per update cannot be shared by 4"),
+        (
+            ["algorithm.optimizer.name=adamw_8bit", "topology.actor_ranks=2"],
+            "does not support several actor ranks",
+        ),
+        (["topology=split", "topology.device=cpu", "topology.num_gpus=1"], "do not fit on 1 GPU(s)"),
+    ],
+)
+def test_an_impossible_topology_is_refused_before_anything_starts(overrides, message):
+    with pytest.raises(ValueError) as error:
+        check_topology(compose_config(overrides))
+    assert message in str(error.value)
+
+
+def test_off_policy_steps_require_separate_gpus():
+    with pytest.raises(ValueError, match="topology.max_off_policy_steps=1 requires topology.colocate=false"):
+        TopologyConfig(max_off_policy_steps=1)
+
+
+def test_bundles_of_a_node_are_adjacent():
+    """So that an engine's tensor-parallel ranks, which use consecutive bundles, share a node."""
+    assert node_by_node({0: "b", 1: "a", 2: "b", 3: "a"}) == [0, 2, 1, 3]
+    assert node_by_node({0: "a", 1: "a"}) == [0, 1]

@@ -4,12 +4,12 @@ import pytest
 import torch
 
 from conf.algorithms import AlgorithmConfig, SamplingConfig
-from conf.schema import ModelConfig, RolloutConfig
+from conf.schema import ModelConfig, RolloutConfig, TopologyConfig
 from envs.countdown.corpus import tiny_countdown
-from grpo.batching import make_batch
+from grpo.grpo import make_batch
 from grpo.types import Request, SamplingParams, in_request_order, request_seed
 from tests.builders import grouped
-from workers.policy import Policy
+from workers.actor import Reference
 from workers.transformers_sampler import TransformersSampler, _cut
 
 TINY = ModelConfig(name="tiny", path="envs/countdown/models/tiny", prompt_style="tiny", max_prompt_tokens=16)
@@ -17,7 +17,7 @@ TINY = ModelConfig(name="tiny", path="envs/countdown/models/tiny", prompt_style=
 
 @pytest.fixture(scope="module")
 def sampler():
-    return TransformersSampler(TINY, RolloutConfig(backend="transformers", max_num_seqs=5), "cpu")
+    return TransformersSampler(TINY, RolloutConfig(backend="transformers", max_num_seqs=5))
 
 
 def requests(count):
@@ -36,8 +36,9 @@ def test_behavior_logprobs_are_the_policys_own(sampler):
     completions = in_request_order(sampler.generate(requests(6), SamplingParams(0.8, 64)))
     env = tiny_countdown()
     groups = [grouped(env.problem(0, "train", 0), completions)]
-    batch = make_batch(groups)
-    found = Policy(TINY, AlgorithmConfig(sampling=SamplingConfig(temperature=0.8)), "cpu").logprobs(batch)
+    batch = make_batch(groups, torch.zeros(sum(len(group.rollouts) for group in groups)))
+    algorithm = AlgorithmConfig(sampling=SamplingConfig(temperature=0.8))
+    found = Reference(TINY, algorithm, TopologyConfig()).logprobs(batch)
     assert (found - batch.behavior_logprobs).abs().max() < 1e-4
 
 

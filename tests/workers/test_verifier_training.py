@@ -86,7 +86,7 @@ def test_on_problems_it_has_not_seen_a_trained_verifier_tells_right_from_wrong()
     cfg = compose_verifier(["verifier.num_epochs=6", "verifier.patience=6", "verifier.batch_tokens=1024"], {})
     problems = {p.key: p for p in (cfg.env.problem(5, "train", index) for index in range(320))}
     requests = [Request(p.prompt, request_seed("test", p.key, place)) for p in problems.values() for place in range(8)]
-    sampler = TransformersSampler(TINY, RolloutConfig(), "cpu")
+    sampler = TransformersSampler(TINY, RolloutConfig())
     written = iter(in_request_order(sampler.generate(requests, SamplingParams(1.0, 192))))
 
     def graded(problem):

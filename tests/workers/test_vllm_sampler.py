@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from workers.vllm_environment import environment_for
+from workers.rollout import VLLM_CPU_ENVIRONMENT, VLLM_ENVIRONMENT
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -14,6 +14,6 @@ ROOT = Path(__file__).parent.parent.parent
 def test_vllm_does_what_transformers_does():
     """Greedy, cut by top-k and top-p, stopped by a string, and going on from what is written."""
     command = [sys.executable, "-m", "tests.workers.vllm_against_transformers"]
-    environment = os.environ | environment_for("cpu") | {"OMP_NUM_THREADS": "1"}
+    environment = os.environ | VLLM_ENVIRONMENT | VLLM_CPU_ENVIRONMENT | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert done.stdout.endswith("vLLM agrees with transformers\n"), done.stderr

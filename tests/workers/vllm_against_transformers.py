@@ -5,8 +5,8 @@ import dataclasses
 from conf.schema import ModelConfig, RolloutConfig, TopologyConfig
 from envs.countdown.corpus import tiny_countdown
 from grpo.types import Request, SamplingParams, in_request_order
+from workers.rollout import VllmSampler
 from workers.transformers_sampler import TransformersSampler
-from workers.vllm_sampler import VllmSampler
 
 DETERMINISTIC = [
     SamplingParams(0.0, 40),
@@ -20,8 +20,8 @@ def main() -> None:
     model = ModelConfig(
         "tiny", "envs/countdown/models/tiny", prompt_style="tiny", max_prompt_tokens=32, max_completion_tokens=192
     )
-    vllm = VllmSampler(model, RolloutConfig(kv_cache_gb=0.2), "cpu", TopologyConfig())
-    plain = TransformersSampler(model, RolloutConfig(), "cpu")
+    vllm = VllmSampler(model, RolloutConfig(kv_cache_gb=0.2), TopologyConfig())
+    plain = TransformersSampler(model, RolloutConfig())
     env = tiny_countdown()
     requests = [Request(env.problem(0, "train", index).prompt, index) for index in range(6)]
     for sampling in DETERMINISTIC:

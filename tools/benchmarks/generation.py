@@ -12,6 +12,8 @@ import os
 import time
 from statistics import median
 
+from workers.vllm_environment import environment_for
+
 from conf.compose import compose_evaluation
 from conf.launch import checking_settings
 from conf.strategies import EvaluateConfig
@@ -21,9 +23,8 @@ from inference.engine import seed_of
 from inference.runner import run
 from workers.interrupt import Interrupt
 from workers.models import encode, load_tokenizer
-from workers.rollout import Rollout
-from workers.session import PATIENT_THREADS, pick_device, ray_session
-from workers.vllm_environment import environment_for
+from workers.rollout import RolloutPool
+from workers.session import PASSIVE_THREADS, pick_device, ray_session
 
 WARM_UP = 8  # problems
 
@@ -32,7 +33,7 @@ def ours(cfg: EvaluateConfig, problems: list[Problem]) -> tuple[int, float]:
     """Tokens and seconds of the strategy "sample"."""
     interrupt, device = Interrupt(), pick_device(cfg.topology.device)
     with ray_session(cfg, device, interrupt) as session:
-        engine = RolloutEngine(Rollout(cfg, session), cfg.model.source)
+        engine = RolloutEngine(RolloutPool(cfg, session), cfg.model.source)
         list(run(strategy_of(cfg), problems[:WARM_UP], engine))
         before, started = engine.tokens, time.monotonic()
         list(run(strategy_of(cfg), problems, engine))
@@ -41,7 +42,7 @@ def ours(cfg: EvaluateConfig, problems: list[Problem]) -> tuple[int, float]:
 
 def alone(cfg: EvaluateConfig, problems: list[Problem]) -> tuple[int, float]:
     """The same in a fresh process by vLLM's own interface, with the environment that a rollout worker has."""
-    os.environ |= environment_for(pick_device(cfg.topology.device)) | PATIENT_THREADS
+    os.environ |= environment_for(pick_device(cfg.topology.device)) | PASSIVE_THREADS
     os.environ["OMP_NUM_THREADS"] = str(cfg.rollout.threads)
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(_alone, (cfg, problems))
@@ -50,7 +51,6 @@ def alone(cfg: EvaluateConfig, problems: list[Problem]) -> tuple[int, float]:
 def _alone(cfg: EvaluateConfig, problems: list[Problem]) -> tuple[int, float]:
     device = pick_device(cfg.topology.device)
     from vllm import SamplingParams, TokensPrompt
-
     from workers.vllm_sampler import VllmSampler
 
     llm = VllmSampler(cfg.model, cfg.rollout, device, cfg.topology).llm

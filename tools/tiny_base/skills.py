@@ -71,7 +71,7 @@ MEASURES: dict[str, Callable[[str, int, int], Skills | MultiplicationSkills]] = 
 def sampled_groups(path: str, env: Env, num_problems: int, samples: int) -> list[Group]:
     """Sample `samples` completions of each held-out problem from a tiny model at temperature 1, and score them."""
     model = ModelConfig(name="tiny", path=path, prompt_style="tiny", max_prompt_tokens=16)
-    sampler = TransformersSampler(model, RolloutConfig(backend="transformers", max_num_seqs=512), "cpu")
+    sampler = TransformersSampler(model, RolloutConfig(backend="transformers", max_num_seqs=512))
     problems = env.eval_set(num_problems)
     requests = [Request(p.prompt, request_seed("skills", p.key, i)) for p in problems for i in range(samples)]
     completions = sampler.generate(requests, SamplingParams(temperature=1.0, max_tokens=320))

@@ -5,11 +5,12 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from conf.algorithms import AlgorithmConfig, OptimizerConfig
-from conf.schema import LoraConfig, ModelConfig
-from grpo.losses import token_losses, token_weights
+from conf.schema import LoraConfig, ModelConfig, TopologyConfig
+from grpo.grpo import ppo_loss, token_losses, token_weights
 from grpo.settings import AGGREGATIONS, LOSSES, CorrectionConfig, KlConfig, LossConfig
 from tests.builders import random_batch, small_model
-from workers.policy import Policy, TrainedPolicy
+from workers.actor import Actor, Reference
+from workers.weights import Transfer, checksum, publish
 
 
 @pytest.fixture
@@ -18,13 +19,17 @@ def model_config(tmp_path, monkeypatch):
     return ModelConfig(name="small", path=str(tmp_path / "model"))
 
 
-def policy(model_config, **settings) -> TrainedPolicy:
+def actor(model_config, **settings) -> Actor:
     settings = {"optimizer": OptimizerConfig(lr=1e-2)} | settings
-    return TrainedPolicy(model_config, AlgorithmConfig(**settings), "cpu", num_steps=10)
+    return Actor(model_config, AlgorithmConfig(**settings), TopologyConfig(), num_steps=10)
 
 
-def gradients(trained: TrainedPolicy, batch) -> list[torch.Tensor]:
-    trained._accumulate_gradients(batch)
+def reference_of(model_config, **settings) -> Reference:
+    return Reference(model_config, AlgorithmConfig(**settings), TopologyConfig())
+
+
+def gradients(trained: Actor, batch) -> list[torch.Tensor]:
+    trained._backward(batch)
     return [parameter.grad.clone() for parameter in trained.model.parameters()]
 
 
@@ -33,8 +38,8 @@ def gradients(trained: TrainedPolicy, batch) -> list[torch.Tensor]:
 def test_many_micro_batches_give_the_gradient_of_one(model_config, name, aggregation):
     batch = random_batch([1, 9, 4, 6, 2, 8])
     loss = LossConfig(name, aggregation=aggregation, entropy_coef=0.01)
-    one = gradients(policy(model_config, loss=loss, micro_batch_tokens=10_000), batch)
-    many = gradients(policy(model_config, loss=loss, micro_batch_tokens=12), batch)
+    one = gradients(actor(model_config, loss=loss, micro_batch_tokens=10_000), batch)
+    many = gradients(actor(model_config, loss=loss, micro_batch_tokens=12), batch)
     for whole, parts in zip(one, many, strict=True):
         assert torch.allclose(whole, parts, atol=1e-6)
 
@@ -42,7 +47,7 @@ def test_many_micro_batches_give_the_gradient_of_one(model_config, name, aggrega
 def test_gradient_checkpointing_runs_each_layer_again_and_changes_no_gradient(model_config):
     batch, found, runs = random_batch([3, 5, 2]), {}, {}
     for on in (False, True):
-        trained = policy(dataclasses.replace(model_config, gradient_checkpointing=on))
+        trained = actor(dataclasses.replace(model_config, gradient_checkpointing=on))
         runs[on] = []
         for layer in trained.model.get_decoder().layers:
             layer.register_forward_pre_hook(lambda *_, on=on: runs[on].append(1))
@@ -54,7 +59,7 @@ def test_gradient_checkpointing_runs_each_layer_again_and_changes_no_gradient(mo
 def test_the_gradient_equals_that_of_the_loss_written_out(model_config):
     """Full logits, no chunks, no micro-batches."""
     batch = random_batch([3, 5, 2])
-    trained = policy(model_config, kl=KlConfig(0.1), micro_batch_tokens=16)
+    trained = actor(model_config, kl=KlConfig(0.1), micro_batch_tokens=16)
     found = gradients(trained, batch)
     model = small_model()
     model.load_state_dict(trained.model.state_dict())
@@ -65,7 +70,7 @@ def test_the_gradient_equals_that_of_the_loss_written_out(model_config):
         rows.append(torch.stack([logits[row, t - 1, batch.input_ids[row, t]] for t in positions]))
     logprobs = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
     nothing = torch.zeros_like(logprobs)
-    per_token, _ = token_losses(batch, logprobs, nothing, LossConfig(), KlConfig(0.1), CorrectionConfig())
+    per_token, _ = token_losses(ppo_loss, batch, logprobs, nothing, LossConfig(), KlConfig(0.1), CorrectionConfig())
     (token_weights(batch.mask, "token", 64) * per_token).sum().backward()
     for one, parameter in zip(found, model.parameters(), strict=True):
         assert torch.allclose(one, parameter.grad, atol=1e-5)
@@ -73,14 +78,14 @@ def test_the_gradient_equals_that_of_the_loss_written_out(model_config):
 
 def test_logprobs_do_not_depend_on_the_micro_batches(model_config):
     batch = random_batch([1, 9, 4, 6])
-    small = Policy(model_config, AlgorithmConfig(micro_batch_tokens=12), "cpu").logprobs(batch)
-    large = Policy(model_config, AlgorithmConfig(micro_batch_tokens=10_000), "cpu").logprobs(batch)
+    small = reference_of(model_config, micro_batch_tokens=12).logprobs(batch)
+    large = reference_of(model_config, micro_batch_tokens=10_000).logprobs(batch)
     assert torch.allclose(small, large, atol=1e-5)
     assert not small[~batch.mask].any()
 
 
 def test_equal_rewards_leave_the_weights_alone(model_config):
-    trained = policy(model_config, kl=KlConfig(0.0))
+    trained = actor(model_config, kl=KlConfig(0.0))
     before = [p.clone() for p in trained.model.parameters()]
     batch = dataclasses.replace(random_batch([3, 4]), advantages=torch.zeros(2, 4))
     trained.update(batch)
@@ -88,27 +93,67 @@ def test_equal_rewards_leave_the_weights_alone(model_config):
 
 
 def test_an_update_makes_good_completions_likelier(model_config):
-    trained = policy(model_config, kl=KlConfig(0.0))
+    trained = actor(model_config, kl=KlConfig(0.0))
     advantages = torch.tensor([[1.0], [-1.0]]).expand(2, 4)
     batch = dataclasses.replace(random_batch([4, 4]), advantages=advantages)
     batch = dataclasses.replace(batch, old_logprobs=trained.logprobs(batch))
-    metrics = trained.update(batch)
+    metrics = trained.update(batch).metrics
     change = (trained.logprobs(batch) - batch.old_logprobs).sum(1)
     assert change[0] > 0 > change[1]
     assert metrics["policy_ratio"] == pytest.approx(1.0) and metrics["grad_norm"] > 0
 
 
-def test_two_updates_a_step_keep_old_logprobs_frozen(model_config):
-    trained = policy(model_config, num_minibatches=2, num_prompts=1, group_size=4)
-    batch = random_batch([4, 4, 4, 4])
-    batch = dataclasses.replace(batch, old_logprobs=trained.logprobs(batch))
-    # the second half sees weights that have moved, so its mean ratio is no longer 1
-    assert trained.update(batch)["policy_ratio"] != pytest.approx(1.0, abs=1e-4)
+def test_several_updates_per_step_share_the_log_probabilities_of_the_old_policy(model_config):
+    trained = actor(model_config, num_minibatches=2, num_prompts=1, group_size=4)
+    batch = dataclasses.replace(random_batch([4, 4, 4, 4]), old_logprobs=None)
+    before = trained.logprobs(batch)
+    result = trained.update(batch)
+    assert torch.equal(result.old_logprobs, before)
+    # the second half sees weights that have moved, so the mean ratio of the step is no longer 1
+    assert result.metrics["policy_ratio"] != pytest.approx(1.0, abs=1e-4)
+
+
+def test_a_single_update_takes_the_old_log_probabilities_from_its_own_forward_pass(model_config):
+    batch = dataclasses.replace(random_batch([3, 5, 2, 4]), old_logprobs=None)
+    settings = {"micro_batch_tokens": 16, "correction": CorrectionConfig("token")}
+    straight, prepared = actor(model_config, **settings), actor(model_config, **settings)
+    before = prepared.logprobs(batch)
+    expected = prepared.update(dataclasses.replace(batch, old_logprobs=before))
+    forwards = []
+    straight.model.get_decoder().register_forward_pre_hook(lambda *_: forwards.append(1))
+    found = straight.update(batch)
+    assert len(forwards) == len(list(straight._microbatches(batch)))  # and no pass before the update
+    assert torch.equal(found.old_logprobs, before) and found.metrics == expected.metrics
+    for one, other in zip(straight.model.parameters(), prepared.model.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_the_kl_in_the_reward_changes_the_advantages_before_the_update(model_config):
+    trained = actor(model_config, kl=KlConfig(0.2, "reward", "k1"))
+    batch = dataclasses.replace(random_batch([2, 3]), old_logprobs=None)
+    complete = trained._complete(batch, trained.logprobs(batch) - 0.5 * batch.mask)  # k1 is 0.5 per token
+    assert torch.equal(complete.old_logprobs, trained.logprobs(batch))
+    # rewards 0 - 0.2 * 0.5 * 2 = -0.2 and -0.3: mean -0.25, population std 0.05, epsilon 1e-4
+    expected = torch.tensor([[1.0, 1.0, 0.0], [-1.0, -1.0, -1.0]]) * 0.05 / 0.0501
+    assert torch.allclose(complete.advantages, expected, atol=1e-4)
+
+
+def test_weights_are_written_only_for_those_who_read_them_from_shared_memory(model_config, tmp_path):
+    trained = actor(model_config, kl=KlConfig(0.1, ref_sync_steps=2))
+    trained.info = dataclasses.replace(trained.info, folder=tmp_path)
+    assert trained.publish_weights(1).path is not None
+    trained.transfer = Transfer.NCCL
+    direct = trained.publish_weights(3)
+    assert direct.path is None and direct.transfer is Transfer.NCCL
+    assert direct.sha256 == checksum(dict(trained.iter_weights()))
+    for_reference = trained.publish_weights(4)  # every second version is the reference's too
+    reference = reference_of(model_config)
+    reference.load_weights(for_reference)
 
 
 def test_save_and_load_continue_to_the_bit(model_config, tmp_path):
     batch = random_batch([4, 6])
-    straight, first, second = (policy(model_config) for _ in range(3))
+    straight, first, second = (actor(model_config) for _ in range(3))
     tokenizer_free(first)
     for _ in range(4):
         straight.update(batch)
@@ -122,13 +167,13 @@ def test_save_and_load_continue_to_the_bit(model_config, tmp_path):
         assert torch.equal(one, other)
 
 
-def tokenizer_free(trained: TrainedPolicy) -> None:
+def tokenizer_free(trained: Actor) -> None:
     """The small model has no tokenizer; the shipped one stands in for it."""
     trained.source = "envs/countdown/models/tiny"
 
 
 def test_frozen_parameters_do_not_move(model_config):
-    trained = policy(dataclasses.replace(model_config, frozen=["embed_tokens"]))
+    trained = actor(dataclasses.replace(model_config, frozen=["embed_tokens"]))
     before = trained.model.model.embed_tokens.weight.clone()
     other = trained.model.model.layers[0].mlp.up_proj.weight.clone()
     trained.update(random_batch([4, 6]))
@@ -138,13 +183,13 @@ def test_frozen_parameters_do_not_move(model_config):
 
 def test_freezing_what_does_not_exist_is_refused(model_config):
     with pytest.raises(ValueError, match="model.frozen=nothing"):
-        policy(dataclasses.replace(model_config, frozen=["nothing"]))
+        actor(dataclasses.replace(model_config, frozen=["nothing"]))
 
 
 def test_several_epochs_are_as_many_passes_over_the_same_rollouts(model_config):
     batch = random_batch([3, 4, 5, 2])
-    twice = policy(model_config, num_minibatches=2, num_epochs=2, num_prompts=1, group_size=4)
-    once = policy(model_config, num_minibatches=2, num_prompts=1, group_size=4)
+    twice = actor(model_config, num_minibatches=2, num_epochs=2, num_prompts=1, group_size=4)
+    once = actor(model_config, num_minibatches=2, num_prompts=1, group_size=4)
     twice.update(batch)
     once.update(batch)
     once.update(batch)
@@ -153,13 +198,13 @@ def test_several_epochs_are_as_many_passes_over_the_same_rollouts(model_config):
 
 
 def test_an_update_whose_gradient_is_not_finite_is_skipped_and_counted(model_config):
-    trained = policy(model_config)
+    trained = actor(model_config)
     before = [p.clone() for p in trained.model.parameters()]
     good = random_batch([3, 4])
     broken = dataclasses.replace(good, advantages=torch.full((2, 4), float("nan")))
-    assert [trained.update(broken)["skipped_in_row"] for _ in range(2)] == [1, 2]
+    assert [trained.update(broken).skipped_in_a_row for _ in range(2)] == [1, 2]
     assert all(torch.equal(a, b) for a, b in zip(before, trained.model.parameters(), strict=True))
-    metrics = trained.update(good)
+    metrics = trained.update(good).metrics
     assert (metrics["skipped"], metrics["skipped_in_row"]) == (0, 0)
     assert not all(torch.equal(a, b) for a, b in zip(before, trained.model.parameters(), strict=True))
     assert all(torch.isfinite(p).all() for p in trained.model.parameters())
@@ -168,33 +213,33 @@ def test_an_update_whose_gradient_is_not_finite_is_skipped_and_counted(model_con
 def test_the_entropy_bonus_makes_the_policy_less_certain(model_config):
     batch = dataclasses.replace(random_batch([6, 6]), advantages=torch.zeros(2, 6))
     loss, optimizer = LossConfig(entropy_coef=1.0), OptimizerConfig(lr=1e-3)
-    trained = policy(model_config, kl=KlConfig(0.0), loss=loss, optimizer=optimizer)
-    entropies = [trained.update(batch)["entropy"] for _ in range(4)]
+    trained = actor(model_config, kl=KlConfig(0.0), loss=loss, optimizer=optimizer)
+    entropies = [trained.update(batch).metrics["entropy"] for _ in range(4)]
     assert entropies == sorted(entropies) and entropies[0] < entropies[-1]
 
 
 def test_small_updates_are_kept_although_the_computation_is_in_bfloat16(model_config):
     """2^-8 of a weight is the least that bfloat16 can move it by; at this rate each update is far less."""
     half = dataclasses.replace(model_config, dtype="bfloat16")
-    trained = policy(half, optimizer=OptimizerConfig(lr=1e-6))
+    trained = actor(half, optimizer=OptimizerConfig(lr=1e-6))
     before = trained.model.model.layers[0].mlp.up_proj.weight.clone()
     trained.update(random_batch([4, 6]))
     after = trained.model.model.layers[0].mlp.up_proj.weight
     assert after.dtype == torch.float32 and not torch.equal(before, after)
     assert (before.bfloat16() != after.bfloat16()).float().mean() < 0.01
-    published = dict(trained.walk())
+    published = dict(trained.iter_weights())
     assert {tensor.dtype for tensor in published.values()} == {torch.bfloat16}
 
 
 def test_a_bfloat16_checkpoint_says_so_and_resumes_in_float32(model_config, tmp_path):
     half = dataclasses.replace(model_config, dtype="bfloat16")
-    first = policy(half)
+    first = actor(half)
     tokenizer_free(first)
     first.update(random_batch([4, 6]))
     first.save(tmp_path / "checkpoint")
     saved = AutoModelForCausalLM.from_pretrained(tmp_path / "checkpoint" / "hf", dtype="auto")
     assert saved.dtype == torch.bfloat16
-    second = policy(half)
+    second = actor(half)
     second.load(tmp_path / "checkpoint")
     for one, other in zip(first.model.parameters(), second.model.parameters(), strict=True):
         assert torch.equal(one, other)
@@ -202,8 +247,8 @@ def test_a_bfloat16_checkpoint_says_so_and_resumes_in_float32(model_config, tmp_
 
 def test_bfloat16_logprobs_are_near_those_of_float32(model_config):
     batch = random_batch([4, 6])
-    half = Policy(dataclasses.replace(model_config, dtype="bfloat16"), AlgorithmConfig(), "cpu").logprobs(batch)
-    full = Policy(model_config, AlgorithmConfig(), "cpu").logprobs(batch)
+    half = reference_of(dataclasses.replace(model_config, dtype="bfloat16")).logprobs(batch)
+    full = reference_of(model_config).logprobs(batch)
     assert torch.allclose(half, full, atol=0.1) and not torch.equal(half, full)
 
 
@@ -213,7 +258,7 @@ def lora_config(model_config):
 
 
 def test_only_the_adapter_trains(lora_config):
-    trained = policy(lora_config)
+    trained = actor(lora_config)
     before = {name: p.clone() for name, p in trained.model.named_parameters()}
     trained.update(random_batch([4, 6]))
     for name, parameter in trained.model.named_parameters():
@@ -222,26 +267,27 @@ def test_only_the_adapter_trains(lora_config):
 
 
 def test_the_reference_is_the_base_without_its_adapter(lora_config, model_config):
-    trained, batch = policy(lora_config), random_batch([4, 6])
-    base = Policy(model_config, AlgorithmConfig(), "cpu").logprobs(batch)
+    trained, batch = actor(lora_config), random_batch([4, 6])
+    base = reference_of(model_config).logprobs(batch)
     assert torch.equal(trained.logprobs(batch), base)
     trained.update(batch)
-    assert torch.equal(trained.ref_logprobs(batch), base)
+    given = dataclasses.replace(batch, ref_logprobs=None)
+    assert torch.equal(trained._complete(given, None).ref_logprobs, base)
     assert not torch.allclose(trained.logprobs(batch), base)
 
 
 def test_merged_weights_are_the_policy_under_the_names_of_the_base(lora_config, model_config, tmp_path):
-    trained, batch = policy(lora_config), random_batch([4, 6])
+    trained, batch = actor(lora_config), random_batch([4, 6])
     trained.update(batch)
     before = {name: p.clone() for name, p in trained.model.named_parameters()}
-    plain = Policy(model_config, AlgorithmConfig(), "cpu")
-    plain.load_weights(trained.publish(tmp_path, version=1))
+    plain = reference_of(model_config)
+    plain.load_weights(publish(trained.iter_weights(), tmp_path, version=1))
     assert torch.allclose(plain.logprobs(batch), trained.logprobs(batch), atol=1e-5)
     assert all(torch.equal(p, before[name]) for name, p in trained.model.named_parameters())
 
 
 def test_an_adapter_resumes_to_the_bit_and_is_saved_merged_and_alone(lora_config, model_config, tmp_path):
-    straight, first, second = (policy(lora_config) for _ in range(3))
+    straight, first, second = (actor(lora_config) for _ in range(3))
     tokenizer_free(first)
     batch = random_batch([3, 4, 5, 2])
     for name, parameter in straight.model.named_parameters():  # adapters start at random
@@ -256,21 +302,19 @@ def test_an_adapter_resumes_to_the_bit_and_is_saved_merged_and_alone(lora_config
         second.update(batch)
     for one, other in zip(straight.model.parameters(), second.model.parameters(), strict=True):
         assert torch.equal(one, other)
-    merged = Policy(
-        dataclasses.replace(model_config, path=str(tmp_path / "checkpoint" / "hf")), AlgorithmConfig(), "cpu"
-    )
+    merged = reference_of(dataclasses.replace(model_config, path=str(tmp_path / "checkpoint" / "hf")))
     assert torch.allclose(merged.logprobs(batch), first.logprobs(batch), atol=1e-5)
     assert (tmp_path / "checkpoint" / "adapter" / "adapter_config.json").is_file()
 
 
 def test_the_reference_can_take_the_actor_s_weights_and_be_saved(model_config, tmp_path):
-    trained, batch = policy(model_config), random_batch([4, 6])
-    reference, restarted = (Policy(model_config, AlgorithmConfig(), "cpu") for _ in range(2))
+    trained, batch = actor(model_config), random_batch([4, 6])
+    reference, restarted = (reference_of(model_config) for _ in range(2))
     trained.update(batch)
-    reference.load_weights(trained.publish(tmp_path, version=1))
+    reference.load_weights(publish(trained.iter_weights(), tmp_path, version=1))
     assert torch.equal(reference.logprobs(batch), trained.logprobs(batch))
-    reference.save_weights(tmp_path / "reference.safetensors")
-    restarted.read_weights(tmp_path / "reference.safetensors")
+    reference.save(tmp_path / "reference.safetensors")
+    restarted.load(tmp_path / "reference.safetensors")
     assert torch.equal(restarted.logprobs(batch), trained.logprobs(batch))
 
 
@@ -279,8 +323,8 @@ def test_the_8_bit_optimizer_goes_the_way_of_the_full_one_and_resumes(tmp_path):
     small_model(vocabulary=512).save_pretrained(tmp_path / "model")  # less than 4096 values it keeps in 32 bits
     model_config = ModelConfig(name="small", path=str(tmp_path / "model"))
     batch = random_batch([4, 6])
-    full = policy(model_config)
-    eight = policy(model_config, optimizer=OptimizerConfig(name="adamw_8bit", lr=1e-2))
+    full = actor(model_config)
+    eight = actor(model_config, optimizer=OptimizerConfig(name="adamw_8bit", lr=1e-2))
     start = torch.cat([p.detach().flatten() for p in full.model.parameters()])
     for _ in range(3):
         full.update(batch)
@@ -291,7 +335,7 @@ def test_the_8_bit_optimizer_goes_the_way_of_the_full_one_and_resumes(tmp_path):
     assert torch.nn.functional.cosine_similarity(*moved, dim=0) > 0.95
     tokenizer_free(eight)
     eight.save(tmp_path / "checkpoint")
-    again = policy(model_config, optimizer=OptimizerConfig(name="adamw_8bit", lr=1e-2))
+    again = actor(model_config, optimizer=OptimizerConfig(name="adamw_8bit", lr=1e-2))
     again.load(tmp_path / "checkpoint")
     again.update(batch)
     eight.update(batch)

@@ -4,7 +4,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from workers.weight_sync import checksum, fetch, publish, shared_folder
+from conf.schema import TopologyConfig
+from workers.weights import Transfer, checksum, fetch, publish, shared_folder
 
 
 def tensors(scale=1.0):
@@ -22,6 +23,21 @@ def test_only_the_newest_version_takes_memory(tmp_path):
     publish(tensors().items(), tmp_path, version=1)
     newest = publish(tensors(2.0).items(), tmp_path, version=2)
     assert list(tmp_path.iterdir()) == [Path(newest.path)]
+
+
+def test_without_keep_only_the_checksum_is_computed(tmp_path):
+    weights = publish(tensors().items(), tmp_path, version=1, keep=False)
+    assert weights.path is None and weights.sha256 == checksum(tensors()) and not list(tmp_path.iterdir())
+
+
+def test_other_ranks_only_iterate(tmp_path):
+    weights = publish(tensors().items(), tmp_path, version=1, is_first=False)
+    assert weights.path == str(tmp_path / "weights_000001") and not list(tmp_path.iterdir())
+
+
+def test_a_cpu_has_shared_memory_alone():
+    topology = TopologyConfig(weight_transfer="nccl")
+    assert Transfer.of(topology, "cpu") is Transfer.SHARED_MEMORY and Transfer.of(topology, "cuda") is Transfer.NCCL
 
 
 def test_damaged_weights_are_refused(tmp_path):

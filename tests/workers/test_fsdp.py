@@ -10,13 +10,13 @@ import pytest
 import torch
 
 from conf.algorithms import AlgorithmConfig, OptimizerConfig
-from conf.schema import LoraConfig, ModelConfig
-from grpo.batching import microbatches
+from conf.schema import LoraConfig, ModelConfig, TopologyConfig
+from grpo.grpo import microbatches
 from grpo.settings import KlConfig
 from tests.builders import random_batch, small_model
-from workers.policy import Policy, TrainedPolicy
-from workers.ranks import ALONE, Ranks, join
-from workers.weight_sync import Weights, fetch
+from workers.actor import Actor, Reference
+from workers.rank_group import ALONE, RankInfo
+from workers.weights import Weights, fetch, publish
 
 LENGTHS = [1, 9, 4, 6, 2, 8, 7, 3]
 
@@ -28,7 +28,7 @@ def free_address() -> str:
 
 
 def in_processes(work, size: int, *args) -> None:
-    """work(ranks, *args) in `size` processes that hold a model together."""
+    """Run work(info, *args) in `size` processes that hold a model together."""
     context = torch.multiprocessing.get_context("spawn")
     address = free_address()
     running = [context.Process(target=_one, args=(work, address, rank, size, args)) for rank in range(size)]
@@ -42,7 +42,7 @@ def in_processes(work, size: int, *args) -> None:
 def _one(work, address, rank, size, args) -> None:
     os.environ["OMP_NUM_THREADS"] = "1"
     torch.set_num_threads(1)
-    work(join(address, rank, size, "cpu", 60.0), *args)
+    work(RankInfo(rank=rank, size=size, address=address), *args)
     if size > 1:
         torch.distributed.destroy_process_group()
 
@@ -53,38 +53,39 @@ def model_config(tmp_path):
     return ModelConfig(name="small", path=str(tmp_path / "model"), max_completion_tokens=16)
 
 
-def policy(model: ModelConfig, ranks: Ranks = ALONE, **settings) -> TrainedPolicy:
+def actor(model: ModelConfig, info: RankInfo = ALONE, **settings) -> Actor:
     chosen: dict[str, Any] = {
         "optimizer": OptimizerConfig(lr=1e-2),
         "kl": KlConfig(0.1),
         "micro_batch_tokens": 30,
     } | settings
-    return TrainedPolicy(model, AlgorithmConfig(**chosen), "cpu", num_steps=10, ranks=ranks, offload=True)
+    return Actor(model, AlgorithmConfig(**chosen), TopologyConfig(timeout_s=60, offload_actor=True), 10, info)
 
 
-def train(ranks: Ranks, model: ModelConfig, folder: Path, settings: dict, updates: int, resume: str = "") -> None:
+def train(info: RankInfo, model: ModelConfig, folder: Path, settings: dict, updates: int, resume: str = "") -> None:
     """`updates` updates from the start or from a checkpoint; weights, log-probabilities and metrics are left behind."""
-    trained = policy(model, ranks, **settings)
+    trained = actor(model, info, **settings)
     if resume:
         trained.load(Path(resume))
     batch = random_batch(LENGTHS)
-    mine = trained.logprobs(batch)
+    logprobs = trained.logprobs(batch)
     metrics = []
     for _ in range(updates):
-        metrics.append(trained.update(batch))
-        trained.rest()  # to host memory, which on a CPU is where it is, but by the same calls
-    weights = trained.publish(folder / "shared", version=updates)
+        metrics.append(trained.update(batch).metrics)
+        trained.offload()  # on a CPU the weights stay where they are, but the calls are the same
+    weights = publish(trained.iter_weights(), folder / "shared", updates, info.is_first)
     trained.save(folder / "checkpoint")
-    torch.save({"mine": mine, "metrics": metrics, "weights": dataclasses.asdict(weights)}, folder / f"{ranks.rank}.pt")
+    left = {"logprobs": logprobs, "metrics": metrics, "version": weights.version, "sha256": weights.sha256}
+    torch.save(left | {"path": weights.path}, folder / f"{info.rank}.pt")
 
 
 def trained_by(size: int, folder: Path, model: ModelConfig, updates: int = 3, resume: str = "", **settings) -> dict:
     folder.mkdir()
     in_processes(train, size, model, folder, settings, updates, resume)
     left = [torch.load(folder / f"{rank}.pt") for rank in range(size)]
-    weights = dict(fetch(Weights(**left[0]["weights"])))
-    logprobs = torch.stack([one["mine"] for one in left]).sum(0)
-    return {"logprobs": logprobs, "metrics": [one["metrics"] for one in left], "weights": weights}
+    weights = dict(fetch(Weights(left[0]["version"], left[0]["sha256"], path=left[0]["path"])))
+    assert all(torch.equal(one["logprobs"], left[0]["logprobs"]) for one in left)
+    return {"logprobs": left[0]["logprobs"], "metrics": [one["metrics"] for one in left], "weights": weights}
 
 
 def assert_close(one: dict, other: dict, tolerance: float = 1e-5) -> None:
@@ -93,7 +94,9 @@ def assert_close(one: dict, other: dict, tolerance: float = 1e-5) -> None:
         assert found == pytest.approx(other["metrics"][0][step], abs=tolerance, rel=1e-4)
     assert one["weights"].keys() == other["weights"].keys()
     for name, tensor in one["weights"].items():
-        assert torch.allclose(tensor, other["weights"][name], atol=tolerance), name
+        # Softmax ignores a key bias: its gradient is 0 but for rounding, which Adam divides by its own size.
+        allowed = 10 * tolerance if name.endswith("k_proj.bias") else tolerance
+        assert torch.allclose(tensor, other["weights"][name], atol=allowed), name
 
 
 def test_parts_are_shared_out_so_that_each_row_is_done_once_and_all_ranks_have_as_many():
@@ -146,12 +149,12 @@ def test_layers_that_are_computed_again_are_gathered_again(tmp_path, model_confi
     assert_close(trained_by(1, tmp_path / "one", model), trained_by(2, tmp_path / "two", model))
 
 
-def replace_reference(ranks: Ranks, model: ModelConfig, folder: Path) -> None:
-    reference = Policy(model, AlgorithmConfig(micro_batch_tokens=30), "cpu", ranks)
+def replace_reference(info: RankInfo, model: ModelConfig, folder: Path) -> None:
+    reference = Reference(model, AlgorithmConfig(micro_batch_tokens=30), TopologyConfig(timeout_s=60), info)
     reference.logprobs(random_batch(LENGTHS))
-    reference.read_weights(folder / "new.safetensors")
-    torch.save(reference.logprobs(random_batch(LENGTHS)), folder / f"{ranks.rank}.pt")
-    reference.save_weights(folder / "again.safetensors")
+    reference.load(folder / "new.safetensors")
+    torch.save(reference.logprobs(random_batch(LENGTHS)), folder / f"{info.rank}.pt")
+    reference.save(folder / "again.safetensors")
 
 
 def test_a_reference_in_parts_takes_new_weights(tmp_path, model_config):
@@ -160,9 +163,9 @@ def test_a_reference_in_parts_takes_new_weights(tmp_path, model_config):
     new = {name: tensor.detach() + 0.01 for name, tensor in small_model().named_parameters()}
     save_file(new, tmp_path / "new.safetensors")
     in_processes(replace_reference, 2, model_config, tmp_path)
-    found = torch.load(tmp_path / "0.pt") + torch.load(tmp_path / "1.pt")
-    alone = Policy(model_config, AlgorithmConfig(), "cpu")
-    alone.read_weights(tmp_path / "new.safetensors")
+    found = torch.load(tmp_path / "0.pt")
+    alone = Reference(model_config, AlgorithmConfig(), TopologyConfig())
+    alone.load(tmp_path / "new.safetensors")
     assert torch.allclose(found, alone.logprobs(random_batch(LENGTHS)), atol=1e-5)
     again = load_file(tmp_path / "again.safetensors")
     assert all(torch.equal(tensor, again[name]) for name, tensor in new.items())

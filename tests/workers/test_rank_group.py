@@ -1,0 +1,118 @@
+"""Calls to real Ray processes that hang, stop, or die."""
+
+import os
+import signal
+import time
+
+import psutil
+import pytest
+import ray
+
+from workers.interrupt import Interrupt, Interrupted
+from workers.rank_group import PhaseTimer, RankGroup, RankInfo, Worker, WorkerDied, WorkerTimeout, announce
+from workers.session import shielded_from_sigterm
+
+
+class Sleeper:
+    def __init__(self, info):
+        self.stack = announce(info)
+        self.rank = info.rank
+
+    def process(self):
+        return os.getpid()
+
+    def sleep(self, seconds):
+        time.sleep(seconds[self.rank])
+        return self.rank
+
+    def fail_or_sleep(self):
+        if self.rank == 0:
+            raise RuntimeError("connection closed by peer")
+        time.sleep(600)
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    os.environ["RAY_AUTH_MODE"] = "disabled"
+    with shielded_from_sigterm():
+        ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    yield
+    ray.shutdown()
+
+
+def group_of(folder, size=1, timeout_s=60.0, interrupt=None) -> RankGroup:
+    workers = []
+    for rank in range(size):
+        info = RankInfo("actor", rank, size, folder=folder)
+        handle = ray.remote(Sleeper).options(num_cpus=1).remote(info)
+        ray.get(handle.process.remote())
+        workers.append(Worker(info, handle, "DEFAULT"))
+    return RankGroup(workers, PhaseTimer(), interrupt or Interrupt(), timeout_s)
+
+
+def end(group: RankGroup) -> None:
+    for worker in group.workers:
+        ray.kill(worker.handle)
+
+
+def process_of(worker: Worker) -> int:
+    assert worker.info.folder is not None
+    return int((worker.info.folder / f"actor-{worker.info.rank}.pid").read_text())
+
+
+def assert_gone(process: int) -> None:
+    limit = time.monotonic() + 20
+    while psutil.pid_exists(process) and psutil.Process(process).status() != psutil.STATUS_ZOMBIE:
+        assert time.monotonic() < limit
+        time.sleep(0.1)
+
+
+def test_answers_come_in_the_order_of_the_ranks_and_their_time_is_counted(cluster, tmp_path):
+    group = group_of(tmp_path, size=2)
+    assert group.wait(group.start("sleep", [0.5, 0.1]), "update") == [0, 1]
+    assert group.call("sleep", [0.0, 0.1], phase="update") == 0  # the first rank's answer, when all have answered
+    assert 0.4 < group.timer.read()["update"] < 30 and group.timer.read() == {}
+    end(group)
+
+
+def test_a_worker_that_hangs_is_named_with_its_stack_and_killed(cluster, tmp_path):
+    group = group_of(tmp_path, size=2, timeout_s=1.0)
+    processes = [process_of(worker) for worker in group.workers]
+    with pytest.raises(WorkerTimeout) as error:
+        group.call("sleep", [0.0, 600.0], phase="update")
+    message = str(error.value)
+    assert message.startswith("phase update: no answer from actor rank 1 in ")
+    assert "in sleep" in message and "test_rank_group.py" in message
+    assert_gone(processes[1])
+    assert psutil.pid_exists(processes[0])
+    end(group)
+
+
+def test_a_stopped_worker_is_killed_too(cluster, tmp_path):
+    group = group_of(tmp_path, timeout_s=1.0)
+    process = process_of(group.workers[0])
+    os.kill(process, signal.SIGSTOP)
+    with pytest.raises(WorkerTimeout, match="it is stopped and wrote no stack"):
+        group.call("process", phase="logprobs")
+    assert_gone(process)
+
+
+def test_a_death_is_distinguished_from_the_errors_that_it_causes(cluster, tmp_path):
+    group = group_of(tmp_path, size=2)
+    pending = group.start("fail_or_sleep")
+    os.kill(process_of(group.workers[1]), signal.SIGKILL)
+    with pytest.raises(WorkerDied, match="actor rank 1 died"):
+        group.wait(pending, "update")
+    survivor = RankGroup(group.workers[:1], group.timer, group.interrupt, 60.0)
+    with pytest.raises(RuntimeError, match="connection closed by peer"):
+        survivor.call("fail_or_sleep", phase="update")
+    end(survivor)
+
+
+def test_the_user_can_end_a_wait(cluster, tmp_path):
+    interrupt = Interrupt()
+    group = group_of(tmp_path, interrupt=interrupt)
+    interrupt.requested = True
+    with pytest.raises(Interrupted):
+        group.call("sleep", [600.0], phase="start", interruptible=True)
+    end(group)

@@ -1,0 +1,204 @@
+"""Calling worker processes: every wait ends, by an answer, a time-out with the stack of the worker, or its death."""
+
+import faulthandler
+import os
+import signal
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TextIO
+
+import ray
+from ray.exceptions import GetTimeoutError, RayActorError
+
+from workers.interrupt import Interrupt
+
+POLL_SECONDS = 0.2
+DUMP_SECONDS = 20.0
+
+
+class WorkerTimeout(RuntimeError):  # noqa: N818 - reads as a state
+    """A worker did not answer in time; the message names the phase and the worker, with its stack."""
+
+
+class WorkerDied(RuntimeError):  # noqa: N818 - reads as a state
+    """A worker process is gone."""
+
+
+@dataclass(frozen=True)
+class RankInfo:
+    """What a worker process is told about itself.
+
+    address  "host:port" where the ranks of a model meet; "" for a single rank
+    folder   the run's folder in shared memory, None outside a run
+    """
+
+    role: str = "actor"
+    rank: int = 0
+    size: int = 1
+    address: str = ""
+    device: str = "cpu"
+    folder: Path | None = None
+
+    @property
+    def is_first(self) -> bool:
+        return self.rank == 0
+
+
+ALONE = RankInfo()  # a single process, outside of a run
+
+
+def announce(info: RankInfo) -> TextIO | None:
+    """The first call in a worker process: record its process number, and write the stacks of all threads on SIGUSR1.
+    The returned file must stay open."""
+    if info.folder is None:
+        return None
+    info.folder.mkdir(parents=True, exist_ok=True)
+    stack = (info.folder / f"{info.role}-{info.rank}.stack").open("w", encoding="utf-8")
+    faulthandler.register(signal.SIGUSR1, file=stack, all_threads=True)
+    (info.folder / f"{info.role}-{info.rank}.pid").write_text(str(os.getpid()), encoding="utf-8")
+    return stack
+
+
+@dataclass(frozen=True)
+class Worker:
+    """A Ray actor. `scheduling` is its Ray scheduling strategy."""
+
+    info: RankInfo
+    handle: Any
+    scheduling: Any
+
+    @property
+    def name(self) -> str:
+        return f"{self.info.role} rank {self.info.rank}"
+
+
+@dataclass
+class PhaseTimer:
+    """Seconds that the driver waited in each phase since the last `read`."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def add(self, phase: str, since: float) -> None:
+        self.seconds[phase] = self.seconds.get(phase, 0.0) + time.monotonic() - since
+
+    def read(self) -> dict[str, float]:
+        seconds, self.seconds = self.seconds, {}
+        return seconds
+
+
+@dataclass
+class RankGroup:
+    """The workers of one role, called together.
+
+    timeout_s  how long a call may take
+    interrupt  ends interruptible waits when the user stops the run
+    """
+
+    workers: list[Worker]
+    timer: PhaseTimer
+    interrupt: Interrupt
+    timeout_s: float
+
+    def call(self, method: str, *args: Any, phase: str, interruptible: bool = False) -> Any:
+        """Call `method` on every rank and return the first rank's answer when all have answered.
+
+        Raises:
+            WorkerTimeout: a rank did not answer within `timeout_s`.
+            WorkerDied: a rank is gone, even if the others failed first because of that.
+            Interrupted: the user stopped the run during an interruptible wait.
+        """
+        return self.wait(self.start(method, *args), phase, interruptible)[0]
+
+    def start(self, method: str, *args: Any) -> dict[Any, Worker]:
+        """Begin a call on every rank; the answers to come, in the order of the ranks."""
+        shared = [ray.put(arg) for arg in args]  # once, not once per rank
+        return {getattr(worker.handle, method).remote(*shared): worker for worker in self.workers}
+
+    def wait(self, pending: Mapping[Any, Worker], phase: str, interruptible: bool = False) -> list[Any]:
+        """The answers to a started call, in order; raises what `call` raises."""
+        started, missing = time.monotonic(), dict(pending)
+        while missing:
+            ready, _ = ray.wait(list(missing), num_returns=1, timeout=POLL_SECONDS)
+            if interruptible:
+                self.interrupt.check()
+            for ref in ready:
+                raise_failure(ref, missing.pop(ref), missing)
+            self._check_time(missing, phase, started)
+        self.timer.add(phase, since=started)
+        return [ray.get(ref) for ref in pending]
+
+    def next_stream(self, streams: Mapping[Any, Worker], phase: str) -> Any:
+        """The first of Ray's streaming generators that has an item or has ended.
+
+        Raises:
+            WorkerTimeout: none had for `timeout_s`.
+            Interrupted: the user stopped the run.
+        """
+        started = time.monotonic()
+        while not (ready := ray.wait(list(streams), timeout=POLL_SECONDS)[0]):
+            self.interrupt.check()
+            self._check_time(streams, phase, started)
+        self.timer.add(phase, since=started)
+        return ready[0]
+
+    def _check_time(self, missing: Mapping[Any, Worker], phase: str, started: float) -> None:
+        waited = time.monotonic() - started
+        if missing and waited > self.timeout_s:
+            raise worker_timeout(phase, list(missing.values()), waited)
+
+
+def raise_failure(ref: Any, worker: Worker, others: Mapping[Any, Worker]) -> None:
+    """Raise the error of a finished call, if it failed. When a worker dies, those that wait for it in a collective
+    may fail before Ray notices the death, so a failure is attributed to a death that shows within 5 s."""
+    try:
+        ray.get(ref)
+    except RayActorError as error:
+        raise WorkerDied(f"{worker.name} died: {_first_line(error)}") from error
+    except Exception:
+        for other in ray.wait(list(others), num_returns=len(others), timeout=5.0)[0] if others else []:
+            try:
+                ray.get(other)
+            except RayActorError as error:
+                raise WorkerDied(f"{others[other].name} died: {_first_line(error)}") from error
+            except Exception:  # noqa: BLE001 - it failed like the first one, which is raised below
+                continue
+        raise
+
+
+def _first_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]
+
+
+def worker_timeout(phase: str, workers: Sequence[Worker], seconds: float) -> WorkerTimeout:
+    """The error for workers that did not answer, with their stacks. The workers are killed."""
+    distinct = {worker.name: worker for worker in workers}
+    lines = [f"phase {phase}: no answer from {', '.join(distinct)} in {seconds:.0f} s (topology.timeout_s)"]
+    lines += [f"--- {name}\n{_stack_of(worker)}" for name, worker in distinct.items()]
+    return WorkerTimeout("\n".join(lines))
+
+
+def _stack_of(worker: Worker) -> str:
+    task = ray.remote(num_cpus=0, scheduling_strategy=worker.scheduling)(dump_and_kill)
+    try:
+        return ray.get(task.remote(worker.info), timeout=DUMP_SECONDS)
+    except GetTimeoutError:
+        return "its node does not answer either"
+
+
+def dump_and_kill(info: RankInfo) -> str:
+    """Runs on the worker's own node: return the worker's stack and kill it."""
+    assert info.folder is not None
+    announced = info.folder / f"{info.role}-{info.rank}.pid"
+    if not announced.is_file():
+        return "it has not started yet"
+    process = int(announced.read_text(encoding="utf-8"))
+    try:
+        os.kill(process, signal.SIGUSR1)
+        time.sleep(1.0)
+        os.kill(process, signal.SIGKILL)
+    except ProcessLookupError:
+        return "its process is gone"
+    stack = (info.folder / f"{info.role}-{info.rank}.stack").read_text(encoding="utf-8")
+    return stack or "it is stopped and wrote no stack"
