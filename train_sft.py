@@ -1,11 +1,11 @@
-"""Supervised fine-tuning: the cross-entropy of completions given their prompts.
+"""Supervised fine-tuning on prompts and completions.
 
-Used for the tiny base (`make tiny-base`), and for any JSONL file of `prompt` and `completion`:
+`make tiny-base` builds the tiny base model with it. It reads any JSONL file with the fields `prompt` and `completion`:
 
     python train_sft.py model_path=envs/countdown/models/tiny data=rows.jsonl output=outputs/sft optimizer.lr=1e-4
 
-The loss is the mean over the completion tokens of a batch, prompt tokens are context only.
-Batches are cut from rows of similar length, which keeps padding below a few percent.
+The loss is the mean cross-entropy over the completion tokens of a batch; prompt tokens are context only. A batch
+contains rows of similar length, which keeps padding below a few percent.
 """
 
 import json
@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import hydra
 import torch
@@ -25,12 +25,19 @@ from conf.launch import checking_settings, launch
 from conf.schema import SftConfig
 from workers.models import load_model, load_tokenizer, make_optimizer, make_schedule
 
-BATCHES_SORTED_TOGETHER = 50
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+BATCHES_PER_CHUNK = 50  # rows of this many batches are sorted by length together
 
 
 @dataclass(frozen=True)
 class Row:
-    """Token ids of prompt + completion + end token; the first `prompt_length` carry no loss."""
+    """A tokenized example.
+
+    ids            token ids of the prompt, the completion and the end token
+    prompt_length  number of prompt tokens, which carry no loss
+    """
 
     ids: list[int]
     prompt_length: int
@@ -38,6 +45,7 @@ class Row:
 
 @hydra.main(version_base=None, config_path="conf", config_name="sft")
 def main(raw: DictConfig) -> None:
+    """Check the settings, then fine-tune."""
     with checking_settings():
         cfg = OmegaConf.to_object(raw)
         assert isinstance(cfg, SftConfig)
@@ -45,7 +53,13 @@ def main(raw: DictConfig) -> None:
 
 
 def train(cfg: SftConfig) -> float:
-    """Fine-tune and write the model and its tokenizer to `cfg.output`; returns the last loss."""
+    """Fine-tune a model and save it with its tokenizer in `cfg.output`.
+
+    Returns: the loss of the last batch.
+
+    Raises:
+        ValueError: a row of the data is malformed or too long.
+    """
     torch.manual_seed(cfg.seed)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     tokenizer = load_tokenizer(cfg.model_path)
@@ -72,15 +86,21 @@ def train(cfg: SftConfig) -> float:
     return loss
 
 
-def read_rows(path: Path, tokenizer: Any, max_length: int) -> list[Row]:
-    """Tokenized rows; a row that is malformed or too long is an error that names its line."""
+def read_rows(path: Path, tokenizer: "PreTrainedTokenizerBase", max_length: int) -> list[Row]:
+    """Read and tokenize a JSONL file.
+
+    Raises:
+        ValueError: a row lacks a field, or has more than `max_length` tokens; the message gives its line.
+    """
     texts: list[tuple[str, str]] = []
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
         try:
             row = json.loads(line)
             texts.append((row["prompt"], row["completion"]))
         except (json.JSONDecodeError, KeyError, TypeError) as error:
-            raise ValueError(f"{path}:{number} needs the fields prompt and completion ({error!r})") from error
+            raise ValueError(
+                f"{path}:{number} must be a JSON object with the fields prompt and completion ({error!r})"
+            ) from error
     prompts = tokenizer([prompt for prompt, _ in texts], add_special_tokens=False)["input_ids"]
     completions = tokenizer([completion for _, completion in texts], add_special_tokens=False)["input_ids"]
     rows = [
@@ -89,26 +109,29 @@ def read_rows(path: Path, tokenizer: Any, max_length: int) -> list[Row]:
     ]
     for number, row in enumerate(rows, 1):
         if len(row.ids) > max_length:
-            raise ValueError(f"{path}:{number} has {len(row.ids)} tokens; max_length={max_length} is less")
+            raise ValueError(
+                f"{path}:{number} has {len(row.ids)} tokens, more than max_length={max_length}; shorten the row or "
+                "raise max_length"
+            )
     return rows
 
 
 def batches(rows: list[Row], batch_size: int, seed: int) -> Iterator[list[Row]]:
-    """Endless batches, reshuffled each epoch, each of rows of similar length."""
+    """Yield batches without end, in a new order each epoch, each with rows of similar length."""
     rng = random.Random(seed)
     while True:
         order = rng.sample(rows, len(rows))
-        chunk = BATCHES_SORTED_TOGETHER * batch_size
+        chunk = BATCHES_PER_CHUNK * batch_size
         for start in range(0, len(order), chunk):
-            together = sorted(order[start : start + chunk], key=lambda row: len(row.ids))
-            cut = [together[i : i + batch_size] for i in range(0, len(together), batch_size)]
-            yield from rng.sample(cut, len(cut))
+            by_length = sorted(order[start : start + chunk], key=lambda row: len(row.ids))
+            in_chunk = [by_length[i : i + batch_size] for i in range(0, len(by_length), batch_size)]
+            yield from rng.sample(in_chunk, len(in_chunk))
 
 
-def completion_loss(model: Any, batch: list[Row], device: str) -> torch.Tensor:
-    """Mean cross-entropy over the completion tokens of the batch (a scalar with gradient).
+def completion_loss(model: "PreTrainedModel", batch: list[Row], device: str) -> torch.Tensor:
+    """Mean cross-entropy over the completion tokens of a batch, in nats: a scalar with gradient.
 
-    Padding is on the right, where causal attention never looks, so no mask is needed.
+    Padding is on the right, where causal attention does not see it, so no attention mask is needed.
     """
     longest = max(len(row.ids) for row in batch)
     ids = torch.tensor([row.ids + [0] * (longest - len(row.ids)) for row in batch], device=device)

@@ -1,4 +1,4 @@
-"""The settings of an algorithm: how a step samples, what it computes and how it moves the weights."""
+"""The settings under `algorithm`: how a step samples, which loss it computes and how it updates the weights."""
 
 from dataclasses import dataclass, field
 
@@ -15,12 +15,16 @@ from grpo.settings import (
 
 @dataclass
 class SamplingConfig:
-    """temperature     of the sampler, and of the trainer's log-probabilities
-    top_p, top_k       cut the sampler's distribution; 1.0 and 0 leave it whole
-    max_resample_rounds         groups with equal rewards are replaced by those of other problems (dynamic
-                       sampling) until none is left or this many rounds were made; 1 is never
-    candidates         problems that are tried for one that is kept (1: none is tried): those solved
-                       sometimes, by `trial_completions` completions each, come first
+    """How training problems and completions are sampled.
+
+    temperature          above 0; applies to the sampler and to the trainer's log-probabilities
+    top_p                nucleus sampling, in (0, 1]; 1.0 keeps the whole distribution
+    top_k                number of most likely tokens to sample from; 0 keeps the whole vocabulary
+    max_resample_rounds  rounds of generation per step, >= 1; every round after the first replaces groups whose
+                         rewards are all equal by groups of new problems (dynamic sampling); 1 replaces nothing
+    candidates           problems to try for each problem that is trained on, >= 1; those with a pass rate closest
+                         to one half are kept; 1 disables trials
+    trial_completions    completions to generate for each candidate, >= 2
     """
 
     temperature: float = 1.0
@@ -31,7 +35,8 @@ class SamplingConfig:
     trial_completions: int = 4
 
     @property
-    def is_cut(self) -> bool:
+    def truncates_distribution(self) -> bool:
+        """Whether top_p or top_k removes tokens from the sampler's distribution."""
         return self.top_p < 1 or self.top_k > 0
 
     def __post_init__(self) -> None:
@@ -42,14 +47,22 @@ class SamplingConfig:
         at_least("algorithm.sampling.candidates", self.candidates, 1)
         at_least("algorithm.sampling.trial_completions", self.trial_completions, 2)
         if self.top_p > 1:
-            raise ValueError(f"algorithm.sampling.top_p must be <= 1, got {self.top_p}")
+            raise ValueError(f"algorithm.sampling.top_p must be <= 1, got {self.top_p}; 1.0 keeps all tokens")
 
 
 @dataclass
 class OptimizerConfig:
-    """name: "adamw", or "adamw_8bit" (bitsandbytes). schedule is a name of transformers' get_scheduler,
-    warmup_steps its warm-up. An update whose gradient is not finite is skipped; `max_skipped` of them
-    in a row end the run."""
+    """The optimizer and its learning-rate schedule.
+
+    name           "adamw", or "adamw_8bit" with 8-bit moments (needs bitsandbytes)
+    lr             peak learning rate, above 0
+    beta1, beta2   decay rates of AdamW's first and second moments
+    weight_decay   AdamW's decoupled weight decay
+    max_grad_norm  the gradient is scaled down to this norm, above 0
+    schedule       "constant", "constant_with_warmup", "linear" or "cosine", as in transformers' get_scheduler
+    warmup_steps   optimizer updates during which the learning rate rises from 0 to lr; "constant" ignores it
+    max_skipped    consecutive updates with a non-finite gradient, which are skipped, that end the run; >= 1
+    """
 
     name: str = "adamw"
     lr: float = 1e-6
@@ -71,9 +84,23 @@ class OptimizerConfig:
 
 @dataclass
 class AlgorithmConfig:
-    """One step: num_prompts problems, group_size completions each, and num_epochs passes over them with
-    num_minibatches optimizer updates each. micro_batch_tokens bounds the tokens of one forward and
-    backward pass; it changes no result."""
+    """One training step: num_prompts problems with group_size completions each, and num_epochs passes over them with
+    num_minibatches optimizer updates each.
+
+    num_prompts         problems per step, >= 1
+    group_size          completions per problem, >= 2
+    num_minibatches     equal parts of the step's completions, one optimizer update each; must divide
+                        num_prompts * group_size
+    num_epochs          passes over the completions of a step, >= 1
+    micro_batch_tokens  largest number of padded tokens in one forward and backward pass, >= 1; affects memory, not
+                        the result
+    sampling            SamplingConfig
+    advantage           how rewards become advantages (AdvantageConfig)
+    loss                the policy loss and its aggregation over tokens (LossConfig)
+    kl                  the KL divergence from the reference (KlConfig)
+    correction          importance weights between the sampler and the trainer (CorrectionConfig)
+    optimizer           OptimizerConfig
+    """
 
     name: str = "grpo"
     num_prompts: int = 32
@@ -90,14 +117,17 @@ class AlgorithmConfig:
 
     @property
     def num_completions(self) -> int:
+        """Completions per step that are trained on."""
         return self.num_prompts * self.group_size
 
     @property
     def num_updates(self) -> int:
+        """Optimizer updates per step."""
         return self.num_epochs * self.num_minibatches
 
     @property
     def uses_reference(self) -> bool:
+        """Whether anything needs the reference's log-probabilities."""
         return self.kl.coef > 0
 
     @property
@@ -115,41 +145,42 @@ class AlgorithmConfig:
         if self.num_completions % self.num_minibatches:
             raise ValueError(
                 f"algorithm.num_minibatches={self.num_minibatches} must divide num_prompts * group_size = "
-                f"{self.num_prompts} * {self.group_size} = {self.num_completions}"
+                f"{self.num_prompts} * {self.group_size} = {self.num_completions}; choose a divisor of it"
             )
         if self.advantage.of == "pass_at_k" and self.advantage.k > self.group_size:
             raise ValueError(
-                f"algorithm.advantage.k={self.advantage.k} must be at most algorithm.group_size={self.group_size}"
+                f"algorithm.advantage.k={self.advantage.k} must be at most algorithm.group_size={self.group_size}; "
+                "choose a smaller k or a larger group"
             )
-        self._check_kl_place()
+        self._check_kl()
         self._check_correction()
 
-    def _check_kl_place(self) -> None:
-        place, advantage, loss = self.kl.apply_to, self.advantage, self.loss
-        if place != "loss" and advantage.of != "rewards":
+    def _check_kl(self) -> None:
+        apply_to, advantage, loss = self.kl.apply_to, self.advantage, self.loss
+        if apply_to != "loss" and advantage.of != "rewards":
             raise ValueError(
-                f"algorithm.kl.apply_to={place} needs algorithm.advantage.of=rewards, got {advantage.of}, "
+                f"algorithm.kl.apply_to={apply_to} requires algorithm.advantage.of=rewards, got {advantage.of}, "
                 "which ignores the total reward; choose algorithm.kl.apply_to=loss"
             )
-        if place != "reward_to_go":
+        if apply_to != "reward_to_go":
             return
         if advantage.baseline != "batch_mean" or advantage.scale == "group_std":
             raise ValueError(
-                "algorithm.kl.apply_to=reward_to_go gives each token an advantage of its own, compared over the batch: "
-                "it needs algorithm.advantage.baseline=batch_mean and scale batch_std or none, "
+                "algorithm.kl.apply_to=reward_to_go requires algorithm.advantage.baseline=batch_mean and "
+                "algorithm.advantage.scale=batch_std or none, because advantages then differ from token to token, "
                 f"got {advantage.baseline} and {advantage.scale}"
             )
         if loss.name in ("gspo", "gmpo"):
             raise ValueError(
-                f"algorithm.kl.apply_to=reward_to_go gives each token an advantage of its own, and algorithm.loss.name="
-                f"{loss.name} wants one a completion; choose algorithm.kl.apply_to=reward or loss"
+                f"algorithm.kl.apply_to=reward_to_go cannot be combined with algorithm.loss.name={loss.name}, which "
+                "requires one advantage for all tokens of a completion; choose algorithm.kl.apply_to=reward or loss"
             )
 
     def _check_correction(self) -> None:
-        if self.correction.level != "none" and self.sampling.is_cut:
+        if self.correction.level != "none" and self.sampling.truncates_distribution:
             key = "top_p" if self.sampling.top_p < 1 else "top_k"
             raise ValueError(
-                f"algorithm.sampling.{key}={getattr(self.sampling, key)} can't go with algorithm.correction.level="
-                f"{self.correction.level}: the sampler's probabilities are those of the cut distribution, the "
-                "trainer's of the whole one; leave out one of the two"
+                f"algorithm.sampling.{key}={getattr(self.sampling, key)} cannot be combined with "
+                f"algorithm.correction.level={self.correction.level}, because the sampler's probabilities are those of "
+                "the truncated distribution and the trainer's those of the whole one; remove one of the two settings"
             )

@@ -1,4 +1,4 @@
-"""Starting an entry point: Hydra composes, and what is wrong with a setting is said in one line."""
+"""Start an entry point with Hydra and report a configuration error in one line."""
 
 import dataclasses
 import difflib
@@ -14,8 +14,11 @@ from omegaconf.errors import OmegaConfBaseException
 
 
 def launch(main: Callable[[], None], schema: type) -> None:
-    """Run a Hydra main; settings that do not compose end it with one line and exit code 2."""
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises, instead of printing a trace of its own
+    """Run a Hydra main. If its settings do not compose, print a one-line error and exit with code 2.
+
+    schema is the dataclass of all settings; it lists the allowed keys when a key is unknown.
+    """
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # let Hydra raise instead of printing its own traceback
     try:
         main()
     except (HydraException, OmegaConfBaseException) as error:
@@ -24,7 +27,7 @@ def launch(main: Callable[[], None], schema: type) -> None:
 
 @contextmanager
 def checking_settings() -> Iterator[None]:
-    """Around what checks settings: a ValueError is the user's, and is said in one line."""
+    """Treat a ValueError in the body as a user error: print it in one line and exit with code 2."""
     try:
         yield
     except ValueError as error:
@@ -32,12 +35,13 @@ def checking_settings() -> Iterator[None]:
 
 
 def refuse(message: str) -> NoReturn:
+    """Print the error and exit with code 2."""
     print(f"error: {message}", file=sys.stderr)
     raise SystemExit(2)
 
 
 def one_line(error: Exception, schema: type) -> str:
-    """The error with its key, value and what is allowed."""
+    """Shorten a Hydra or OmegaConf error to one line with the key, its value and what is allowed."""
     text = str(error)
     cause = f" {error.__cause__}" if error.__cause__ else ""
     if unknown := re.search(r"Could not override '([^']+)'", text):
@@ -52,7 +56,7 @@ def one_line(error: Exception, schema: type) -> str:
 
 
 def _unknown_key(key: str, schema: type) -> str:
-    """Name the keys beside an unknown one, the likely one first."""
+    """The error for an unknown key: the closest key, then all keys of the same group."""
     node: object = schema
     *parents, last = key.split(".")
     for parent in parents:
@@ -62,4 +66,4 @@ def _unknown_key(key: str, schema: type) -> str:
     names = [field.name for field in dataclasses.fields(node)]  # type: ignore[arg-type]
     close = difflib.get_close_matches(last, names, n=1)
     guess = f" (did you mean {close[0]}?)" if close else ""
-    return f"{key}: unknown key{guess}; allowed here are {', '.join(names)}"
+    return f"{key}: unknown key{guess}; allowed keys are {', '.join(names)}"

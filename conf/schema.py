@@ -1,4 +1,5 @@
-"""Every setting of a run, with its check. Hydra composes the YAML files of conf/ over these classes."""
+"""The settings of a run and their checks. Hydra composes the YAML files in conf/ and validates them against these
+dataclasses."""
 
 import os
 from dataclasses import dataclass, field
@@ -22,8 +23,11 @@ from rewards.mix import RewardConfig
 
 @dataclass
 class LoraConfig:
-    """Low-rank adapters on all linear layers (arXiv 2106.09685): rank 0 trains the whole model; the
-    adapter's output is scaled by alpha / rank."""
+    """Low-rank adapters on all linear layers (LoRA, arXiv 2106.09685).
+
+    rank   rank of the adapters; 0 trains all weights of the model instead
+    alpha  the adapters' output is scaled by alpha / rank; above 0
+    """
 
     rank: int = 0
     alpha: int = 32
@@ -35,9 +39,21 @@ class LoraConfig:
 
 @dataclass
 class ModelConfig:
-    """path: a Hub name or a folder; local_path: a folder that is used instead where it exists.
-    dtype: of the computation and of what generates; what trains is kept in float32.
-    prompt_style: how the task speaks to this model, "base", "chat" or "tiny"."""
+    """The model and its token limits.
+
+    name                    the name of the model in run names and reports
+    path                    a Hub name or a folder
+    local_path              a folder to use instead of `path` if it exists; null for none
+    dtype                   "float32" or "bfloat16", for computation and for generation; trained weights are
+                            float32 in either case
+    attn_implementation     the attention of transformers, such as "sdpa" or "eager"
+    prompt_style            how a task writes its prompts for this model: "base", "chat" or "tiny"
+    max_prompt_tokens       longest prompt, in tokens, >= 1
+    max_completion_tokens   longest completion, in tokens, >= 1
+    gradient_checkpointing  recompute activations in the backward pass: less memory, more time
+    frozen                  parameters whose name contains one of these strings are not trained
+    lora                    LoraConfig
+    """
 
     name: str = MISSING
     path: str = MISSING
@@ -53,7 +69,7 @@ class ModelConfig:
 
     @property
     def source(self) -> str:
-        """What transformers and vLLM are given."""
+        """The folder or Hub name to load, for transformers and vLLM."""
         if self.local_path is not None and (Path(self.local_path) / "config.json").is_file():
             return str(Path(self.local_path).resolve())
         return str(Path(self.path).resolve()) if Path(self.path).is_dir() else self.path
@@ -64,7 +80,9 @@ class ModelConfig:
         at_least("model.max_completion_tokens", self.max_completion_tokens, 1)
         looks_local = self.source.startswith((".", "/", "~", "models/", "outputs/"))
         if looks_local and not (Path(self.source) / "config.json").is_file():
-            raise ValueError(f"model.path={self.source}: no such model folder; give a folder with a config.json")
+            raise ValueError(
+                f"model.path={self.source} is not a folder with a config.json; give such a folder or a Hub name"
+            )
 
 
 @dataclass
@@ -97,11 +115,14 @@ class RolloutConfig:
         at_least("rollout.threads", self.threads, 1)
         at_least("rollout.max_num_seqs", self.max_num_seqs, 1)
         if self.tensor_parallel_size > 1 and self.backend != "vllm":
-            raise ValueError(f"rollout.tensor_parallel_size={self.tensor_parallel_size} needs rollout.backend=vllm")
+            raise ValueError(
+                f"rollout.tensor_parallel_size={self.tensor_parallel_size} requires rollout.backend=vllm, got "
+                f"{self.backend}; set it to 1 or choose vllm"
+            )
 
     @property
     def cpu_cache_gb(self) -> float:
-        """Of keys and values on a CPU; left to itself vLLM takes nearly all of its memory."""
+        """Memory for keys and values on a CPU, in GB. Left to itself, vLLM takes nearly all of the host's memory."""
         return 1.0 if self.kv_cache_gb is None else self.kv_cache_gb
 
 
@@ -161,14 +182,20 @@ class TopologyConfig:
             )
 
     def num_threads(self, ranks: int) -> int:
+        """CPU threads of each of `ranks` processes."""
         return self.threads or max(1, (os.cpu_count() or 1) // ranks)
 
 
 @dataclass
 class EvaluationConfig:
-    """Held-out accuracy: num_problems at step 0 and at the end, sampled and greedy;
-    interim_problems every `every` steps, sampled only (0 switches that off). A judge, where its model is
-    named, says which of the first judged_completions of an evaluation reflect, and how."""
+    """Accuracy on held-out problems.
+
+    num_problems        problems at step 0 and at the end, each answered sampled and greedy; >= 1
+    every               steps between interim evaluations, sampled only; 0 disables them
+    interim_problems    problems in an interim evaluation, >= 1
+    judge               a language model that labels reflection in completions; judge.model=null disables it
+    judged_completions  completions of an evaluation that the judge labels, >= 1
+    """
 
     num_problems: int = 512
     every: int = 10
@@ -185,6 +212,12 @@ class EvaluationConfig:
 
 @dataclass
 class CheckpointConfig:
+    """When checkpoints are written.
+
+    every  steps between checkpoints, >= 1
+    keep   number of checkpoints to keep, >= 1; older ones are deleted
+    """
+
     every: int = 20
     keep: int = 2
 
@@ -195,8 +228,12 @@ class CheckpointConfig:
 
 @dataclass
 class CostConfig:
-    """usd_per_hour: the price of everything the run rents, null to take usd_per_gpu_hour for each GPU, or
-    the table of run/cost.py; nothing for a CPU. watts: of everything, for the energy; null for none."""
+    """What the hardware of a run costs.
+
+    usd_per_hour      price of the whole machine in dollars per hour; null uses the price per GPU
+    usd_per_gpu_hour  price of one GPU in dollars per hour; null uses the table in run/cost.py; a CPU is free
+    watts             power of the whole machine, to report energy; null reports no energy
+    """
 
     usd_per_hour: float | None = None
     usd_per_gpu_hour: float | None = None
@@ -210,7 +247,11 @@ class CostConfig:
 
 @dataclass
 class BudgetConfig:
-    """usd: the run ends, with a checkpoint and its last evaluation, before it has cost more."""
+    """A limit on the cost of a run.
+
+    usd  dollars, above 0; the run stops, with a checkpoint and a final evaluation, before it costs more; null for
+         no limit
+    """
 
     usd: float | None = None
 
@@ -221,8 +262,11 @@ class BudgetConfig:
 
 @dataclass
 class SweepConfig:
-    """name: the group of its jobs, whose runs lie in outputs/sweeps/<name>/; baseline: the variant that
-    the others are compared with, as "algorithm=grpo"."""
+    """A sweep over settings.
+
+    name      the runs are written to outputs/sweeps/<name>/; null derives the name from the keys that vary
+    baseline  the variant that the others are compared with, such as "algorithm=grpo"; null for the first one
+    """
 
     name: str | None = None
     baseline: str | None = None
@@ -230,8 +274,17 @@ class SweepConfig:
 
 @dataclass
 class Config:
-    """num_tokens: the run ends with the step that reaches this many completion tokens, if num_steps
-    do not end it before."""
+    """All settings of train_grpo.py.
+
+    run         name of the run, whose outputs are written to outputs/<run>/
+    seed        seed of the problems and of sampling, >= 0
+    num_steps   training steps, >= 1
+    num_tokens  the run ends earlier, with the step that reaches this many completion tokens; null for no limit
+    model, env, reward, algorithm, topology, tracker
+                the groups in conf/, each with a dataclass of its own
+    rollout, evaluation, checkpoint, cost, budget, sweep
+                further settings, each with a dataclass in this file
+    """
 
     run: str = MISSING
     seed: int = 0
@@ -257,23 +310,32 @@ class Config:
         at_least("seed", self.seed, 0)
         if self.model.lora.rank and self.algorithm.kl.ref_sync_steps:
             raise ValueError(
-                f"algorithm.kl.ref_sync_steps={self.algorithm.kl.ref_sync_steps} can't go with model.lora.rank="
-                f"{self.model.lora.rank}: the reference is the model without its adapter; set one of them to 0"
+                f"algorithm.kl.ref_sync_steps={self.algorithm.kl.ref_sync_steps} cannot be combined with "
+                f"model.lora.rank={self.model.lora.rank}, because the reference is then the model without its adapter; "
+                "set one of them to 0"
             )
         sampling = self.algorithm.sampling
         if self.topology.max_off_policy_steps and (sampling.candidates > 1 or sampling.max_resample_rounds > 1):
             raise ValueError(
                 "topology.max_off_policy_steps=1 cannot be combined with algorithm.sampling.candidates > 1 or "
-                "max_resample_rounds > 1, which choose problems with the weights of the current step"
+                "max_resample_rounds > 1, which choose problems with the weights of the current step; set both to 1"
             )
 
 
 @dataclass
 class SftConfig:
-    """The settings of train_sft.py.
+    """All settings of train_sft.py.
 
-    model_path: a HF folder or Hub name to start from; data: JSONL rows of `prompt` and `completion`,
-    the loss falls on the completion alone; output: the HF folder that is written at the end."""
+    model_path  a Hub name or a folder to start from
+    data        a JSONL file whose rows have the fields `prompt` and `completion`
+    output      the folder in which the model and its tokenizer are saved at the end
+    epochs      passes over the data, above 0; may be fractional
+    batch_size  rows per optimizer update
+    max_length  longest row, prompt and completion, in tokens; a longer row is an error
+    seed        seed of the order of the rows
+    log_every   steps between printed lines
+    optimizer   OptimizerConfig
+    """
 
     model_path: str = MISSING
     data: str = MISSING
@@ -289,16 +351,17 @@ class SftConfig:
 
     def __post_init__(self) -> None:
         if not Path(self.data).is_file():
-            raise ValueError(f"data={self.data}: no such file; give JSONL rows of prompt and completion")
+            raise ValueError(f"data={self.data}: no such file; give a JSONL file with the fields prompt and completion")
         for key in ("epochs", "batch_size", "max_length", "log_every"):
             above(key, getattr(self, key), 0)
 
 
-# A task's settings are its own class; conf/env/*.yaml says which one it is made of.
+# The settings of each task are a dataclass; the defaults list of conf/env/*.yaml selects it by `<name>_schema`.
 ENVS = {"code": Code, "countdown": Countdown, "mixed": Mixed, "multiplication": Multiplication, "questions": Questions}
 
 
 def store_schema() -> None:
+    """Register the dataclasses with Hydra, which validates the YAML files against them."""
     store = ConfigStore.instance()
     store.store(name="schema", node=Config)
     store.store(name="sft_schema", node=SftConfig)

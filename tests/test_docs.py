@@ -1,44 +1,120 @@
-"""The code that the documentation shows is run."""
+"""README.md and docs/: the code works, the commands are valid, and the files exist."""
 
 import re
+import shlex
 import sys
 import types
+from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
+from conf.compose import compose_config, compose_evaluation, compose_verifier
+from conf.sweep_plan import plan_sweep
 from grpo.types import Problem
 from rewards import components
 from rewards.components import Scored
+from rewards.mix import COMPONENTS
 from rewards.tags import read_tags
 from rewards.verdict import CORRECT
 
-BLOCKS = re.findall(r"```python\n(.*?)```", Path("docs/extending.md").read_text(encoding="utf-8"), re.DOTALL)
+PAGES = [Path("README.md"), *sorted(Path("docs").glob("*.md"))]
+MAKE_TARGETS = set(re.findall(r"^([a-z0-9-]+):", Path("Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+PYTHON_BLOCKS = re.findall(r"```python\n(.*?)```", Path("docs/extending.md").read_text(encoding="utf-8"), re.DOTALL)
+# Folders whose files the documentation names in backticks.
+FOLDERS = "conf|docs|envs|grpo|inference|report|rewards|run|tests|tools|workers"
+
+# What the targets do with their Hydra overrides, as in the Makefile.
+COMPOSE: dict[str, Callable[[list[str]], object]] = {
+    "train": compose_config,
+    "plan": compose_config,
+    "doctor": compose_config,
+    "sweep": plan_sweep,
+    "eval": lambda overrides: compose_evaluation(overrides, {}),
+    "verifier": lambda overrides: compose_verifier(overrides, {}),
+}
 
 
 @pytest.fixture
-def shown(monkeypatch):
-    """A module made of the nth block of docs/extending.md, with the names of rewards/components.py."""
+def documented_module(monkeypatch):
+    """Loads the nth Python block of docs/extending.md as a module in which the name `Scored` is known."""
 
-    def load(place):
-        module = types.ModuleType(f"shown_{place}")
+    def load(index):
+        module = types.ModuleType(f"documented_{index}")
         monkeypatch.setitem(sys.modules, module.__name__, module)
         vars(module)["Scored"] = components.Scored
-        exec(BLOCKS[place], vars(module))  # noqa: S102 - our own documentation
+        exec(PYTHON_BLOCKS[index], vars(module))  # noqa: S102 - our own documentation
         return module
 
     return load
 
 
-def test_the_component_of_the_documentation_works(shown):
+def test_the_documented_reward_component_works(documented_module):
     text = "so </think><answer>7</answer>"
-    assert shown(0).concise(Scored(text, read_tags(text), CORRECT, 3, "en", 100, 10)) == 1.0
+    assert documented_module(0).concise(Scored(text, read_tags(text), CORRECT, 3, "en", 100, 10)) == 1.0
 
 
-def test_the_task_of_the_documentation_works(shown):
-    env = shown(1).Gcd()
+def test_the_documented_task_works(documented_module):
+    env = documented_module(1).Gcd()
     problems = [env.problem(0, "train", i) for i in range(200)]
-    held_out = env.eval_set(50)
+    eval_problems = env.eval_set(50)
     assert all(isinstance(p, Problem) and env.check(p, p.answer).correct for p in problems)
-    assert not {p.key for p in problems} & {p.key for p in held_out}
+    assert not {p.key for p in problems} & {p.key for p in eval_problems}
     assert env.read({"a": 12, "b": 18}).answer == "6"
+
+
+def commands(page: Path) -> list[str]:
+    """The page's shell commands, from its indented blocks and its inline code, one program call each."""
+    text = page.read_text(encoding="utf-8")
+    blocks = re.findall(r"^    (.*)$", text.replace("\\\n", " "), re.MULTILINE)
+    inline = [code.replace("\n", " ") for code in re.findall(r"`([^`]+)`", text)]
+    programs = r"(?:^|[;&|] *|\bdo )((?:make|(?:\S*/)?python -m) (?:\"[^\"]*\"|[^;&|<>#\"])+)"
+    return [call.strip() for line in [*blocks, *inline] for call in re.findall(programs, line)]
+
+
+def make_overrides(words: list[str]) -> list[str]:
+    """The Hydra overrides that make passes on, with placeholders such as N or FOLDER replaced by 1."""
+    variables = dict(word.split("=", 1) for word in words if re.match(r"[A-Z]+=", word))
+    overrides = [f"{key.lower()}={variables[key]}" for key in ("MODEL", "ENV") if key in variables]
+    if sweep := variables.get("SWEEP"):
+        overrides += sweep.split() if "=" in sweep else [f"sweep={sweep}"]
+    overrides += shlex.split(variables.get("ARGS", ""))
+    complete = [override for override in overrides if "..." not in override and "$" not in override]
+    return [re.sub(r"=[A-Z]+(\.[a-z]+)?$", "=1", override) for override in complete]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=str)
+def test_every_make_command_has_a_target_and_settings_that_compose(page, documented_module, monkeypatch):
+    monkeypatch.setitem(COMPONENTS, "concise", documented_module(0).concise)
+    for command in commands(page):
+        program, target, *words = shlex.split(command)
+        if program != "make" or not re.fullmatch(r"[a-z][a-z0-9-]+", target):
+            continue
+        assert target in MAKE_TARGETS, command
+        overrides = make_overrides(words)
+        if target in COMPOSE and "hydra/launcher" not in command:
+            try:
+                COMPOSE[target](overrides)
+            except ValueError as error:
+                pytest.fail(f"{command}: {error}")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=str)
+def test_every_python_module_that_is_run_exists(page):
+    for command in commands(page):
+        if module := re.match(r"\S*python -m (\S+)", command):
+            assert find_spec(module[1]), command
+
+
+@pytest.mark.parametrize("page", PAGES, ids=str)
+def test_every_linked_or_named_file_exists(page):
+    text = page.read_text(encoding="utf-8")
+    for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text):
+        assert (page.parent / link).exists(), f"{page} links to {link}"
+    for name in re.findall(rf"`((?:{FOLDERS})/[\w./-]+)`", text):
+        assert Path(name).exists(), f"{page} names {name}"
+
+
+def test_the_readme_is_short():
+    assert len(Path("README.md").read_text(encoding="utf-8").splitlines()) <= 150

@@ -1,3 +1,5 @@
+"""The settings of conf/: what composes, the defaults, and the one-line messages for invalid settings."""
+
 import subprocess
 import sys
 from pathlib import Path
@@ -32,11 +34,11 @@ def test_every_choice_of_every_group_composes(group):
     assert options(group)
     for option in options(group):
         path = ["env.path=problems.jsonl"]
-        needed = {"math": path, "jsonl": path, "code": ["model=qwen-3b"]}.get(option, [])
-        assert isinstance(composed(f"{group}={option}", *needed), Config)
+        required = {"math": path, "jsonl": path, "code": ["model=qwen-3b"]}.get(option, [])
+        assert isinstance(composed(f"{group}={option}", *required), Config)
 
 
-# What the papers say, algorithm by algorithm: loss, clip, baseline, scale, aggregation, KL.
+# The settings of each paper: loss, clip_low, clip_high, baseline, scale, aggregation, where the KL is applied.
 RECIPES = {
     "grpo": ("ppo", 0.2, 0.2, "group_mean", "group_std", "token", "loss"),
     "dr_grpo": ("ppo", 0.2, 0.2, "group_mean", "none", "constant", None),
@@ -51,12 +53,12 @@ RECIPES = {
 
 
 @pytest.mark.parametrize("name", options("algorithm"))
-def test_each_algorithm_is_its_paper_s_recipe(name):
+def test_each_algorithm_has_the_settings_of_its_paper(name):
     algorithm = composed(f"algorithm={name}").algorithm
     loss, advantage, kl = algorithm.loss, algorithm.advantage, algorithm.kl
     clip = (loss.clip_low, loss.clip_high)
-    place = kl.apply_to if algorithm.uses_reference else None
-    found = (loss.name, *clip, advantage.baseline, advantage.scale, loss.aggregation, place)
+    apply_to = kl.apply_to if algorithm.uses_reference else None
+    found = (loss.name, *clip, advantage.baseline, advantage.scale, loss.aggregation, apply_to)
     assert algorithm.name == name and found == RECIPES[name]
     assert (algorithm.sampling.max_resample_rounds > 1) == loss.mask_truncated == (name == "dapo")
 
@@ -74,7 +76,7 @@ def test_the_default_is_the_tiny_model_on_countdown():
 
 
 @pytest.mark.parametrize("model", ["qwen-0.5b", "qwen-1.5b", "qwen-3b"])
-def test_qwen_runs_with_the_published_settings(model):
+def test_qwen_models_use_the_published_settings(model):
     cfg = composed(f"model={model}")
     assert cfg.model.path == f"Qwen/Qwen2.5-{model.removeprefix('qwen-').upper()}"
     assert cfg.env.prompt_style == "base" and cfg.env.num_numbers == [3, 4] and cfg.env.operations == "+-*/"
@@ -82,13 +84,13 @@ def test_qwen_runs_with_the_published_settings(model):
     assert cfg.model.max_completion_tokens == 1024 and cfg.algorithm.sampling.temperature == 1.0
 
 
-def test_a_local_folder_is_used_where_it_exists(tmp_path):
+def test_a_local_folder_is_used_if_it_exists(tmp_path):
     (tmp_path / "config.json").write_text("{}")
     assert composed("model=qwen-3b", f"model.local_path={tmp_path}").model.source == str(tmp_path)
     assert composed("model=qwen-3b", "model.local_path=/nowhere").model.source == "Qwen/Qwen2.5-3B"
 
 
-def test_without_kl_no_reference_is_used():
+def test_no_reference_is_used_if_the_kl_coefficient_is_zero():
     assert composed().algorithm.uses_reference
     assert not composed("algorithm.kl.coef=0").algorithm.uses_reference
 
@@ -99,7 +101,7 @@ def test_without_kl_no_reference_is_used():
         ("algorithm.group_size=1", "algorithm.group_size must be >= 2, got 1"),
         (
             "algorithm.num_minibatches=3",
-            "algorithm.num_minibatches=3 must divide num_prompts * group_size = 32 * 8 = 256",
+            "algorithm.num_minibatches=3 must divide num_prompts * group_size = 32 * 8 = 256; choose a divisor",
         ),
         ("algorithm.sampling.temperature=0", "algorithm.sampling.temperature must be > 0, got 0.0"),
         ("algorithm.loss.name=ppo2", "algorithm.loss.name must be one of ppo, reinforce, gspo, cispo, sapo, gmpo"),
@@ -112,11 +114,14 @@ def test_without_kl_no_reference_is_used():
             "+reward.weights.corect=1",
             "format, language, length, repetition, format_judge, got corect",
         ),
-        ("model.path=./nowhere", "model.path=./nowhere: no such model folder; give a folder with a config.json"),
+        (
+            "model.path=./nowhere",
+            "model.path=./nowhere is not a folder with a config.json; give such a folder",
+        ),
         ("env.max_number=0", "env.min_number must be 1..max_number, got 1"),
     ],
 )
-def test_a_wrong_value_is_refused_by_name(override, message):
+def test_an_invalid_value_is_rejected_with_its_key_and_what_is_allowed(override, message):
     with pytest.raises(ValueError) as error:
         composed(override)
     assert message in str(error.value)
@@ -126,53 +131,56 @@ def test_a_wrong_value_is_refused_by_name(override, message):
     ("overrides", "message"),
     [
         (["loss.name=gspo", "loss.dual_clip=3"], "algorithm.loss.dual_clip belongs to loss ppo, not to gspo"),
-        (["correction.level=token", "sampling.top_p=0.9"], "algorithm.sampling.top_p=0.9 can't go with"),
-        (["correction.level=sequence", "sampling.top_k=20"], "algorithm.sampling.top_k=20 can't go with"),
+        (["correction.level=token", "sampling.top_p=0.9"], "algorithm.sampling.top_p=0.9 cannot be combined with"),
+        (["correction.level=sequence", "sampling.top_k=20"], "algorithm.sampling.top_k=20 cannot be combined with"),
         (["advantage.of=pass_at_k", "advantage.k=9"], "algorithm.advantage.k=9 must be at most algorithm.group_size=8"),
         (["kl.apply_to=reward", "kl.unbiased=true"], "algorithm.kl.unbiased=true is for apply_to=loss"),
-        (["kl.apply_to=reward", "advantage.of=components"], "needs algorithm.advantage.of=rewards, got components"),
-        (["kl.apply_to=reward_to_go"], "needs algorithm.advantage.baseline=batch_mean and scale batch_std or none"),
+        (["kl.apply_to=reward", "advantage.of=components"], "requires algorithm.advantage.of=rewards, got components"),
+        (
+            ["kl.apply_to=reward_to_go"],
+            "requires algorithm.advantage.baseline=batch_mean and algorithm.adv",
+        ),
     ],
 )
-def test_settings_of_an_algorithm_that_contradict_each_other_are_refused_by_name(overrides, message):
+def test_contradictory_settings_of_an_algorithm_are_rejected_with_their_keys(overrides, message):
     with pytest.raises(ValueError) as error:
-        composed(*[f"algorithm.{one}" for one in overrides])
+        composed(*[f"algorithm.{override}" for override in overrides])
     assert message in str(error.value)
 
 
-def test_an_adapter_and_a_reference_that_moves_are_refused_together():
-    with pytest.raises(ValueError, match="algorithm.kl.ref_sync_steps=4 can't go with model.lora.rank=8"):
+def test_an_adapter_cannot_be_combined_with_reference_updates():
+    with pytest.raises(ValueError, match="algorithm.kl.ref_sync_steps=4 cannot be combined with model.lora.rank=8"):
         composed("model.lora.rank=8", "algorithm.kl.ref_sync_steps=4")
 
 
 @pytest.mark.parametrize(
-    ("override", "said"),
+    ("override", "expected"),
     [
         (
             "algorithm.grop_size=4",
-            "algorithm.grop_size: unknown key (did you mean group_size?); allowed here are name, ",
+            "algorithm.grop_size: unknown key (did you mean group_size?); allowed keys are name, ",
         ),
-        ("foo=3", "foo: unknown key; allowed here are run, seed, "),
+        ("foo=3", "foo: unknown key; allowed keys are run, seed, "),
         ("model=gpt", "model=gpt: unknown; allowed are qwen-0.5b, qwen-1.5b, qwen-3b, smollm2-135m, tiny"),
         ("algorithm.group_size=many", "algorithm.group_size=many: Value 'many' of type 'str' could not be converted"),
     ],
 )
-def test_settings_that_do_not_compose_are_explained_in_one_line(override, said):
+def test_settings_that_do_not_compose_are_explained_in_one_line(override, expected):
     with pytest.raises((HydraException, OmegaConfBaseException)) as error:
         composed(override)
     message = one_line(error.value, Config)
-    assert message.startswith(said) and "\n" not in message
+    assert message.startswith(expected) and "\n" not in message
 
 
 @pytest.mark.parametrize("override", ["algorithm.grop_size=4", "algorithm.group_size=1"])
-def test_a_config_error_is_one_line_and_nothing_starts(override):
+def test_a_config_error_is_one_line_and_starts_nothing(override):
     command = [sys.executable, ROOT / "train_grpo.py", override, "run=refused"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
     assert done.returncode == 2 and done.stderr.startswith("error: algorithm.gro") and done.stderr.count("\n") == 1
     assert not (ROOT / "outputs" / "refused").exists()
 
 
-def test_a_run_folder_with_another_config_is_refused(tmp_path):
+def test_a_run_folder_with_other_settings_is_rejected(tmp_path):
     from run.folder import RunFolder
 
     folder = RunFolder(tmp_path / "run")

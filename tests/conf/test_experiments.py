@@ -1,4 +1,4 @@
-"""The presets against what is published, line by line."""
+"""The presets of conf/experiment/ are compared with the published settings, key by key."""
 
 from pathlib import Path
 
@@ -7,7 +7,8 @@ import pytest
 from conf.compose import compose_config
 
 PRESETS = sorted(path.stem for path in Path("conf/experiment").glob("*.yaml"))
-# scripts/train_tiny_zero.sh of TinyZero, and verl/trainer/config/ppo_trainer.yaml where it says nothing (verl).
+# From scripts/train_tiny_zero.sh of TinyZero; keys marked "verl" are not set there and have the defaults of
+# verl/trainer/config/ppo_trainer.yaml.
 TINYZERO = {
     "data.train_batch_size": 256,
     "data.max_prompt_length": 256,
@@ -31,14 +32,14 @@ TINYZERO = {
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_every_preset_composes_into_a_run_of_its_own_name(name):
+def test_every_preset_composes_and_names_its_run(name):
     cfg = compose_config([f"experiment={name}"])
     assert cfg.run.startswith(name) and cfg.run.endswith("-seed0")
     assert cfg.topology.name == "auto" and cfg.rollout.kv_cache_gb is None
 
 
 @pytest.mark.parametrize("size", ["0.5b", "1.5b", "3b"])
-def test_tinyzero_is_the_published_one(size):
+def test_the_tinyzero_presets_have_the_published_settings(size):
     cfg = compose_config([f"experiment=tinyzero_countdown_{size}"])
     algorithm = cfg.algorithm
     assert cfg.model.path == f"Qwen/Qwen2.5-{size.upper()}" and not cfg.model.lora.rank
@@ -65,7 +66,7 @@ def test_tinyzero_is_the_published_one(size):
     } == TINYZERO
 
 
-def test_gsm8k_is_that_of_the_paper_of_grpo():
+def test_the_gsm8k_preset_has_the_settings_of_the_grpo_paper():
     # arXiv 2402.03300, 4.2: "learning rate of the policy model as 1e-6, KL coefficient 0.04, 64 outputs for each
     # question, max length 1024, training batch size 1024, a single update following each exploration stage"
     cfg = compose_config(["experiment=gsm8k_1.5b"])
@@ -73,17 +74,17 @@ def test_gsm8k_is_that_of_the_paper_of_grpo():
     assert (algorithm.optimizer.lr, algorithm.kl.coef, algorithm.group_size) == (1e-6, 0.04, 64)
     assert (cfg.model.max_completion_tokens, algorithm.num_completions, algorithm.num_updates) == (1024, 1024, 1)
     assert algorithm.loss.aggregation == "sequence" and algorithm.advantage.scale == "group_std"
-    # an epoch: 7,473 questions, 16 a step, 467.06 steps
+    # One epoch: 7,473 questions with 16 per step are 467.06 steps.
     assert cfg.num_steps == 7473 // algorithm.num_prompts and cfg.evaluation.num_problems == 1319
 
 
-def test_one_24gb_is_tinyzero_with_adapters():
-    cfg, whole = compose_config(["experiment=one_24gb"]), compose_config(["experiment=tinyzero_countdown_1.5b"])
-    assert cfg.model.lora.rank == 32 and (whole.algorithm.optimizer.lr, cfg.algorithm.optimizer.lr) == (1e-6, 1e-5)
-    assert (cfg.env, cfg.algorithm.kl, cfg.algorithm.loss) == (whole.env, whole.algorithm.kl, whole.algorithm.loss)
+def test_the_24_gb_preset_is_tinyzero_with_adapters():
+    cfg, full = compose_config(["experiment=one_24gb"]), compose_config(["experiment=tinyzero_countdown_1.5b"])
+    assert cfg.model.lora.rank == 32 and (full.algorithm.optimizer.lr, cfg.algorithm.optimizer.lr) == (1e-6, 1e-5)
+    assert (cfg.env, cfg.algorithm.kl, cfg.algorithm.loss) == (full.env, full.algorithm.kl, full.algorithm.loss)
 
 
-def test_a_preset_can_be_overridden_and_a_wrong_name_is_refused():
+def test_a_preset_can_be_overridden_and_an_unknown_name_is_rejected():
     cfg = compose_config(["experiment=one_24gb", "model=qwen-3b", "num_steps=7"])
     assert (cfg.run, cfg.model.name, cfg.num_steps) == ("one_24gb-qwen-3b-seed0", "qwen-3b", 7)
     with pytest.raises(ValueError, match="experiment=nothing: unknown; allowed are gsm8k_1.5b, one_24gb, tinyzero_"):
