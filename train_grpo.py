@@ -28,15 +28,13 @@ from grpo.selection import has_reward_variance, replaced, select_by_pass_rate
 from grpo.types import Completion, Group, Problem, Request, SamplingParams, request_seed
 from report import write_report
 from rewards.behavior_judge import BehaviorJudge
-from run.cost import Meter, budget_exceeded, price_of, seconds_before
-from run.ending import print_end, print_start
+from run.cost import Meter, Progress, budget_exceeded, price_of, seconds_before
 from run.evaluation import Evaluation, evaluate
-from run.folder import RunFolder
+from run.folder import RunFolder, git_commit
 from run.metrics import DiscardedRollouts
 from run.monitor import Monitor
-from run.progress import Progress
-from run.terminal import Terminal
-from run.trackers import check_tracker, git_commit, make_tracker
+from run.terminal import Terminal, print_end, print_start
+from run.trackers import check_tracker, make_tracker
 from workers.checkpoint import newest_whole, step_of, write_checkpoint
 from workers.interrupt import Interrupt, Interrupted
 from workers.judge import make_behavior_judge, make_judge

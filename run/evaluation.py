@@ -1,4 +1,4 @@
-"""Held-out accuracy: exact correctness, sampled and greedy."""
+"""Held-out accuracy: the share of exactly correct completions, sampled and greedy."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -15,8 +15,12 @@ Generate = Callable[[Sequence[Problem], float], Iterable[tuple[int, Completion]]
 
 @dataclass(frozen=True)
 class Evaluation:
-    """`greedy` is empty for an interim evaluation; `judged` is what a judge saw in the first of `sampled`,
-    None where it failed, and empty without a judge."""
+    """Scored completions of held-out problems, one group of a single rollout per problem.
+
+    sampled  at temperature 1
+    greedy   at temperature 0; empty for an interim evaluation
+    judged   the judge's verdicts on the first of `sampled`, None where it failed; empty without a judge
+    """
 
     sampled: list[Group]
     greedy: list[Group]
@@ -44,7 +48,11 @@ def evaluate(
     judge: BehaviorJudge | None = None,
     judged_completions: int = 0,
 ) -> Evaluation:
-    """One completion a problem at temperature 1, and one greedy where asked for."""
+    """Generate and score one completion per problem at temperature 1 and, if `greedy`, another at temperature 0.
+
+    generate            (problems, temperature) -> (problem index, completion) in any order
+    judge               labels the behaviours of the first `judged_completions` sampled completions
+    """
     sampled = scorer.score(problems, generate(problems, 1.0))
     texts = [group.rollouts[0].completion.text for group in sampled[:judged_completions]]
     return Evaluation(
@@ -55,17 +63,17 @@ def evaluate(
 
 
 def judge_metrics(judged: Sequence[Judged | None]) -> dict[str, float]:
-    """The share of completions in which the judge saw each behaviour, and of those that it failed on."""
+    """The share of completions in which the judge found each behaviour, and the share on which it failed."""
     if not judged:
         return {}
-    read = [one for one in judged if one is not None]
-    named = {"eval_judge/failed": 1 - len(read) / len(judged)}
-    if read:
-        named |= {f"eval_judge/{name}": sum(getattr(one, name) for one in read) / len(read) for name in BEHAVIORS}
+    labels = [label for label in judged if label is not None]
+    named = {"eval_judge/failed": 1 - len(labels) / len(judged)}
+    if labels:
+        named |= {f"eval_judge/{name}": sum(getattr(one, name) for one in labels) / len(labels) for name in BEHAVIORS}
     return named
 
 
 def accuracy(groups: Sequence[Group]) -> float:
-    """The share of rollouts that are exactly correct."""
+    """The share of exactly correct rollouts, 0..1."""
     rollouts = [rollout for group in groups for rollout in group.rollouts]
     return sum(rollout.score.correct for rollout in rollouts) / len(rollouts)
