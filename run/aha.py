@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from envs.behaviors import SHOWN, read_behaviors
+from envs.behaviors import SHOWN
 
 Row = Mapping[str, Any]
 PREFIX = "reflection"
@@ -109,7 +109,7 @@ def first_sample(samples: Iterable[Row], moment: AhaMoment) -> Row | None:
     Returns None if there is no such sample.
 
     Args:
-        samples: the rows of samples.jsonl in their order, step 0 first.
+        samples: the rows of samples.jsonl in file order, step 0 first.
     """
     failed: set[tuple[str, str]] = set()
     best: Row | None = None
@@ -121,12 +121,8 @@ def first_sample(samples: Iterable[Row], moment: AhaMoment) -> Row | None:
         if row["step"] < moment.step or not row["correct"]:
             continue
         rank = 0 if (row["kind"], row["key"]) in failed else 1 if held_out else 2
-        if rank < best_rank and _shows(row, moment.measure) == moment.rose:
+        if rank < best_rank and (moment.measure in row["behaviors"]) == moment.rose:
             best, best_rank = row, rank
         if best_rank == 0:
             break
     return best
-
-
-def _shows(sample: Row, measure: str) -> bool:
-    return bool(getattr(read_behaviors(sample["env"], sample["fields"], sample["completion"]), measure))

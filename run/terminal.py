@@ -74,6 +74,8 @@ class Terminal:
         table = Table.grid(padding=(0, 2))
         for label, name, fmt in CURVES:
             values = [row[name] for row in self.rows if name in row]
+            if not values and name == "rollout/tries":
+                continue  # only some tasks count tries
             last = fmt.format(values[-1]) if values else "-"
             table.add_row(Text(label, style="dim"), Text(last, style="bold"), Text(sparkline(values), style="cyan"))
         progress = Table.grid(padding=(0, 2))
@@ -143,7 +145,8 @@ def print_end(console: Console, folder: RunFolder) -> None:
     for kind in ("sampled", "greedy"):
         table.add_row(kind, f"{before[kind]:.1%}", f"{after[kind]:.1%}")
     for label, kind in (("tries per completion", "tries"), ("tokens per completion", "length")):
-        table.add_row(label, f"{summary[kind]['step0']:.1f}", f"{summary[kind]['final']:.1f}")
+        if kind in summary:
+            table.add_row(label, f"{summary[kind]['step0']:.1f}", f"{summary[kind]['final']:.1f}")
     console.print(table)
     console.print("\nHeld-out problems before and after training, newly solved ones first:")
     for prompt, old, new in transcripts(folder.samples, summary["steps"]):

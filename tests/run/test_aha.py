@@ -85,31 +85,25 @@ def test_a_run_without_change_rarely_has_an_event(correlated):
     assert false_alarms <= 2
 
 
-BACKTRACKS = (
-    " 17 + 17 = 34, 34 - 1 = 33 low\n 17 + 1 = 18, 18 + 17 = 35 yes\n</think> <answer> ( 17 + 1 ) + 17 </answer>"
-)
-STRAIGHT = " 17 + 1 = 18, 18 + 17 = 35 yes\n</think> <answer> ( 17 + 1 ) + 17 </answer>"
 MOMENT = AhaMoment(3, "backtracking", 0.2, 0.6, (0.1, 0.3))
 
 
-def sample(step, kind, completion, correct=True, key="1 17 17 -> 35", env="countdown", fields=None):
-    fields = fields or {"numbers": [1, 17, 17], "target": 35}
-    task = {"env": env, "key": key, "fields": fields}
-    return {"step": step, "kind": kind, **task, "completion": completion, "correct": correct}
+def sample(step, kind, *behaviors, correct=True, key="1 17 17 -> 35"):
+    return {"step": step, "kind": kind, "key": key, "behaviors": behaviors, "correct": correct}
 
 
 def test_a_held_out_problem_that_was_failed_at_step_0_is_preferred_as_sample():
     other = "1 16 18 -> 35"
     samples = [
-        sample(0, "eval", STRAIGHT, correct=True, key=other),
-        sample(0, "eval", STRAIGHT, correct=False),
-        sample(2, "train", BACKTRACKS),
-        sample(3, "train", BACKTRACKS),
-        sample(4, "eval", BACKTRACKS, key=other),
-        sample(4, "eval", STRAIGHT),
-        sample(5, "eval", BACKTRACKS, correct=False),
-        sample(6, "eval", BACKTRACKS),
-        sample(7, "eval", BACKTRACKS),
+        sample(0, "eval", key=other),
+        sample(0, "eval", correct=False),
+        sample(2, "train", "backtracking"),
+        sample(3, "train", "backtracking"),
+        sample(4, "eval", "backtracking", key=other),
+        sample(4, "eval", "verification"),
+        sample(5, "eval", "backtracking", correct=False),
+        sample(6, "eval", "verification", "backtracking"),
+        sample(7, "eval", "backtracking"),
     ]
     assert first_sample(iter(samples), MOMENT) is samples[7]
     assert first_sample(samples[:7], MOMENT) is samples[4]
@@ -119,15 +113,11 @@ def test_a_held_out_problem_that_was_failed_at_step_0_is_preferred_as_sample():
 
 def test_the_sample_for_a_rate_that_fell_lacks_the_behaviour():
     fell = AhaMoment(3, "backtracking", 0.6, 0.1, (0.5, 0.7))
-    samples = [sample(3, "eval", BACKTRACKS), sample(3, "eval", STRAIGHT)]
+    samples = [sample(3, "eval", "backtracking"), sample(3, "eval")]
     assert first_sample(samples, fell) is samples[1]
 
 
-def test_samples_of_all_tasks_are_considered():
-    parts = AhaMoment(3, "subgoals", 0.2, 0.6, (0.1, 0.3))
+def test_the_sample_shows_the_measure_of_the_event():
     waits = AhaMoment(3, "waits", 0.2, 0.6, (0.1, 0.3))
-    text = " 40 * 30 = 1200\n 40 * 8 = 320, 1200 + 320 = 1520"
-    product = sample(3, "eval", text, key="38 * 47", env="multiplication", fields={"a": 38, "b": 47})
-    words = sample(3, "eval", "Wait, so 4", key="how many apples?", env="gsm8k", fields={"answer": "4"})
-    assert first_sample([words, product], parts) is product
-    assert first_sample([product, words], waits) is words
+    samples = [sample(3, "eval", "backtracking"), sample(3, "eval", "waits")]
+    assert first_sample(samples, MOMENT) is samples[0] and first_sample(samples, waits) is samples[1]
