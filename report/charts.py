@@ -82,7 +82,14 @@ SECTIONS = [
                 "Error bars: 95% confidence intervals of held-out accuracy.",
                 first=1,
             ),
-            Chart("Reward", [Series("reward/mean", "mean"), Series("reward/*", "")]),
+            Chart(
+                "Reward",
+                [
+                    Series("reward/mean", "mean"),
+                    Series("reward/*", ""),
+                    Series("reward/equal_groups", "share of groups with equal rewards"),
+                ],
+            ),
             Chart(
                 "Solve rate of the prompts in a step",
                 [

@@ -69,7 +69,9 @@ def judge_metrics(judged: Sequence[Judged | None]) -> dict[str, float]:
     labels = [label for label in judged if label is not None]
     named = {"eval_judge/failed": 1 - len(labels) / len(judged)}
     if labels:
-        named |= {f"eval_judge/{name}": sum(getattr(one, name) for one in labels) / len(labels) for name in BEHAVIORS}
+        named |= {
+            f"eval_judge/{name}": sum(getattr(label, name) for label in labels) / len(labels) for name in BEHAVIORS
+        }
     return named
 
 

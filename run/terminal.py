@@ -127,12 +127,12 @@ def print_start(console: Console, cfg: "Config", folder: RunFolder) -> None:
         f"{cfg.model.name} ({cfg.model.source}) on {cfg.env.name}, {algorithm.name}, {reference}",
         f"per step: {algorithm.num_prompts} prompts x {algorithm.group_size} completions = "
         f"{algorithm.num_completions} completions, at most {max_tokens:,} tokens; optimizer updates: "
-        f"{algorithm.num_updates}, each on {algorithm.num_completions // algorithm.num_minibatches} completions",
+        f"{algorithm.num_updates} ({algorithm.num_completions // algorithm.num_minibatches} completions each)",
         f"in total: {cfg.num_steps} steps, {cfg.num_steps * algorithm.num_completions:,} completions{token_limit}; "
         f"held-out problems: {cfg.evaluation.num_problems}",
         f"outputs: {folder.path}",
     ]
-    console.print("\n".join(lines), markup=False, highlight=False)
+    console.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
 
 
 def print_end(console: Console, folder: RunFolder) -> None:

@@ -80,7 +80,7 @@ def test_a_run_without_change_rarely_has_an_event(correlated):
             spread = (0.1 * rate * (1 - rate)) ** 0.5 if correlated else 0.0
             for row in rows:
                 rates = [min(1.0, max(0.0, rng.choice([rate - spread, rate + spread]))) for _ in range(32)]
-                row[f"reflection/{measure}"] = sum(sum(rng.random() < one for _ in range(8)) for one in rates) / 256
+                row[f"reflection/{measure}"] = sum(sum(rng.random() < p for _ in range(8)) for p in rates) / 256
         false_alarms += any(find_aha(rows[: step + 1]) for step in range(60))
     assert false_alarms <= 2
 
