@@ -172,9 +172,12 @@ def stages(run: RecordedRun, entries: Sequence[Entry], problems: int) -> dict[st
     first, last = found[shown[0]], found[shown[-1]]
     learned = [key for key in first if key in last and last[key].correct and not first[key].correct]
     learned.sort(key=lambda key: sum(key not in at for at in found.values()))  # present in all evaluations first
-    rows = [
-        [_stage(run, found[step][key]) if key in found[step] else None for step in shown] for key in learned[:problems]
-    ]
+
+    def completion_at(step: int, key: str) -> dict[str, Any] | None:
+        entries = [found[step][key]] if key in found[step] else []
+        return next((page_row(row, STAGE_TEXT) for _, row in read_chosen(run.folder.samples, entries)), None)
+
+    rows = [[completion_at(step, key) for step in shown] for key in learned[:problems]]
     return {"steps": shown, "problems": [row for row in rows if any(row)]}
 
 
@@ -183,7 +186,3 @@ def _between(run: RecordedRun, steps: Sequence[int]) -> list[int]:
         return []
     aha = [event["step"] for event in run.events if event["kind"] == "aha"]
     return [min(steps, key=lambda step: abs(step - aha[0])) if aha else steps[len(steps) // 2]]
-
-
-def _stage(run: RecordedRun, entry: Entry) -> dict[str, Any] | None:
-    return next((page_row(row, STAGE_TEXT) for _, row in read_chosen(run.folder.samples, [entry])), None)
