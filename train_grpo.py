@@ -27,15 +27,13 @@ from grpo.grpo import Batch, make_batch
 from grpo.selection import has_reward_variance, replace_uniform_groups, select_by_pass_rate
 from grpo.types import Completion, Group, Problem, Request, SamplingParams, request_seed
 from report import write_report
-from run.cost import Meter, price_of, seconds_before
-from run.ending import print_end, print_start
+from run.cost import Meter, Progress, price_of, seconds_before
 from run.evaluation import evaluate
-from run.folder import RunFolder
+from run.folder import RunFolder, git_commit
 from run.metrics import DiscardedRollouts, mismatch_metrics, policy_metrics
 from run.monitor import Monitor
-from run.progress import Progress
-from run.terminal import Terminal
-from run.trackers import check_tracker, git_commit, make_tracker
+from run.terminal import Terminal, print_end, print_start
+from run.trackers import check_tracker, make_tracker
 from workers.actor import UpdateResult
 from workers.checkpoint import newest_intact, step_of, write_checkpoint
 from workers.interrupt import Interrupt, Interrupted

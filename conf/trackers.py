@@ -1,4 +1,4 @@
-"""Which trackers a run is shown in."""
+"""Experiment trackers of a run."""
 
 from dataclasses import dataclass, field
 
@@ -9,9 +9,14 @@ TRACKERS = ("wandb", "tensorboard", "mlflow", "trackio")
 
 @dataclass
 class TrackerConfig:
-    """names: any of wandb, tensorboard, mlflow and trackio; with none, a run keeps to the files of its folder.
-    project, group: what they file the run under. entity, mode: wandb's; mode "auto" is online where there
-    is an account and offline elsewhere."""
+    """The trackers that record a run in addition to its folder.
+
+    names    any of wandb, tensorboard, mlflow and trackio; an empty list disables tracking
+    project  the project that the run is filed under
+    entity   wandb: the user or team that owns the project
+    group    the group within the project, such as a sweep
+    mode     wandb: online, offline, or auto (online if there is an account, otherwise offline)
+    """
 
     names: list[str] = field(default_factory=lambda: ["wandb"])
     project: str = "ahazero"
@@ -23,5 +28,5 @@ class TrackerConfig:
         for name in self.names:
             one_of("tracker.names", name, TRACKERS)
         if len(set(self.names)) < len(self.names):
-            raise ValueError(f"tracker.names={','.join(self.names)} holds a name twice; give each once")
+            raise ValueError(f"tracker.names={','.join(self.names)} contains a name twice; list each tracker once")
         one_of("tracker.mode", self.mode, ("auto", "online", "offline"))

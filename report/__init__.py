@@ -1,4 +1,4 @@
-"""The report of a run, or of several next to each other: one HTML file that opens from disk."""
+"""The report of a run, or a comparison of several runs: one self-contained HTML file."""
 
 from report.page import write_report
 

@@ -1,5 +1,4 @@
-"""python -m report RUN [RUN ...] [--output FILE]; a RUN is a name in outputs/, or a folder, of
-one run or of several."""
+"""Write the HTML report of a run, or compare several runs: python -m report RUN [RUN ...] [--output FILE]"""
 
 import argparse
 from pathlib import Path
@@ -9,7 +8,9 @@ from run.folder import RunFolder
 
 
 def folders_of(run: str) -> list[Path]:
-    """A name in outputs/, before a folder of the same name; the runs in it where it is a sweep's."""
+    """The run folders for a command-line argument: the run outputs/<run> if it exists, otherwise the path itself.
+
+    A folder that contains runs, such as that of a sweep, stands for all of them."""
     named = RunFolder.of(run).path
     folder = named if named.is_dir() else Path(run)
     runs = sorted(config.parent for config in folder.glob("*/config.yaml"))
@@ -17,9 +18,13 @@ def folders_of(run: str) -> list[Path]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m report", description=__doc__)
-    parser.add_argument("runs", nargs="+", metavar="RUN")
-    parser.add_argument("--output", type=Path, help="where to write, instead of report.html in the run's folder")
+    parser = argparse.ArgumentParser(
+        prog="python -m report", description="Write the HTML report of a run, or of several runs side by side."
+    )
+    parser.add_argument(
+        "runs", nargs="+", metavar="RUN", help="the name of a run in outputs/, a run folder, or a folder of runs"
+    )
+    parser.add_argument("--output", type=Path, help="the file to write (default: report.html in the folder of the run)")
     args = parser.parse_args()
     try:
         print(write_report([folder for run in args.runs for folder in folders_of(run)], args.output))

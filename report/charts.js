@@ -1,6 +1,6 @@
-// The curves. A panel is drawn anew when the axis, the shown runs or the colours change.
+// The charts. Each chart is redrawn when the x axis, the selection of runs or the colour scheme changes.
 
-const AXES = { steps: "step", tokens: "tokens trained on", minutes: "minutes of training" };
+const AXES = { steps: "step", tokens: "training tokens", minutes: "minutes of training" };
 const PLOT_CONFIG = { displaylogo: false, responsive: true, displayModeBar: false };
 const hidden = new Set((chosen.get("hide") || "").split(",").filter(Boolean).map(Number));
 const redraws = [];
@@ -10,9 +10,9 @@ function redraw() {
   for (const draw of redraws) draw();
 }
 
-/** How ticks and pointed-at values are written; d3's format language. */
+/** The d3 formats of ticks and of hovered values. */
 function numberFormat(format, traces) {
-  const largest = Math.max(0, ...traces.flatMap((one) => one.y || []).map(Math.abs));
+  const largest = Math.max(0, ...traces.flatMap((trace) => trace.y || []).map(Math.abs));
   if (format === "share") return ["~%", largest < 0.02 ? ".2%" : ".1%"];
   if (format === "ratio") return largest < 0.001 ? ["~e", ".2e"] : ["~g", ".3~g"];
   return largest >= 10000 ? ["~s", ",.0f"] : ["~g", ",.4~r"];
@@ -39,15 +39,15 @@ function layout(format, traces, marks, wide = false) {
   };
 }
 
-/** Aha events and alerts as dashed lines with a sign on top, which says more when pointed at. */
+/** Aha events and alerts as dotted lines with a marker on top, which shows details on hover. */
 function eventMarks() {
   const shapes = [], annotations = [];
-  report.runs.forEach((run, place) => {
-    if (hidden.has(place) || (comparing && report.runs.length - hidden.size > 4)) return;
+  report.runs.forEach((run, index) => {
+    if (hidden.has(index) || (comparing && report.runs.length - hidden.size > 4)) return;
     for (const event of run.events) {
       const x = positionOf(run.curves, event.step);
       if (x === null) continue;
-      const color = comparing ? runColor(place) : css(event.kind === "alert" ? "--bad" : "--accent");
+      const color = comparing ? runColor(index) : css(event.kind === "alert" ? "--bad" : "--accent");
       shapes.push({ type: "line", x0: x, x1: x, y0: 0, y1: 1, yref: "paper", line: { color, width: 1, dash: "dot" } });
       annotations.push({ x, y: 1, yref: "paper", yanchor: "bottom", showarrow: false, font: { color, size: 11 },
         text: event.kind === "alert" ? "▲" : "◆",
@@ -58,89 +58,89 @@ function eventMarks() {
 }
 
 function positionOf(curves, step) {
-  const at = curves.steps.findIndex((one) => one >= step);
-  return at < 0 ? null : curves[axis][at];
+  const index = curves.steps.findIndex((value) => value >= step);
+  return index < 0 ? null : curves[axis][index];
 }
 
-/** The points of a metric, without the steps at which it was not measured. */
+/** The points of a metric, without the steps at which it was not measured; `rows` are their row indices. */
 function points(run, metric, format) {
   const values = run.curves.metrics[metric] || [];
-  const x = [], y = [], at = [];
+  const x = [], y = [], rows = [];
   values.forEach((value, i) => {
     if (value === null) return;
     x.push(run.curves[axis][i]);
     y.push(format === "ratio" ? value - 1 : value);
-    at.push(i);
+    rows.push(i);
   });
-  return { x, y, at };
+  return { x, y, rows };
 }
 
-/** Half the width of a 95% interval of a share that was measured on n problems. */
-function intervals(run, at, y) {
+/** Half the width of the 95% confidence interval of a share measured on n problems. */
+function intervals(run, rows, y) {
   const n = run.curves.metrics["eval/n"] || [];
-  return y.map((p, i) => (n[at[i]] ? 1.96 * Math.sqrt((p * (1 - p)) / n[at[i]]) : 0));
+  return y.map((p, i) => (n[rows[i]] ? 1.96 * Math.sqrt((p * (1 - p)) / n[rows[i]]) : 0));
 }
 
-function trace(run, place, panel, series, index) {
-  const { x, y, at } = points(run, series.metric, panel.format);
-  const color = comparing ? runColor(place) : seriesColor(panel, series, index);
+function makeTrace(run, runIndex, chart, series, seriesIndex) {
+  const { x, y, rows } = points(run, series.metric, chart.format);
+  const color = comparing ? runColor(runIndex) : seriesColor(chart, series, seriesIndex);
   const dots = series.style === "dots";
-  // A line with dots of its colour beside it; training's own grey is pale enough.
-  const isPale = !dots && panel.series.some((other) => other.style === "dots") && (comparing || series.label !== "training");
-  const one = {
+  // Fade lines next to dots of the same colour; the grey of training curves is pale enough.
+  const isPale = !dots && chart.series.some((other) => other.style === "dots") && (comparing || series.label !== "training");
+  const trace = {
     x, y, type: "scatter", mode: dots || y.length === 1 ? "lines+markers" : "lines",
-    name: plain([comparing ? run.name : "", series.label || panel.title].filter(Boolean).join(", ")),
-    line: { color, width: dots ? 2 : 1.6, dash: comparing && place >= 8 ? "dash" : "solid" },
+    name: plain([comparing ? run.name : "", series.label || chart.title].filter(Boolean).join(", ")),
+    line: { color, width: dots ? 2 : 1.6, dash: comparing && runIndex >= 8 ? "dash" : "solid" },
     marker: { color, size: 6 },
     opacity: isPale ? 0.5 : 1,
   };
-  if (series.style === "stack" && !comparing) Object.assign(one, { stackgroup: "one", mode: "none", fillcolor: color });
+  if (series.style === "stack" && !comparing) Object.assign(trace, { stackgroup: "one", mode: "none", fillcolor: color });
   if (["eval/sampled", "eval/greedy"].includes(series.metric)) {
-    one.error_y = { type: "data", array: intervals(run, at, y), color, thickness: 1, width: 0 };
+    trace.error_y = { type: "data", array: intervals(run, rows, y), color, thickness: 1, width: 0 };
   }
-  return one;
+  return trace;
 }
 
-function seriesColor(panel, series, index) {
+function seriesColor(chart, series, index) {
   if (series.style === "stack") return [css("--s3"), css("--soft"), css("--line")][index];
-  if (series.label === "training" && panel.series.length > 1) return css("--soft");
-  // A measure of held-out completions has the colour of the same measure of training ones.
-  const measure = (one) => one.label.replace(/, held out$/, "");
-  const measures = [...new Set(panel.series.filter((one) => one.label !== "training").map(measure))];
-  return css(`--s${Math.max(0, measures.indexOf(measure(series))) % 8}`);
+  if (series.label === "training" && chart.series.length > 1) return css("--soft");
+  // The same metric has the same colour for training and for held-out completions.
+  const nameOf = (other) => other.label.replace(/, held out$/, "");
+  const names = [...new Set(chart.series.filter((other) => other.label !== "training").map(nameOf))];
+  return css(`--s${Math.max(0, names.indexOf(nameOf(series))) % 8}`);
 }
 
-/** One panel: title, legend (or, in a comparison of many series, a choice of one) and the plot. */
-function panelElement(panel) {
+/** A chart with title, legend and plot. In a comparison of runs with many series, one series is shown at a time. */
+function chartElement(chart) {
   const plot = el("div", { class: "plot" });
   const legend = el("div", { class: "legend" });
-  // Colours are runs here, so of the series only a line and its dots can be told apart.
-  const tooMany = comparing && new Set(panel.series.map((series) => series.style)).size < panel.series.length;
-  let one = String(Math.min(panel.first, panel.series.length - 1));
+  // In a comparison colours stand for runs, so two series can be told apart only as a line and as dots.
+  const tooMany = comparing && new Set(chart.series.map((series) => series.style)).size < chart.series.length;
+  let selected = String(Math.min(chart.first, chart.series.length - 1));
   const select = tooMany
-    ? makeSelect(panel.title, panel.series.map((series, i) => [String(i), series.label]), one, (value) => { one = value; draw(); }, true)
+    ? makeSelect(chart.title, chart.series.map((series, i) => [String(i), series.label]), selected, (value) => { selected = value; draw(); }, true)
     : null;
   function draw() {
-    const shown = tooMany ? [panel.series[Number(one)]] : panel.series;
-    const traces = report.runs.flatMap((run, place) => hidden.has(place) ? [] :
+    const shown = tooMany ? [chart.series[Number(selected)]] : chart.series;
+    const traces = report.runs.flatMap((run, index) => hidden.has(index) ? [] :
       shown.filter((series) => series.metric in run.curves.metrics)
-        .map((series) => trace(run, place, { ...panel, series: comparing ? shown : panel.series }, series, panel.series.indexOf(series))));
-    legend.replaceChildren(...(comparing ? comparisonLegend(shown) : singleLegend(panel)));
-    Plotly.react(plot, traces, layout(panel.format, traces, eventMarks()), PLOT_CONFIG);
+        .map((series) => makeTrace(run, index, { ...chart, series: comparing ? shown : chart.series }, series, chart.series.indexOf(series))));
+    legend.replaceChildren(...(comparing ? comparisonLegend(shown) : singleLegend(chart)));
+    Plotly.react(plot, traces, layout(chart.format, traces, eventMarks()), PLOT_CONFIG);
   }
   redraws.push(draw);
   return el("div", { class: "panel" },
-    el("div", { class: "top" }, el("h3", {}, panel.title), select), legend, plot, note(panel.note));
+    el("div", { class: "top" }, el("h3", {}, chart.title), select), legend, plot, note(chart.note));
 }
 
-function singleLegend(panel) {
-  const labels = panel.series.map((series) => series.label);
+function singleLegend(chart) {
+  const labels = chart.series.map((series) => series.label);
   const heldOut = (series) => series.label.endsWith(", held out") && labels.includes(series.label.replace(/, held out$/, ""));
-  const named = panel.series.filter((series) => series.label && !heldOut(series));
+  const named = chart.series.filter((series) => series.label && !heldOut(series));
   const items = named.map((series) => el("span", {}, el("i", { class: "swatch",
-    style: { background: seriesColor(panel, series, panel.series.indexOf(series)), height: series.style === "stack" ? "9px" : "3px" } }),
+    style: { background: seriesColor(chart, series, chart.series.indexOf(series)), height: series.style === "stack" ? "9px" : "3px" } }),
   series.label));
-  return panel.series.some(heldOut) ? [...items, el("span", {}, "dots: held out")] : items;
+  return chart.series.some(heldOut) ? [...items, el("span", {}, "dots: held out")] : items;
 }
 
 function comparisonLegend(shown) {
@@ -148,7 +148,7 @@ function comparisonLegend(shown) {
   return [el("span", {}, shown.map((series) => series.label + (series.style === "dots" ? " (dots)" : " (pale)")).join(", "))];
 }
 
-/** Where the seconds of a step go: bars over steps, or, in a comparison, one bar a run of means. */
+/** The duration of each phase: bars over steps or, in a comparison, one bar of mean values per run. */
 function phasesElement() {
   if (!report.phases.length) return null;
   const color = (i) => i < 8 ? css(`--s${i}`) : css("--soft");
@@ -167,7 +167,7 @@ function phasesElement() {
     const look = layout("number", [], {}, true);
     if (comparing) {
       plot.style.height = `${90 + 22 * runs.length}px`;
-      Object.assign(look.xaxis, { title: { text: "seconds a step, mean", font: { size: 11 } }, hoverformat: ".2f" });
+      Object.assign(look.xaxis, { title: { text: "mean seconds per step", font: { size: 11 } }, hoverformat: ".2f" });
       look.xaxis.unifiedhovertitle = undefined;
       Object.assign(look.yaxis, { automargin: true, autorange: "reversed", nticks: 0 });
       look.hovermode = "closest";
@@ -177,8 +177,8 @@ function phasesElement() {
     Plotly.react(plot, traces, { ...look, barmode: "stack", bargap: 0.15 }, PLOT_CONFIG);
   }
   redraws.push(draw);
-  return el("div", { class: "panel wide" }, el("h3", {}, "Seconds of a step, by phase"), legend, plot,
-    note("Evaluation comes on top of the training step; phases that overlap are waited for once."));
+  return el("div", { class: "panel wide" }, el("h3", {}, "Seconds per step, by phase"), legend, plot,
+    note("Evaluation is not part of the training step. Overlapping phases are counted once."));
 }
 
 function secondsPerStep(run, phase) {
@@ -187,7 +187,7 @@ function secondsPerStep(run, phase) {
   return steps ? sum(run.curves.metrics["time/" + phase]) / steps : 0;
 }
 
-/** Any metric of metrics.jsonl, for what has no panel of its own. */
+/** A chart of any metric in metrics.jsonl, for metrics without a chart of their own. */
 function anyMetricElement() {
   const names = [...new Set(report.runs.flatMap((run) => Object.keys(run.curves.metrics)))].sort();
   if (!names.length) return null;
@@ -195,9 +195,9 @@ function anyMetricElement() {
   const plot = el("div", { class: "plot" });
   function draw() {
     const style = current.startsWith("eval") ? "dots" : "line";
-    const panel = { title: current, format: "number", series: [{ metric: current, label: current, style }] };
-    const traces = report.runs.flatMap((run, place) =>
-      hidden.has(place) || !(current in run.curves.metrics) ? [] : [trace(run, place, panel, panel.series[0], 0)]);
+    const chart = { title: current, format: "number", series: [{ metric: current, label: current, style }] };
+    const traces = report.runs.flatMap((run, index) =>
+      hidden.has(index) || !(current in run.curves.metrics) ? [] : [makeTrace(run, index, chart, chart.series[0], 0)]);
     Plotly.react(plot, traces, layout("number", traces, eventMarks()), PLOT_CONFIG);
   }
   redraws.push(draw);

@@ -1,10 +1,11 @@
-"""What a run folder says at this moment: the run may be finished, going on, or killed in mid-line."""
+"""Read a run folder for the report. The run may be finished, still running, or killed while writing a line."""
 
 import json
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +13,26 @@ import yaml
 
 from run.folder import RunFolder, flatten
 
-MAX_POINTS = 2000  # a curve on a screen has no room for more
-FRESH_SECONDS = 300.0
-EVENT_TEXT = 4000
+MAX_POINTS = 2000  # per curve; more than a screen can show
+IDLE_SECONDS = 300.0  # a run that has written nothing for longer may have stopped
+MAX_EVENT_TEXT = 4000  # characters
+
+
+class RunState(StrEnum):
+    FINISHED = "finished"
+    RUNNING = "running"
+    STOPPED = "stopped"
 
 
 @dataclass(frozen=True)
-class Run:
-    """A run folder as read. `rows` has one entry a step, in order; `config` has dotted keys; `events` are
-    {"step", "kind", "name", "message", "advice", "sample"}; `notes` say what could not be read."""
+class RecordedRun:
+    """The contents of a run folder.
+
+    rows    one dictionary of metrics per step, ordered by step
+    config  all settings, with dotted keys
+    events  {"step", "kind", "name", "message", "advice", "sample"}
+    notes   warnings about lines or files that could not be read
+    """
 
     name: str
     folder: RunFolder
@@ -30,56 +42,63 @@ class Run:
     events: list[dict[str, Any]]
     notes: list[str] = field(default_factory=list)
 
-    def state(self, now: float | None = None) -> str:
-        """finished, going on, or stopped early; the last two differ by how long nothing was written."""
+    def state(self, now: float | None = None) -> RunState:
+        """Whether the run is finished, running or stopped. An unfinished run counts as stopped if it has written
+        nothing for 5 minutes, or for five times its longest step if that is longer.
+
+        Args:
+            now: seconds since the epoch; the present time by default.
+        """
         trained = sum("time/step" in row for row in self.rows)
         if self.summary and self.summary.get("steps", 0) >= trained:
-            return "finished"
+            return RunState.FINISHED
         files = [path for path in (self.folder.metrics, self.folder.samples, self.folder.config) if path.is_file()]
         written = max(path.stat().st_mtime for path in files)
         longest = max((row.get("time/step", 0.0) + row.get("time/evaluate", 0.0) for row in self.rows), default=0.0)
-        patience = max(FRESH_SECONDS, 5 * longest)
-        return "going on" if (now or time.time()) - written < patience else "stopped early"
+        idle = (now or time.time()) - written
+        return RunState.RUNNING if idle < max(IDLE_SECONDS, 5 * longest) else RunState.STOPPED
 
     def evaluations(self, name: str = "eval/sampled") -> list[dict[str, Any]]:
+        """The rows that have the metric `name`."""
         return [row for row in self.rows if is_number(row.get(name))]
 
     def total(self, name: str) -> float:
         return float(sum(row[name] for row in self.rows if is_number(row.get(name))))
 
     def metric_names(self) -> list[str]:
-        """Metrics that are numbers in some row, in the order in which they first occur."""
+        """All numeric metrics, in the order of their first occurrence."""
         return list(dict.fromkeys(k for row in self.rows for k, v in row.items() if k != "step" and is_number(v)))
 
 
-def read_run(path: Path) -> Run:
-    """Read a run folder, whatever of it is there.
+def read_run(path: Path) -> RecordedRun:
+    """Read a run folder in which any file may be missing or incomplete.
 
     Raises:
-        ValueError: nothing of a run is there, or its config.yaml is not one.
+        ValueError: the folder has neither metrics.jsonl nor config.yaml, or config.yaml is not valid YAML.
     """
     folder = RunFolder(path)
     if not (folder.metrics.is_file() or folder.config.is_file()):
         raise ValueError(
-            f"RUN={path} has no metrics.jsonl and no config.yaml; give the name of a run in outputs/, or its folder"
+            f"RUN={path} contains neither metrics.jsonl nor config.yaml; give the name of a run in outputs/, or the "
+            "path of a run folder"
         )
     notes: list[str] = []
     rows: dict[int, dict[str, Any]] = {}
-    for row in _rows_and_notes(folder.metrics, notes):
+    for row in _valid_rows(folder.metrics, notes):
         rows.setdefault(row["step"], {}).update(row)
-    return Run(
+    return RecordedRun(
         name=path.resolve().name,
         folder=folder,
         rows=[rows[step] for step in sorted(rows)],
         config=_read_config(folder.config),
         summary=_read_summary(folder.summary, notes),
-        events=[_event(row) for row in _rows_and_notes(folder.events, notes)],
+        events=[_event(row) for row in _valid_rows(folder.events, notes)],
         notes=notes,
     )
 
 
 def name_runs(paths: Sequence[Path]) -> list[str]:
-    """The shortest ends of the paths that differ from each other: a/x and b/x, but x and y."""
+    """The shortest path suffixes that distinguish the runs: "x" and "y", or "a/x" and "b/x"."""
     parts = [path.resolve().parts for path in paths]
     length = 1
     while len({p[-length:] for p in parts}) < len(set(parts)):
@@ -87,10 +106,10 @@ def name_runs(paths: Sequence[Path]) -> list[str]:
     return ["/".join(p[-length:]) for p in parts]
 
 
-def json_lines(path: Path) -> Iterator[tuple[int, int, Any]]:
-    """(byte offset, bytes, value) of each line; None for one that is no object with a step, such as a torn one.
+def json_lines(path: Path) -> Iterator[tuple[int, int, dict[str, Any] | None]]:
+    """Yield (byte offset, size in bytes, row) of each line; the row is None if the line cannot be parsed.
 
-    Unlike read_rows, which a resuming run trusts, this reads on after such a line."""
+    Unlike run.folder.read_rows, this continues after such a line."""
     if not path.is_file():
         return
     with path.open("rb") as file:
@@ -101,6 +120,7 @@ def json_lines(path: Path) -> Iterator[tuple[int, int, Any]]:
 
 
 def parse_line(line: bytes) -> dict[str, Any] | None:
+    """The JSON object on a line; None if the line is not an object with an integer `step`."""
     try:
         row = json.loads(line)
     except (ValueError, RecursionError):
@@ -108,48 +128,52 @@ def parse_line(line: bytes) -> dict[str, Any] | None:
     return row if isinstance(row, dict) and isinstance(row.get("step"), int) else None
 
 
-def curves(run: Run) -> dict[str, Any]:
-    """Columns: step, tokens and training minutes before each step, and every metric, with None for gaps."""
-    tokens, minutes, spent, elapsed = [], [], 0.0, 0.0
+def curves(run: RecordedRun) -> dict[str, Any]:
+    """Columns for the plots: step, tokens and training minutes before each step, and every metric (None for gaps).
+
+    Above MAX_POINTS rows, only every `stride`th row and all evaluations are kept."""
+    tokens, minutes, tokens_so_far, seconds_so_far = [], [], 0.0, 0.0
     for row in run.rows:
-        tokens.append(int(spent))
-        minutes.append(elapsed / 60)
-        spent += _number(row, "rollout/tokens")
-        elapsed += _number(row, "time/step")
+        tokens.append(int(tokens_so_far))
+        minutes.append(seconds_so_far / 60)
+        tokens_so_far += _number_or_0(row, "rollout/tokens")
+        seconds_so_far += _number_or_0(row, "time/step")
     stride = math.ceil(len(run.rows) / MAX_POINTS)
     kept = [i for i, row in enumerate(run.rows) if i % max(1, stride) == 0 or "eval/sampled" in row]
     return {
         "steps": [run.rows[i]["step"] for i in kept],
         "tokens": [tokens[i] for i in kept],
         "minutes": [round(minutes[i], 4) for i in kept],
-        "metrics": {name: [_short(run.rows[i].get(name)) for i in kept] for name in run.metric_names()},
+        "metrics": {name: [_rounded(run.rows[i].get(name)) for i in kept] for name in run.metric_names()},
         "stride": stride,
     }
 
 
 def is_number(value: object) -> bool:
+    """Whether a value is a finite number; booleans do not count."""
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def differences(configs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The settings that are not the same in all runs; `run` itself is its name, not a setting."""
+    """The settings that differ between runs, except `run`, which is the name of the run."""
     keys = sorted({key for config in configs for key in config} - {"run"})
     values = {key: [config.get(key) for config in configs] for key in keys}
     return [{"key": key, "values": found} for key, found in values.items() if any(v != found[0] for v in found)]
 
 
-def _short(value: object) -> float | None:
+def _rounded(value: object) -> float | None:
     return float(f"{value:.8g}") if is_number(value) else None
 
 
-def _number(row: Mapping[str, Any], name: str) -> float:
+def _number_or_0(row: Mapping[str, Any], name: str) -> float:
     return row[name] if is_number(row.get(name)) else 0.0
 
 
-def _rows_and_notes(path: Path, notes: list[str]) -> list[dict[str, Any]]:
+def _valid_rows(path: Path, notes: list[str]) -> list[dict[str, Any]]:
+    """The rows of a JSONL file; a warning about invalid lines is appended to `notes`."""
     rows = [row for _, _, row in json_lines(path)]
-    if broken := sum(row is None for row in rows):
-        notes.append(f"{path.name}: {broken} of {len(rows)} lines could not be read and were left out")
+    if invalid := sum(row is None for row in rows):
+        notes.append(f"{path.name}: skipped {invalid} of {len(rows)} lines that could not be parsed")
     return [row for row in rows if row is not None]
 
 
@@ -159,7 +183,7 @@ def _read_config(path: Path) -> dict[str, Any]:
     try:
         tree = yaml.safe_load(path.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
-        raise ValueError(f"{path} is no YAML: {error}") from error
+        raise ValueError(f"{path} is not valid YAML: {error}") from error
     return flatten(tree) if isinstance(tree, dict) else {}
 
 
@@ -169,7 +193,7 @@ def _read_summary(path: Path, notes: list[str]) -> dict[str, Any]:
     try:
         summary = json.loads(path.read_text(encoding="utf-8"))
     except ValueError:
-        notes.append("summary.json could not be read and was left out")
+        notes.append("summary.json: skipped, because it could not be parsed")
         return {}
     return summary if isinstance(summary, dict) else {}
 
@@ -181,4 +205,4 @@ def _event(row: Mapping[str, Any]) -> dict[str, Any]:
     elif sample is not None and not isinstance(sample, str):
         sample = json.dumps(sample)
     texts = {key: str(row.get(key) or "") for key in ("kind", "name", "message", "advice")}
-    return {"step": row.get("since", row["step"]), **texts, "sample": (sample or "")[:EVENT_TEXT]}
+    return {"step": row.get("since", row["step"]), **texts, "sample": (sample or "")[:MAX_EVENT_TEXT]}

@@ -1,11 +1,11 @@
 "use strict";
-// The data, and the few things that every part of the page uses. Text is put into the document by
-// textContent alone: what a model wrote must never be read as HTML.
+// The data of the report, and helpers for the whole page. Text enters the document as text nodes only, because text
+// written by a model must never be parsed as HTML.
 
 const report = JSON.parse(document.getElementById("data").textContent);
 const comparing = report.runs.length > 1;
 
-/** An element; children may be elements, strings, null, or lists of these. `on` holds listeners. */
+/** Create an element. Children may be elements, strings, null, or lists of these; `on` maps events to listeners. */
 function el(tag, properties = {}, ...children) {
   const node = document.createElement(tag);
   for (const [name, value] of Object.entries(properties)) {
@@ -29,7 +29,7 @@ function note(text) {
   return text ? el("p", { class: "note" }, text) : null;
 }
 
-/** Names as Plotly is to show them: it reads a little HTML in labels. */
+/** Escape a label for Plotly, which interprets a subset of HTML. */
 function plain(text) {
   return String(text).replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
 }
@@ -44,11 +44,11 @@ function show(value) {
   return String(value);
 }
 
-function runColor(place) {
-  return css(`--s${place % 8}`);
+function runColor(index) {
+  return css(`--s${index % 8}`);
 }
 
-// What the reader has chosen stands in the address after the #, so that a link shows the same.
+// The selections of the reader are stored in the URL fragment, so that a link reproduces the view.
 const chosen = new URLSearchParams(location.hash.slice(1));
 
 function choose(name, value) {
@@ -57,11 +57,11 @@ function choose(name, value) {
   try {
     history.replaceState(null, "", "#" + chosen.toString());
   } catch {
-    // Some browsers refuse this for files; the choice holds until the page is closed.
+    // Some browsers refuse this for local files; the selection then lasts until the page is closed.
   }
 }
 
-/** A choice of a few, of which one is pressed. */
+/** A group of buttons of which exactly one is pressed; options are [value, text]. */
 function makeSwitch(label, options, current, onChange) {
   const buttons = options.map(([value, text]) =>
     el("button", { type: "button", "aria-pressed": String(value === current), on: { click: () => press(value) } }, text));
@@ -72,7 +72,7 @@ function makeSwitch(label, options, current, onChange) {
   return el("span", { class: "switch", role: "group", "aria-label": label }, buttons);
 }
 
-/** A labelled select; options are [value, text]. */
+/** A select element; `hidden` reserves its label for screen readers. Options are [value, text]. */
 function makeSelect(label, options, current, onChange, hidden = false) {
   const select = el("select", { "aria-label": label, on: { change: () => onChange(select.value) } },
     options.map(([value, text]) => el("option", { value, selected: String(value) === String(current) }, text)));

@@ -1,8 +1,8 @@
-"""The report as one HTML file that needs nothing else, neither a network nor a server.
+"""Write the report as a single HTML file that needs neither a network nor a server.
 
-What a model wrote is hostile: it reaches the page as JSON that cannot end its script element, and the
-page's script puts it into the document as text alone. A content security policy that names the two
-scripts by their hashes keeps any other from running, should that ever fail.
+Text written by a model is untrusted. It is embedded as JSON that cannot end its script element, and the script of
+the page inserts it into the document as text only. As a second line of defense, the content security policy allows
+only the two scripts of the page, identified by their hashes.
 """
 
 import base64
@@ -16,9 +16,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from report.data import Run, curves, differences, name_runs, read_run
+from report.charts import phases, present_sections
+from report.data import RecordedRun, curves, differences, name_runs, read_run
 from report.figures import figures, head
-from report.panels import phases, present_sections
 from report.samples import MAX_BYTES, MAX_ROWS, STAGE_PROBLEMS, embed, read_entries, stages
 
 HERE = Path(__file__).parent
@@ -26,29 +26,34 @@ SCRIPTS = ("dom.js", "charts.js", "samples.js", "page.js")
 
 
 def write_report(folders: Sequence[Path], output: Path | None = None) -> Path:
-    """Write the report of a run, or of several side by side, and return where it lies: by default
-    report.html in the run's folder, or in the folder around the first of several.
+    """Write the report of a run, or of several runs side by side, and return its path.
+
+    Args:
+        output: the file to write. The default is report.html in the folder of the run, or, for several runs, in the
+            parent folder of the first.
 
     Raises:
-        ValueError: a folder holds no run.
+        ValueError: no folder is given, or a folder does not contain a run.
     """
     folders = list(dict.fromkeys(Path(folder) for folder in folders))
     if not folders:
-        raise ValueError("RUN is empty; give the name of a run in outputs/, or its folder")
+        raise ValueError("RUN is empty; give the name of a run in outputs/, or the path of a run folder")
     runs = [read_run(folder) for folder in folders]
     output = output or (folders[0] if len(runs) == 1 else folders[0].resolve().parent) / "report.html"
     page = render(page_data(runs, name_runs(folders)))
     temporary = output.with_name(output.name + ".writing")
     temporary.write_text(page, encoding="utf-8", newline="\n")
-    temporary.rename(output)  # whoever looks at it meanwhile sees the old one or the new one
+    temporary.rename(output)  # atomic, so that a reader never sees half a page
     return output
 
 
-def page_data(runs: Sequence[Run], names: Sequence[str], rows: int = MAX_ROWS, size: int = MAX_BYTES) -> dict[str, Any]:
-    """All that the page shows, as JSON values."""
+def page_data(
+    runs: Sequence[RecordedRun], names: Sequence[str], rows: int = MAX_ROWS, size: int = MAX_BYTES
+) -> dict[str, Any]:
+    """All data of the page as JSON values, with at most `rows` samples of about `size` bytes in total."""
     entries = [read_entries(run) for run in runs]
     metrics = list(dict.fromkeys(name for run in runs for name in run.metric_names()))
-    of_each = max(1, STAGE_PROBLEMS // len(runs))
+    stage_problems = max(1, STAGE_PROBLEMS // len(runs))
     samples = embed(runs, entries, rows, size)
     return {
         "written": time.strftime("%Y-%m-%d %H:%M"),
@@ -61,7 +66,7 @@ def page_data(runs: Sequence[Run], names: Sequence[str], rows: int = MAX_ROWS, s
                 "events": run.events,
                 "config": run.config,
                 "notes": run.notes,
-                "stages": stages(run, index, of_each),
+                "stages": stages(run, index, stage_problems),
             }
             for run, name, index in zip(runs, names, entries, strict=True)
         ],
@@ -73,7 +78,7 @@ def page_data(runs: Sequence[Run], names: Sequence[str], rows: int = MAX_ROWS, s
 
 
 def render(data: dict[str, Any]) -> str:
-    """The page around the data."""
+    """The HTML page for the data of `page_data`."""
     from plotly.offline import get_plotlyjs
 
     plotly = _newlines(get_plotlyjs())
@@ -88,31 +93,32 @@ def render(data: dict[str, Any]) -> str:
         "SCRIPT": scripts,
     }
     template = (HERE / "template.html").read_text(encoding="utf-8")
-    # One pass: what is put in is not searched for more places to put something in.
+    # A single pass, so that inserted text is not searched for further placeholders.
     return re.sub(r"\{\{([A-Z]+)\}\}", lambda match: parts[match[1]], template)
 
 
 def safe_json(value: Any) -> str:
-    """JSON that may stand inside a script element: all that HTML or JavaScript could take for more than
-    text is escaped, non-ASCII included, and numbers that JSON does not have are null."""
+    """JSON for embedding in a script element. Characters with a meaning in HTML or JavaScript and all non-ASCII
+    characters are escaped; NaN and infinities become null."""
     text = json.dumps(finite(value), allow_nan=False, separators=(",", ":"), default=str)
     return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
 
 
 def finite(value: Any) -> Any:
-    """The same value with None for infinities and NaN."""
+    """A copy of a JSON value in which NaN and infinities are replaced by None."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):
-        return {str(key): finite(one) for key, one in value.items()}
+        return {str(key): finite(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [finite(one) for one in value]
+        return [finite(item) for item in value]
     return value
 
 
 def policy(scripts: Sequence[str]) -> str:
-    """Nothing may be loaded from anywhere, and only these scripts may run. Plotly sets styles as it draws,
-    and saves pictures by way of data: and blob: addresses."""
+    """A content security policy that forbids loading resources and allows only the given scripts.
+
+    Plotly needs inline styles for drawing, and data: and blob: URLs for saving images."""
     hashes = " ".join(f"'sha256-{base64.b64encode(hashlib.sha256(s.encode()).digest()).decode()}'" for s in scripts)
     return (
         f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data: blob:; "
@@ -121,5 +127,5 @@ def policy(scripts: Sequence[str]) -> str:
 
 
 def _newlines(text: str) -> str:
-    """As an HTML parser reads them; the hashes are of that."""
+    """Normalize line ends as an HTML parser does, since the browser hashes the normalized script."""
     return text.replace("\r\n", "\n").replace("\r", "\n")

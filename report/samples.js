@@ -1,15 +1,15 @@
-// The table of samples, and the same problems at several steps.
+// The table of samples, and completions to the same problems at several steps.
 
 const KINDS = { train: "training", eval: "held out", eval_greedy: "held out, greedy" };
-const SPANS = { hit: "hits the target", miss: "true, but no hit", slip: "wrong arithmetic or numbers", answer: "the answer",
-  verdict_true: "a true verdict", verdict_false: "a false verdict" };
-const PAGE = 50;
+const SPANS = { hit: "reaches the target", miss: "correct, but misses the target", slip: "wrong arithmetic or numbers",
+  answer: "answer", verdict_true: "true verdict", verdict_false: "false verdict" };
+const PAGE_SIZE = 50;  // rows
 
 function completionText(row) {
   return row.parts.map((part) => part[1]).join("");
 }
 
-/** A completion with its hits, misses and slips coloured. */
+/** A completion with its spans highlighted. */
 function completionElement(row) {
   const pre = el("pre", { class: "completion" }, row.parts.map(([kind, text]) =>
     kind in SPANS ? el("span", { class: kind, title: SPANS[kind] }, text) : text));
@@ -24,7 +24,7 @@ function spanKey(rows) {
 }
 
 function verdict(row) {
-  return el("span", { class: row.correct ? "good" : "bad" }, row.correct ? "✓ right" : "✗ wrong");
+  return el("span", { class: row.correct ? "good" : "bad" }, row.correct ? "✓ correct" : "✗ wrong");
 }
 
 function triesText(row) {
@@ -35,7 +35,7 @@ function sampleFacts(row) {
   const parts = Object.entries(row.components).map(([name, value]) => `${name} ${show(value)}`).join(", ");
   return el("p", { class: "small quiet" }, [
     `${KINDS[row.kind] || row.kind}, step ${row.step}`, row.key, `reward ${show(row.reward)}${parts ? ` (${parts})` : ""}`,
-    row.reason && row.reason !== "correct" ? row.reason : "", `${show(row.tokens)} tokens${row.truncated ? ", cut at the limit" : ""}`,
+    row.reason && row.reason !== "correct" ? row.reason : "", `${show(row.tokens)} tokens${row.truncated ? ", truncated" : ""}`,
     triesText(row), row.answer ? `expected: ${row.answer}` : "",
   ].filter(Boolean).join(" · "), " ", row.behaviors.map((name) => el("span", { class: "tag" }, name.replace(/_/g, " "))));
 }
@@ -44,7 +44,7 @@ const FILTERS = {
   run: (row, value) => report.runs[row.run].name === value,
   step: (row, value) => String(row.step) === value,
   kind: (row, value) => row.kind === value,
-  verdict: (row, value) => row.correct === (value === "right"),
+  verdict: (row, value) => row.correct === (value === "correct"),
   behavior: (row, value) => row.behaviors.includes(value),
   text: (row, value) => [completionText(row), row.prompt, row.key, row.reason].some((text) => text.toLowerCase().includes(value.toLowerCase())),
 };
@@ -56,13 +56,13 @@ function filteredRows() {
 
 function samplesSection() {
   const all = report.samples.rows;
-  if (!all.length) return section("samples", "Samples", el("p", { class: "quiet" }, "There are no samples (yet)."));
+  if (!all.length) return section("samples", "Samples", el("p", { class: "quiet" }, "There are no samples yet."));
   const body = el("tbody"), count = el("span", { class: "small quiet", id: "count", role: "status" });
   const more = el("button", { class: "plain", type: "button", on: { click: () => extend() } }, "show more");
   let rows = [], shown = 0;
   function extend() {
-    body.append(...rows.slice(shown, shown + PAGE).map((row) => rowElement(row)));
-    shown = Math.min(rows.length, shown + PAGE);
+    body.append(...rows.slice(shown, shown + PAGE_SIZE).map((row) => rowElement(row)));
+    shown = Math.min(rows.length, shown + PAGE_SIZE);
     more.hidden = shown >= rows.length;
   }
   function refresh() {
@@ -72,8 +72,8 @@ function samplesSection() {
     const linked = rows.indexOf(all[Number(chosen.get("open") || NaN)]);
     do extend(); while (shown <= linked);
     const total = report.samples.total;
-    const kept = total > all.length ? `; samples.jsonl has ${total.toLocaleString("en")}, of which each step gave its first` : "";
-    count.textContent = `${rows.length.toLocaleString("en")} of ${all.length.toLocaleString("en")} samples in this page${kept}`;
+    const kept = total > all.length ? `; samples.jsonl has ${total.toLocaleString("en")}, of which the page holds the first of each step` : "";
+    count.textContent = `${rows.length.toLocaleString("en")} of ${all.length.toLocaleString("en")} samples${kept}`;
   }
   function pick(name, value) {
     choose(name, value);
@@ -94,11 +94,11 @@ function filtersElement(all, pick) {
     comparing ? select("run", "run", report.runs.map((run) => [run.name, run.name])) : null,
     select("step", "step", values((row) => [row.step]).sort((a, b) => a - b).map((step) => [String(step), String(step)])),
     select("kind", "kind", values((row) => [row.kind]).map((kind) => [kind, KINDS[kind] || kind])),
-    select("verdict", "verdict", [["right", "right"], ["wrong", "wrong"]]),
+    select("verdict", "verdict", [["correct", "correct"], ["wrong", "wrong"]]),
     values((row) => row.behaviors).length
       ? makeSelect("behaviour", [["", "all"], ...values((row) => row.behaviors).sort().map((name) => [name, name.replace(/_/g, " ")])],
         chosen.get("behavior") || "", (value) => pick("behavior", value)) : null,
-    el("label", {}, "text", el("input", { type: "search", value: chosen.get("text") || "", placeholder: "in prompt or completion",
+    el("label", {}, "text", el("input", { type: "search", value: chosen.get("text") || "", placeholder: "prompt or completion",
       on: { input: (event) => pick("text", event.target.value) } })));
 }
 
@@ -123,14 +123,14 @@ function headRow() {
 
 function rowElement(row) {
   let detail = null;
-  const place = String(report.samples.rows.indexOf(row));
+  const index = String(report.samples.rows.indexOf(row));
   function toggle() {
     if (detail) {
       detail.remove();
       detail = null;
-      if (chosen.get("open") === place) choose("open", null);
+      if (chosen.get("open") === index) choose("open", null);
     } else {
-      if (chosen.get("open") !== "all") choose("open", place);
+      if (chosen.get("open") !== "all") choose("open", index);
       detail = el("tr", { class: "detail" }, el("td", { colspan: String(visibleCells(line)) }, sampleFacts(row),
         el("pre", { class: "prompt" }, row.prompt), completionElement(row), spanKey([row])));
       line.after(detail);
@@ -152,23 +152,23 @@ function rowElement(row) {
     hasTries ? el("td", { class: "wide-only" }, String(row.tries)) : null,
     hasBehaviors ? el("td", { class: "wide-only clip" }, row.behaviors.map((name) => el("span", { class: "tag" }, name.replace(/_/g, " ")))) : null,
     el("td", { class: "clip mono wide-only" }, short(row.key)), el("td", { class: "clip mono" }, short(completionText(row))));
-  if (["all", place].includes(chosen.get("open"))) queueMicrotask(toggle);  // once the row has its place in the table
+  if (["all", index].includes(chosen.get("open"))) queueMicrotask(toggle);  // after the row was added to the table
   return line;
 }
 
-/** Narrow windows hide some columns, and a cell over more columns than there are would make new ones. */
+/** The number of visible columns, since narrow windows hide some; a larger colspan would create new columns. */
 function visibleCells(line) {
   return [...line.cells].filter((cell) => cell.offsetParent !== null).length || 1;
 }
 
-/** The same problems at step 0, in between and at the end. */
+/** Completions to the same problems at the first evaluation, in between and at the last. */
 function stagesSection() {
   const parts = report.runs.filter((run) => run.stages.problems.length).map((run) => [
     comparing ? el("h3", {}, run.name) : null, run.stages.problems.map((problem) => stageRow(run, problem))]);
   if (!parts.length) return null;
   const rows = report.runs.flatMap((run) => run.stages.problems.flat().filter(Boolean));
   return section("before-after", "Before and after",
-    el("p", { class: "quiet" }, "Held-out problems that were failed at step 0 and are solved at the end, one sampled completion each."),
+    el("p", { class: "quiet" }, "Held-out problems that the model failed at first and solves at the end, with one sampled completion per evaluation."),
     el("div", { class: "stages" }, parts), spanKey(rows));
 }
 

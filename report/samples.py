@@ -1,68 +1,66 @@
-"""Which completions go into the page, with what was found in them."""
+"""Select the completions shown in the report, and annotate them with what was found in them."""
 
 import json
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from envs.behaviors import BEHAVIORS, read_behaviors
-from envs.countdown.trace import read_tries
-from report.data import Run, json_lines, parse_line
-from report.spans import read_spans
+from report.data import RecordedRun, json_lines, parse_line
+from report.spans import Span, read_spans
 
 MAX_ROWS = 2000
 MAX_BYTES = 4_000_000
-MAX_TEXT = 20_000  # characters of a completion or a prompt
-STAGE_TEXT = 6_000
-STAGE_PROBLEMS = 6
+MAX_TEXT = 20_000  # characters of a completion or a prompt in the table of samples
+STAGE_TEXT = 6_000  # the same in the before-and-after view
+STAGE_PROBLEMS = 6  # in the before-and-after view, over all runs
 
 
 @dataclass(frozen=True)
 class Entry:
-    """Where a sample lies in samples.jsonl, and what choosing needs to know of it."""
+    """The byte offset of a sample in samples.jsonl, and the fields used to select samples."""
 
     offset: int
     step: int
     kind: str
     key: str
     correct: bool
-    size: int = 0  # bytes on the page, about: those of its line, but for texts that are cut
+    size: int = 0  # approximate bytes on the page: those of the line, minus truncated text
 
 
-def read_entries(run: Run) -> list[Entry]:
-    """An index of the samples; only those that are chosen are read whole."""
-    entries, lines, broken = [], 0, 0
+def read_entries(run: RecordedRun) -> list[Entry]:
+    """Index the samples of a run. Only the samples that are selected later are kept in memory."""
+    entries, lines, invalid = [], 0, 0
     for offset, size, row in json_lines(run.folder.samples):
         lines += 1
         if row is None or not isinstance(row.get("completion"), str):
-            broken += 1
+            invalid += 1
         else:
             correct = row.get("correct") is True
             cut = max(0, len(row["completion"]) - MAX_TEXT)
             entries.append(Entry(offset, row["step"], str(row.get("kind")), str(row.get("key")), correct, size - cut))
-    if broken:
-        run.notes.append(f"samples.jsonl: {broken} of {lines} lines could not be read and were left out")
+    if invalid:
+        run.notes.append(f"samples.jsonl: skipped {invalid} of {lines} lines that could not be parsed")
     return entries
 
 
 def choose(entries: Sequence[Entry], limit: int) -> list[Entry]:
-    """At most `limit` entries, the same number of each (step, kind) as far as they go, in order.
+    """Select at most `limit` entries in file order, distributed evenly over (step, kind).
 
-    The first of an evaluation are kept, so that the same problems are there at every step."""
-    lots: dict[tuple[int, str], list[Entry]] = {}
+    Of each (step, kind) the first entries are kept, so that all evaluations show the same problems."""
+    strata: dict[tuple[int, str], list[Entry]] = {}
     for entry in entries:
-        lots.setdefault((entry.step, entry.kind), []).append(entry)
-    if len(lots) > limit:
-        names = sorted(lots)
-        lots = {names[i * len(names) // limit]: lots[names[i * len(names) // limit]] for i in range(limit)}
-    quota = fair_quota([len(lot) for lot in lots.values()], limit)
-    return sorted((entry for lot in lots.values() for entry in lot[:quota]), key=lambda entry: entry.offset)
+        strata.setdefault((entry.step, entry.kind), []).append(entry)
+    if len(strata) > limit:
+        names = sorted(strata)
+        strata = {name: strata[name] for name in (names[i * len(names) // limit] for i in range(limit))}
+    quota = fair_quota([len(stratum) for stratum in strata.values()], limit)
+    return sorted((entry for stratum in strata.values() for entry in stratum[:quota]), key=lambda entry: entry.offset)
 
 
 def fair_quota(sizes: Iterable[int], limit: int) -> int:
-    """The largest q with sum(min(size, q)) <= limit: what each lot may keep."""
+    """The largest q with sum(min(size, q)) <= limit: the number of entries that each stratum may keep."""
     quota, left = 0, limit
     waiting = sorted(sizes)
     while waiting:
@@ -74,24 +72,26 @@ def fair_quota(sizes: Iterable[int], limit: int) -> int:
     return quota
 
 
-def embed(runs: Sequence[Run], entries: Sequence[Sequence[Entry]], rows: int, size: int) -> list[dict[str, Any]]:
-    """The samples of all runs for the page: at most `rows`, and at most about `size` bytes of JSON."""
+def embed(
+    runs: Sequence[RecordedRun], entries: Sequence[Sequence[Entry]], rows: int, size: int
+) -> list[dict[str, Any]]:
+    """The samples of all runs for the page: at most `rows` samples and about `size` bytes of JSON."""
     limit = max(1, rows // len(runs))
 
     def chosen() -> list[list[Entry]]:
         return [choose(index, limit) for index in entries]
 
-    # By their size in the file first: to read completions for what they show takes seconds a megabyte.
-    while limit > 1 and (stored := sum(entry.size for lot in chosen() for entry in lot)) > size:
+    # Reduce by the sizes in the file first, because annotating completions takes seconds per megabyte.
+    while limit > 1 and (stored := sum(entry.size for selection in chosen() for entry in selection)) > size:
         limit = max(1, math.floor(0.95 * limit * size / stored))
     read: dict[tuple[int, int], dict[str, Any]] = {}
     while True:
-        for place, (run, lot) in enumerate(zip(runs, chosen(), strict=True)):
-            wanted = [entry for entry in lot if (place, entry.offset) not in read]
-            for entry, row in read_chosen(run.folder.samples, wanted):
-                read[place, entry.offset] = {"run": place, **page_row(row, MAX_TEXT)}
-        named = [(place, entry.offset) for place, lot in enumerate(chosen()) for entry in lot]
-        shown = [read[name] for name in named if name in read]
+        for index, (run, selection) in enumerate(zip(runs, chosen(), strict=True)):
+            unread = [entry for entry in selection if (index, entry.offset) not in read]
+            for entry, row in read_chosen(run.folder.samples, unread):
+                read[index, entry.offset] = {"run": index, **page_row(row, MAX_TEXT)}
+        keys = [(index, entry.offset) for index, selection in enumerate(chosen()) for entry in selection]
+        shown = [read[key] for key in keys if key in read]
         measured = len(json.dumps(shown))
         if measured <= size or limit == 1:
             return shown
@@ -99,7 +99,7 @@ def embed(runs: Sequence[Run], entries: Sequence[Sequence[Entry]], rows: int, si
 
 
 def read_chosen(path: Path, chosen: Sequence[Entry]) -> Iterator[tuple[Entry, dict[str, Any]]]:
-    """The rows of these entries, without those that a run took back meanwhile as it was resumed."""
+    """Yield the rows of these entries, except those that a resumed run has removed in the meantime."""
     if not chosen:
         return
     with path.open("rb") as file:
@@ -111,13 +111,12 @@ def read_chosen(path: Path, chosen: Sequence[Entry]) -> Iterator[tuple[Entry, di
 
 
 def page_row(row: Mapping[str, Any], longest: int) -> dict[str, Any]:
-    """A sample as the page wants it. `parts` is the completion in pieces, [kind, text] each; their texts
-    make up the completion, so that no offset has to be right in two languages' ideas of a string."""
+    """A sample as a JSON value for the page, with texts truncated to `longest` characters.
+
+    `parts` splits the completion into [span kind, text] pairs, since string offsets differ between Python and
+    JavaScript."""
     completion, prompt = row["completion"], str(row.get("prompt", ""))
-    components = row.get("components")
-    behaviors = row.get("behaviors")
-    if not isinstance(behaviors, list):
-        behaviors = _read(row, _shown_behaviors, completion[:longest])
+    components, behaviors, tries = row.get("components"), row.get("behaviors"), row.get("tries")
     return {
         "step": row["step"],
         "kind": str(row.get("kind")),
@@ -132,43 +131,36 @@ def page_row(row: Mapping[str, Any], longest: int) -> dict[str, Any]:
         "answer": str(row["answer"]) if row.get("answer") is not None else "",
         "tokens": row.get("tokens"),
         "truncated": row.get("truncated") is True,
-        "tries": len(read_tries(completion, ())),
-        "behaviors": [str(name) for name in behaviors],
+        "tries": tries if isinstance(tries, int) else 0,
+        "behaviors": [str(name) for name in behaviors] if isinstance(behaviors, list) else [],
     }
 
 
 def _parts(row: Mapping[str, Any], text: str) -> list[list[str]]:
-    """Colours only for rows that name their task; a row that cannot be read so is plain."""
+    """The text as [span kind, text] pairs; text outside of spans has the kind ""."""
     parts, done = [], 0
-    for start, end, kind in _read(row, _spans, text):
-        parts += [["", text[done:start]], [kind, text[start:end]]]
-        done = end
+    for span in _spans(row, text):
+        parts += [["", text[done : span.start]], [span.kind, text[span.start : span.end]]]
+        done = span.end
     return [part for part in [*parts, ["", text[done:]]] if part[1]]
 
 
-def _spans(env: str, fields: Mapping[str, Any], text: str) -> list[tuple[int, int, str]]:
-    return [(span.start, span.end, span.kind) for span in read_spans(env, fields, text)]
-
-
-def _shown_behaviors(env: str, fields: Mapping[str, Any], text: str) -> list[str]:
-    shown = read_behaviors(env, fields, text)
-    return [name for name in BEHAVIORS if getattr(shown, name)]
-
-
-def _read(row: Mapping[str, Any], read: Callable[[str, Mapping[str, Any], str], list[Any]], text: str) -> list[Any]:
-    """What `read` finds in a completion; nothing where the row does not say what it was to solve."""
+def _spans(row: Mapping[str, Any], text: str) -> list[Span]:
+    """The spans of a completion; an empty list if the row lacks its task or has invalid fields."""
     env, fields = row.get("env"), row.get("fields")
     if not (isinstance(env, str) and isinstance(fields, dict)):
         return []
     try:
-        return read(env, fields, text)
+        return read_spans(env, fields, text)
     except (KeyError, TypeError, ValueError):
-        return []  # one odd row is no reason to have no report
+        return []  # an invalid row must not prevent the report
 
 
-def stages(run: Run, entries: Sequence[Entry], problems: int) -> dict[str, Any]:
-    """The same held-out problems at step 0, in between and at the end: those failed first and solved
-    at last. In between is the evaluation nearest to the aha event, or else the middle one."""
+def stages(run: RecordedRun, entries: Sequence[Entry], problems: int) -> dict[str, Any]:
+    """Up to `problems` held-out problems that were failed in the first evaluation and solved in the last, with their
+    completions at three steps: the first evaluation, one in between, and the last.
+
+    The evaluation in between is the one closest to the first aha event or, without an event, the middle one."""
     steps = sorted({entry.step for entry in entries if entry.kind == "eval"})
     if len(steps) < 2:
         return {"steps": [], "problems": []}
@@ -179,22 +171,18 @@ def stages(run: Run, entries: Sequence[Entry], problems: int) -> dict[str, Any]:
             found[entry.step][entry.key] = entry
     first, last = found[shown[0]], found[shown[-1]]
     learned = [key for key in first if key in last and last[key].correct and not first[key].correct]
-    learned.sort(key=lambda key: sum(key not in at for at in found.values()))  # seen at each of them come first
-    rows = [
-        [_stage(run, found[step][key]) if key in found[step] else None for step in shown] for key in learned[:problems]
-    ]
-    return {
-        "steps": shown,
-        "problems": [row for row in rows if any(row)],
-    }
+    learned.sort(key=lambda key: sum(key not in at for at in found.values()))  # present in all evaluations first
+
+    def completion_at(step: int, key: str) -> dict[str, Any] | None:
+        entries = [found[step][key]] if key in found[step] else []
+        return next((page_row(row, STAGE_TEXT) for _, row in read_chosen(run.folder.samples, entries)), None)
+
+    rows = [[completion_at(step, key) for step in shown] for key in learned[:problems]]
+    return {"steps": shown, "problems": [row for row in rows if any(row)]}
 
 
-def _between(run: Run, steps: Sequence[int]) -> list[int]:
+def _between(run: RecordedRun, steps: Sequence[int]) -> list[int]:
     if not steps:
         return []
     aha = [event["step"] for event in run.events if event["kind"] == "aha"]
     return [min(steps, key=lambda step: abs(step - aha[0])) if aha else steps[len(steps) // 2]]
-
-
-def _stage(run: Run, entry: Entry) -> dict[str, Any] | None:
-    return next((page_row(row, STAGE_TEXT) for _, row in read_chosen(run.folder.samples, [entry])), None)

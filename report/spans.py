@@ -1,4 +1,4 @@
-"""What to colour in a completion: tries that hit, miss or slip, verdicts that fit or don't, the answer."""
+"""The highlighted spans of a completion: tries by outcome, verdicts by truth, and the answer."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,15 +12,14 @@ KINDS = ("hit", "miss", "slip", "verdict_true", "verdict_false", "answer")
 
 @dataclass(frozen=True, order=True)
 class Span:
-    """`text[start:end]` is of one of KINDS.
+    """A highlighted part `text[start:end]` with one of KINDS.
 
-    hit            a try that reaches the target: numbers and arithmetic are right
-    miss           true equations that do not reach it; of a task without tries, true equations
-    slip           a false equation, numbers that the try does not have, or a target reached without
-                   all of them
-    verdict_true   a verdict that fits the value that it stands after; "yes" fits a hit alone
-    verdict_false  one that does not
-    answer         what stands in the last answer tag
+    hit            a try that reaches the target with the given numbers and correct arithmetic
+    miss           true equations that do not reach the target; in tasks without tries, any true equation
+    slip           a false equation, a number that is not available, or a target reached without using all numbers
+    verdict_true   a verdict that is true for the value before it; "yes" is true only for a hit
+    verdict_false  a verdict that is not true for the value before it
+    answer         the text inside the last answer tag
     """
 
     start: int
@@ -29,7 +28,7 @@ class Span:
 
 
 def read_spans(env: str, fields: Mapping[str, Any], text: str) -> list[Span]:
-    """The spans of a completion, sorted, none within another."""
+    """The spans of a completion, sorted and without overlaps."""
     thought = text[: end_of_thought(text)]
     if env == "countdown" and "numbers" in fields and "target" in fields:
         spans = list(_of_search(thought, fields["numbers"], fields["target"]))
@@ -43,7 +42,7 @@ def _of_search(thought: str, numbers: Sequence[int], target: int) -> Iterator[Sp
     search = read_search(thought, numbers, target)
     in_tries = {equation.start for attempt in search.attempts for equation in attempt.equations}
     for equation in search.equations:
-        if equation.start not in in_tries:  # a step back from the target
+        if equation.start not in in_tries:  # a backward step from the target
             yield Span(equation.start, equation.end, "miss")
     for attempt in search.attempts:
         kind = _kind(attempt, target)
@@ -62,7 +61,7 @@ def _kind(attempt: Attempt, target: int) -> str:
 
 
 def _pieces(thought: str, equations: Sequence[Equation]) -> Iterator[tuple[int, int]]:
-    """The equations of a try, those of one sentence without words between them as one piece."""
+    """Yield the (start, end) of the equations of a try; adjacent equations of one sentence form a single piece."""
     start, end = equations[0].start, equations[0].end
     for equation in equations[1:]:
         between = thought[end : equation.start]
@@ -80,7 +79,7 @@ def _fits(said: Said, target: int, is_hit: bool) -> bool:
 
 
 def _answer(text: str) -> list[Span]:
-    """Where the text of the last answer tag stands, as rewards/tags.py finds it."""
+    """The span of the text in the last answer tag, located in the same way as in rewards/tags.py."""
     end = text.rfind("</answer>")
     start = text.rfind("<answer>", 0, max(end, 0))
     if start == -1:
@@ -93,7 +92,7 @@ def _answer(text: str) -> list[Span]:
 
 
 def _apart(spans: Sequence[Span]) -> list[Span]:
-    """Sorted; of two that overlap the first stays."""
+    """Sort the spans and drop each span that overlaps an earlier one."""
     kept: list[Span] = []
     for span in sorted(spans):
         if not kept or span.start >= kept[-1].end:

@@ -1,36 +1,34 @@
-"""The aha event: the step at which a reflection measure leaves its step-0 band for good.
+"""The aha event: the step at which a reflection rate leaves the confidence band around its step-0 rate for good.
 
-Base models reflect before any training (understand-r1-zero, arXiv 2503.20783), so a behaviour that is
-there proves nothing; a rate that leaves what chance allows around step 0, and stays away, does.
+Base models reflect before any training (Understanding R1-Zero, arXiv 2503.20783), so the mere presence of a
+behaviour proves nothing. A rate that leaves the band expected from chance and stays outside does.
 """
 
 import math
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from envs.behaviors import SHOWN, read_behaviors
+from envs.behaviors import SHOWN
 
 Row = Mapping[str, Any]
 PREFIX = "reflection"
-# Half of the band in standard errors. Step 0 and the later steps both err, completions of one problem are
-# alike, and six measures are watched over dozens of steps: in simulated runs of 60 steps without change
-# (32 problems x 8 completions) 5.5 gives a false alarm in 0-1% of runs where completions are independent,
-# and in 0-4% where they correlate by 0.1 within a problem. The tiny model's correlate by 0.0-0.12.
+# Half the width of the band, in standard errors. It is wide because step 0 and the later steps are both noisy,
+# completions of one problem are correlated, and six measures are watched over dozens of steps. In simulated runs
+# of 60 steps without change (32 problems x 8 completions), 5.5 raises a false alarm in 0-1% of the runs if
+# completions are independent, and in 0-4% if they correlate by 0.1 within a problem. The correlation measured
+# on the tiny model is 0.0-0.12.
 Z = 5.5
 PATIENCE = 3
-COUNTDOWN = re.compile(r"([0-9]{1,9}(?: [0-9]{1,9}){1,30}) -> ([0-9]{1,9})")
-MULTIPLICATION = re.compile(r"([0-9]{1,9}) \* ([0-9]{1,9})")
 
 
 @dataclass(frozen=True)
 class AhaMoment:
-    """From `step` on the share `measure` of completions was outside its step-0 band.
+    """The share of completions that show `measure` has been outside its step-0 band since `step`.
 
     before  the share at step 0
-    after   the share at the last step there is
-    band    the least and the greatest share that count as no change
+    after   the share at the last step
+    band    the lowest and the highest share that count as unchanged
     """
 
     step: int
@@ -45,66 +43,73 @@ class AhaMoment:
 
     @property
     def sentence(self) -> str:
-        way, side, bound = ("rose", "above", self.band[1]) if self.rose else ("fell", "below", self.band[0])
+        measure = self.measure.replace("_", " ")
+        verb, side, edge = ("rose", "above", "upper") if self.rose else ("fell", "below", "lower")
+        bound = self.band[1] if self.rose else self.band[0]
         return (
-            f"From step {self.step} on, {self.measure.replace('_', ' ')} stayed {side} {bound:.1%}, the bound of "
-            f"chance around its step 0: it {way} from {self.before:.1%} to {self.after:.1%} of completions."
+            f"From step {self.step} on, {measure} stayed {side} {bound:.1%}, the {edge} edge of the confidence band "
+            f"around its step-0 rate: it {verb} from {self.before:.1%} to {self.after:.1%} of completions."
         )
 
 
 def find_aha(rows: Sequence[Row], patience: int = PATIENCE) -> list[AhaMoment]:
-    """The events of a run so far, by step, of each measure of SHOWN at most one.
+    """Find the aha events of a run so far, at most one per measure in SHOWN, ordered by step.
 
-    Asked while a run goes on, it names what holds so far: a measure that comes back into its band
-    later on is named no more. Rows without reflection metrics (evaluations) are passed over; without
-    a row of step 0 there is nothing to compare with, and no event.
+    The result describes the rows given: during a run, a measure that returns to its band later is no longer
+    reported. Rows without reflection metrics (evaluations) are ignored. Without a row for step 0 there is no
+    band, and therefore no event.
 
-    rows      of metrics.jsonl, with `reflection/<measure>` and `reflection/n`, in the order of steps
-    patience  how many rows in a row, the last one included, must be outside, on the same side
+    Args:
+        rows: the lines of metrics.jsonl in step order, with `reflection/<measure>` and `reflection/n`.
+        patience: the number of consecutive rows, up to and including the last, that must be outside the band on
+            the same side.
 
     Raises:
         ValueError: patience is below 1.
     """
     if patience < 1:
         raise ValueError(f"patience must be >= 1, got {patience}")
-    found = [moment for measure in SHOWN if (moment := _left_its_band(rows, measure, patience)) is not None]
+    found = [moment for measure in SHOWN if (moment := _find_one(rows, measure, patience)) is not None]
     return sorted(found, key=lambda moment: moment.step)
 
 
 def band(share: float, n: float) -> tuple[float, float]:
-    """`share` +- Z standard errors of a share that was counted over n >= 1 completions. Two more of each
-    kind are added for the error alone, so that 0% and 100% have one too (Agresti and Coull)."""
+    """`share` +- Z standard errors, for a share of n >= 1 completions, clipped to 0..1.
+
+    The standard error is that of the share after adding two successes and two failures (Agresti and Coull), so
+    that it is positive for 0% and 100% too."""
     smoothed = (share * n + 2) / (n + 4)
     half = Z * math.sqrt(smoothed * (1 - smoothed) / (n + 4))
     return max(0.0, share - half), min(1.0, share + half)
 
 
-def _left_its_band(rows: Sequence[Row], measure: str, patience: int) -> AhaMoment | None:
+def _find_one(rows: Sequence[Row], measure: str, patience: int) -> AhaMoment | None:
     name = f"{PREFIX}/{measure}"
     start = next((row for row in rows if row["step"] == 0 and row.get(f"{PREFIX}/n", 0) >= 1 and name in row), None)
     if start is None:
         return None
     low, high = band(start[name], start[f"{PREFIX}/n"])
-    first, last, count, side = None, None, 0, 0
+    first, last, count, side = None, None, 0, 0  # `side` is 1 above the band, -1 below it
     for row in reversed(rows):
         if name not in row:
             continue
-        here = (row[name] > high) - (row[name] < low)
-        if here == 0 or (last is not None and here != side):
+        row_side = (row[name] > high) - (row[name] < low)
+        if row_side == 0 or (last is not None and row_side != side):
             break
-        first, side, last, count = row, here, last or row, count + 1
+        first, side, last, count = row, row_side, last or row, count + 1
     if first is None or last is None or count < patience:
         return None
     return AhaMoment(int(first["step"]), measure, start[name], last[name], (low, high))
 
 
 def first_sample(samples: Iterable[Row], moment: AhaMoment) -> Row | None:
-    """The first correct sample at or after the event that shows what rose (or lacks what fell).
+    """The first correct sample at or after the event that shows the measure (or lacks it, if the rate fell).
 
-    A held-out problem that was failed at step 0 is preferred, then any held-out one, then one of
-    training; None where there is none.
+    A held-out problem that was failed at step 0 is preferred, then any held-out problem, then a training problem.
+    Returns None if there is no such sample.
 
-    samples  rows of samples.jsonl, in their order, those of step 0 first
+    Args:
+        samples: the rows of samples.jsonl in file order, step 0 first.
     """
     failed: set[tuple[str, str]] = set()
     best: Row | None = None
@@ -116,24 +121,8 @@ def first_sample(samples: Iterable[Row], moment: AhaMoment) -> Row | None:
         if row["step"] < moment.step or not row["correct"]:
             continue
         rank = 0 if (row["kind"], row["key"]) in failed else 1 if held_out else 2
-        if rank < best_rank and shows(row, moment.measure) == moment.rose:
+        if rank < best_rank and (moment.measure in row["behaviors"]) == moment.rose:
             best, best_rank = row, rank
         if best_rank == 0:
             break
     return best
-
-
-def shows(sample: Row, measure: str) -> bool:
-    """Does the completion of a row of samples.jsonl show a measure of SHOWN? Which task it is of is
-    read off its `env` where it has one, else off the form of its key."""
-    env, fields = _task(sample)
-    return bool(getattr(read_behaviors(env, fields, sample["completion"]), measure))
-
-
-def _task(sample: Row) -> tuple[str, dict[str, Any]]:
-    env, key = sample.get("env"), sample["key"]
-    if env in (None, "countdown") and (found := COUNTDOWN.fullmatch(key)):
-        return "countdown", {"numbers": [int(one) for one in found[1].split()], "target": int(found[2])}
-    if env in (None, "multiplication") and (found := MULTIPLICATION.fullmatch(key)):
-        return "multiplication", {"a": int(found[1]), "b": int(found[2])}
-    return env or "", {}

@@ -1,80 +1,83 @@
-"""What a run costs: hours by price, from the moment it starts its workers, every start of it counted."""
+"""How far a run has come, and what it has used so far: time, dollars, energy and memory."""
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
-# Dollars an hour of one GPU: the lowest that RunPod lists for it, as reported by deploybase.ai on
-# 2026-03-10. Prices move and differ by a factor of two between sellers: give your own by
-# cost.usd_per_gpu_hour.
+import psutil
+
+if TYPE_CHECKING:
+    from conf.schema import CostConfig
+
+# US dollars per hour of one GPU: the lowest RunPod price as reported by deploybase.ai on 2026-03-10. Prices
+# change over time and differ by a factor of two between providers; override them with cost.usd_per_gpu_hour.
 PRICES = {
     "RTX 3090": 0.22,
     "RTX 4090": 0.34,
     "L4": 0.44,
     "L40S": 0.79,
-    "A6000": 0.86,  # 0.00024 a second: an active worker in RunPod's own serverless table
+    "A6000": 0.86,  # $0.00024 per second of an active worker in RunPod's own serverless price list
     "A10G": 1.01,  # AWS g5.xlarge, on demand
     "A100": 1.39,
     "H100": 2.69,
     "H200": 3.59,
     "B200": 5.98,
 }
-DEFAULT_PRICE = 2.0  # of a GPU that is not in the table: the rate that DeepSeek reckons with for an H800
-RECENT_STEPS = 10
-RESERVE = 1.5  # times the last duration of what still has to be done when the budget is near
+DEFAULT_PRICE = 2.0  # for GPUs missing from the table: the rental price DeepSeek assumes for an H800
+RECENT_STEPS = 10  # the window for the pace of a run and for the longest recent step
+RESERVE = 1.5  # safety factor on the cost of the work that remains when the budget is nearly used up
 
 
 @dataclass(frozen=True)
 class Price:
-    """usd_per_hour and watts of everything that the run rents; `source` says where the price is from."""
+    """The hourly price of everything a run rents, its power draw, and where the price comes from."""
 
     usd_per_hour: float
     watts: float
     source: str
 
 
-FREE = Price(0.0, 0.0, "a CPU of one's own")
+FREE = Price(0.0, 0.0, "no GPU")
 
 
-def price_of(cost: Any, budget_usd: float | None, gpus: Sequence[str]) -> Price:
-    """The price of a run on these GPUs, by their names, none for a CPU; `cost` is a CostConfig.
+def price_of(cost: "CostConfig", budget_usd: float | None, gpus: Sequence[str]) -> Price:
+    """The price of a run on the named GPUs; an empty sequence means a run on CPUs, which is free.
 
     Raises:
-        ValueError: there is a budget, and nothing costs anything.
+        ValueError: a budget is set, but the run costs nothing.
     """
-    price = _price_of(cost, gpus)
-    if budget_usd is not None and price.usd_per_hour == 0:
-        raise ValueError(f"budget.usd={budget_usd} would last for ever at no cost; give the price, cost.usd_per_hour=2")
-    return price
-
-
-def _price_of(cost: Any, gpus: Sequence[str]) -> Price:
-    watts = cost.watts or 0.0
     if cost.usd_per_hour is not None:
-        return Price(cost.usd_per_hour, watts, "cost.usd_per_hour")
-    if not gpus:
-        return replace(FREE, watts=watts)
-    if cost.usd_per_gpu_hour is not None:
-        return Price(len(gpus) * cost.usd_per_gpu_hour, watts, "cost.usd_per_gpu_hour")
-    known = [PRICES.get(kind_of(name), DEFAULT_PRICE) for name in gpus]
-    named = "the table of run/cost.py" if kind_of(gpus[0]) in PRICES else "the default for an unknown GPU"
-    return Price(sum(known), watts, f"{named}, {len(gpus)} x {gpus[0]}")
+        usd_per_hour, source = cost.usd_per_hour, "cost.usd_per_hour"
+    elif not gpus:
+        usd_per_hour, source = FREE.usd_per_hour, FREE.source
+    elif cost.usd_per_gpu_hour is not None:
+        usd_per_hour, source = len(gpus) * cost.usd_per_gpu_hour, "cost.usd_per_gpu_hour"
+    else:
+        usd_per_hour = sum(PRICES.get(gpu_model(name), DEFAULT_PRICE) for name in gpus)
+        table = "the table in run/cost.py" if gpu_model(gpus[0]) in PRICES else "the default for an unknown GPU"
+        source = f"{table}, {len(gpus)} x {gpus[0]}"
+    if budget_usd is not None and usd_per_hour == 0:
+        raise ValueError(
+            f"budget.usd={budget_usd} has no effect on a run that costs nothing; set a price, such as "
+            "cost.usd_per_hour=2, or remove the budget"
+        )
+    return Price(usd_per_hour, cost.watts or 0.0, source)
 
 
-def kind_of(name: str) -> str:
-    """The kind in PRICES of a device that calls itself "NVIDIA A100-SXM4-80GB"; itself where none fits."""
+def gpu_model(name: str) -> str:
+    """The key of PRICES for a device name such as "NVIDIA A100-SXM4-80GB"; the name itself if no key matches."""
     words = name.replace("-", " ").replace("GeForce ", "").split()
-    for kind in PRICES:
-        parts = kind.split()
-        if any(words[place : place + len(parts)] == parts for place in range(len(words))):
-            return kind
+    for model in PRICES:
+        parts = model.split()
+        if any(words[start : start + len(parts)] == parts for start in range(len(words))):
+            return model
     return name
 
 
 @dataclass
 class Meter:
-    """Counts from its making on; `seconds_before` were spent by earlier starts of the run."""
+    """Measures time and money from its creation; `seconds_before` were used by earlier starts of the run."""
 
     seconds_before: float = 0.0
     price: Price = FREE
@@ -89,7 +92,12 @@ class Meter:
         return self.seconds / 3600 * self.price.usd_per_hour
 
     def metrics(self, share_done: float, tokens: int) -> dict[str, float]:
-        """Dollars so far and when all is done, if it goes on as it went; energy where watts are given."""
+        """Dollars spent so far and projected for the whole run at the present rate; energy if the power is known.
+
+        Args:
+            share_done: how much of the run is done, 0..1.
+            tokens: completion tokens generated so far.
+        """
         named = {"cost/seconds": self.seconds, "cost/usd": self.usd}
         if share_done > 0:
             named["cost/usd_projected"] = self.usd / share_done
@@ -101,15 +109,67 @@ class Meter:
 
 
 def seconds_before(rows: Sequence[Mapping[str, Any]]) -> float:
-    """What earlier starts of a run spent, by its metric rows."""
+    """Seconds used by earlier starts of a run, read from its metric rows."""
     return max((row["cost/seconds"] for row in rows if "cost/seconds" in row), default=0.0)
 
 
 def budget_exceeded(budget_usd: float | None, meter: Meter, rows: Sequence[Mapping[str, Any]]) -> bool:
-    """Another step, then the last evaluation and a checkpoint, would cost more than the budget has left."""
+    """Whether one more step, the final evaluation and a checkpoint could cost more than what is left of the budget."""
     if budget_usd is None:
         return False
     steps = [row["time/step"] for row in rows if "time/step" in row][-RECENT_STEPS:]
     ending = [row.get("time/evaluate", 0.0) + row.get("time/checkpoint", 0.0) for row in rows]
-    ahead = max(steps, default=0.0) + max(ending, default=0.0)
-    return meter.usd + RESERVE * ahead / 3600 * meter.price.usd_per_hour > budget_usd
+    remaining_seconds = max(steps, default=0.0) + max(ending, default=0.0)
+    return meter.usd + RESERVE * remaining_seconds / 3600 * meter.price.usd_per_hour > budget_usd
+
+
+@dataclass
+class Progress:
+    """How far a run has come. It ends after `num_steps` steps, or earlier with the step that reaches `num_tokens`.
+
+    rows  the lines of metrics.jsonl written so far
+    """
+
+    num_steps: int
+    num_tokens: int | None = None
+    rows: list[Mapping[str, Any]] = field(default_factory=list)
+
+    @property
+    def step_seconds(self) -> Sequence[float]:
+        return [row["time/step"] for row in self.rows if "time/step" in row]
+
+    @property
+    def tokens(self) -> int:
+        return int(sum(row.get("rollout/tokens", 0) for row in self.rows))
+
+    @property
+    def share(self) -> float:
+        """How much of the run is done, 0..1: by steps or by tokens, whichever is closer to its limit."""
+        by_tokens = self.tokens / self.num_tokens if self.num_tokens else 0.0
+        return min(1.0, max(len(self.step_seconds) / self.num_steps, by_tokens))
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Estimated from the recent steps; None before the first step and after the last."""
+        done, share = self.step_seconds, self.share
+        if not done or share == 1:
+            return None
+        recent = done[-RECENT_STEPS:]
+        return len(done) * (1 - share) / share * sum(recent) / len(recent)
+
+    def step_label(self, step: int) -> str:
+        if self.num_tokens is None:
+            return f"step {step}/{self.num_steps}"
+        return f"step {step}, {self.tokens:,}/{self.num_tokens:,} tokens"
+
+
+def resident_gb() -> float:
+    """Resident memory of this process and its descendants in GiB; memory they share is counted once per process."""
+    this = psutil.Process()
+    total = 0
+    for process in (this, *this.children(recursive=True)):
+        try:
+            total += process.memory_info().rss
+        except psutil.NoSuchProcess:  # it ended after it was listed
+            continue
+    return total / 2**30

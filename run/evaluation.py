@@ -1,4 +1,4 @@
-"""Held-out accuracy: exact correctness, sampled and greedy."""
+"""Held-out accuracy: the share of exactly correct completions, sampled and greedy."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from envs.behaviors import BEHAVIORS
 from envs.score import Scorer
 from grpo.types import Completion, Group, Problem
-from rewards.behavior_judge import BehaviorJudge, Judged
+from rewards.behavior_judge import Judged
 from run.metrics import mean_tries, metrics_by_env
 from run.reflection import reflection_metrics
 
@@ -15,8 +15,12 @@ Generate = Callable[[Sequence[Problem], float], Iterable[tuple[int, Completion]]
 
 @dataclass(frozen=True)
 class Evaluation:
-    """`greedy` is empty for an interim evaluation; `judged` is what a judge saw in the first of `sampled`,
-    None where it failed, and empty without a judge."""
+    """Scored completions of held-out problems, one group of a single rollout per problem.
+
+    sampled  at temperature 1
+    greedy   at temperature 0; empty for an interim evaluation
+    judged   the judge's verdicts on the first of `sampled`, None where it failed; empty without a judge
+    """
 
     sampled: list[Group]
     greedy: list[Group]
@@ -36,36 +40,31 @@ class Evaluation:
         return named | ({"eval/greedy": accuracy(self.greedy)} if self.greedy else {})
 
 
-def evaluate(
-    generate: Generate,
-    scorer: Scorer,
-    problems: Sequence[Problem],
-    greedy: bool,
-    judge: BehaviorJudge | None = None,
-    judged_completions: int = 0,
-) -> Evaluation:
-    """One completion a problem at temperature 1, and one greedy where asked for."""
-    sampled = scorer.score(problems, generate(problems, 1.0))
-    texts = [group.rollouts[0].completion.text for group in sampled[:judged_completions]]
+def evaluate(generate: Generate, scorer: Scorer, problems: Sequence[Problem], greedy: bool) -> Evaluation:
+    """Generate and score one completion per problem at temperature 1 and, if `greedy`, another at temperature 0.
+
+    generate  (problems, temperature) -> (problem index, completion) in any order
+    """
     return Evaluation(
-        sampled=sampled,
+        sampled=scorer.score(problems, generate(problems, 1.0)),
         greedy=scorer.score(problems, generate(problems, 0.0)) if greedy else [],
-        judged=judge.review(texts) if judge is not None else (),
     )
 
 
 def judge_metrics(judged: Sequence[Judged | None]) -> dict[str, float]:
-    """The share of completions in which the judge saw each behaviour, and of those that it failed on."""
+    """The share of completions in which the judge found each behaviour, and the share on which it failed."""
     if not judged:
         return {}
-    read = [one for one in judged if one is not None]
-    named = {"eval_judge/failed": 1 - len(read) / len(judged)}
-    if read:
-        named |= {f"eval_judge/{name}": sum(getattr(one, name) for one in read) / len(read) for name in BEHAVIORS}
+    labels = [label for label in judged if label is not None]
+    named = {"eval_judge/failed": 1 - len(labels) / len(judged)}
+    if labels:
+        named |= {
+            f"eval_judge/{name}": sum(getattr(label, name) for label in labels) / len(labels) for name in BEHAVIORS
+        }
     return named
 
 
 def accuracy(groups: Sequence[Group]) -> float:
-    """The share of rollouts that are exactly correct."""
+    """The share of exactly correct rollouts, 0..1."""
     rollouts = [rollout for group in groups for rollout in group.rollouts]
     return sum(rollout.score.correct for rollout in rollouts) / len(rollouts)

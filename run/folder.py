@@ -1,6 +1,7 @@
-"""The folder of a run: what lies where, and whether a run may go on in it."""
+"""The folder of a run: its files, and the check that a run is resumed with the settings it was started with."""
 
 import json
+import subprocess
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ from grpo.types import Group
 if TYPE_CHECKING:
     from grpo.grpo import Batch
 
-# Changing these between two starts of a run changes where and how long it runs, not what it computes.
+# These settings may change when a run is resumed: they affect where and how long it runs, not what it computes.
 FREE_KEYS = (
     "num_steps",
     "num_tokens",
@@ -46,10 +47,10 @@ class RunFolder:
         return cls(Path("outputs") / run)
 
     def claim(self, config: Mapping[str, Any]) -> None:
-        """Write the config of a new run, or see that a run is continued as it was begun.
+        """Write config.yaml, after checking that a run already in this folder was started with the same settings.
 
         Raises:
-            ValueError: the folder holds a run with another config.
+            ValueError: a setting outside FREE_KEYS differs from that of the run in the folder.
         """
         if self.config.is_file():
             before = flatten(yaml.safe_load(self.config.read_text(encoding="utf-8")))
@@ -57,21 +58,21 @@ class RunFolder:
             for key in sorted(before.keys() | now.keys()):
                 if key.split(".")[0] not in FREE_KEYS and before.get(key) != now.get(key):
                     raise ValueError(
-                        f"run={config['run']} holds a run with {key}={before.get(key)}, now it is {now.get(key)}; "
-                        "choose another run=NAME, or give it the same settings to go on with it"
+                        f"run={config['run']} was started with {key}={before.get(key)}, but now {key}={now.get(key)}; "
+                        "choose another run=NAME, or restore the setting to resume this run"
                     )
         self.path.mkdir(parents=True, exist_ok=True)
         self.config.write_text(yaml.safe_dump(dict(config), sort_keys=False), encoding="utf-8")
 
     def is_finished(self, num_steps: int, num_tokens: int | None) -> bool:
-        """A summary of at least `num_steps` steps, or of `num_tokens` tokens, is there."""
+        """Whether summary.json exists and covers at least `num_steps` steps or `num_tokens` tokens."""
         if not self.summary.is_file():
             return False
         summary = json.loads(self.summary.read_text(encoding="utf-8"))
         return summary["steps"] >= num_steps or (num_tokens is not None and summary["tokens"] >= num_tokens)
 
     def rewind(self, step: int) -> None:
-        """Drop the lines of `step` and later, which a resumed run writes anew."""
+        """Drop the lines of `step` and later steps, which the resumed run will write again."""
         for path in (self.metrics, self.samples, self.events):
             if path.is_file():
                 kept = [row for row in read_rows(path) if row["step"] < step]
@@ -80,26 +81,27 @@ class RunFolder:
                 temporary.rename(path)
 
     def add_metrics(self, line: Mapping[str, Any]) -> None:
-        """One step's line, its `step` included."""
+        """Append the metrics of one step, including the key `step`."""
         _append(self.metrics, [line])
 
     def add_samples(self, step: int, kind: str, groups: Iterable[Group]) -> list[dict[str, Any]]:
-        """Returns the rows that it wrote, one a completion."""
+        """Append one row per completion to samples.jsonl and return the rows."""
         rows = _sample_rows(step, kind, groups)
         _append(self.samples, rows)
         return rows
 
     def add_event(self, step: int, event: Mapping[str, Any]) -> None:
-        """Something that happened once: an alert, an aha."""
+        """Append an alert or an aha event to events.jsonl."""
         _append(self.events, [{"step": step, **event}])
 
     def event_rows(self) -> list[dict[str, Any]]:
         return list(read_rows(self.events)) if self.events.is_file() else []
 
     def save_step(self, step: int, batch: "Batch", groups: Iterable[Group]) -> Path:
-        """All of a step's data, for a look at what went wrong: the tensors of the batch as safetensors,
-        the completions as JSONL. Returns the folder."""
-        from safetensors.torch import save_file  # imports torch, four seconds that a report should not cost
+        """Save all data of a failed step for debugging, the batch as safetensors and the completions as JSONL.
+
+        Returns the folder that was written."""
+        from safetensors.torch import save_file  # deferred: it imports torch, which takes 4 s; reports do without
 
         folder = self.path / f"failed_step_{step:06d}"
         folder.mkdir(parents=True, exist_ok=True)
@@ -116,7 +118,7 @@ class RunFolder:
 
 
 def read_rows(path: Path) -> Iterator[dict[str, Any]]:
-    """The rows of a JSONL file; a last line that a crash cut short is left out."""
+    """Yield the rows of a JSONL file, skipping a last line that was cut short by a crash."""
     with path.open(encoding="utf-8") as file:
         for line in file:
             if not line.endswith("\n"):
@@ -125,7 +127,7 @@ def read_rows(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested mappings as one, with dotted keys."""
+    """Flatten nested mappings into one dictionary with dotted keys."""
     flat: dict[str, Any] = {}
     for key, value in tree.items():
         if isinstance(value, Mapping):
@@ -133,6 +135,23 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             flat[f"{prefix}{key}"] = value
     return flat
+
+
+def git_commit(folder: Path) -> dict[str, Any] | None:
+    """{"commit": hash, "dirty": whether tracked files were changed} of the checkout that contains `folder`;
+    None if there is no checkout or no git."""
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(folder), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+
+    try:
+        return {
+            "commit": git("rev-parse", "HEAD"),
+            "dirty": bool(git("status", "--porcelain", "--untracked-files=no")),
+        }
+    except (OSError, subprocess.SubprocessError):
+        return None
 
 
 def _sample_rows(step: int, kind: str, groups: Iterable[Group]) -> list[dict[str, Any]]:

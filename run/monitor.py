@@ -4,24 +4,21 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
-from pathlib import Path
 from typing import Any
 
 from grpo.types import Group
 from rewards.behavior_judge import BehaviorJudge
 from run.aha import find_aha, first_sample
 from run.alerts import new_alerts
-from run.cost import Meter, Price, budget_exceeded
+from run.cost import Meter, Price, budget_exceeded, resident_gb
 from run.evaluation import Evaluation
 from run.folder import RunFolder, read_rows
-from run.memory import resident_gb
 from run.metrics import rollout_metrics, time_metrics, versions_behind
 from run.reflection import reflection_metrics
 from run.terminal import Terminal
 from run.trackers import Tracker
 
 TRAINING_GROUPS_KEPT = 2
-TRANSCRIPTS = 3
 
 
 class Monitor:
@@ -149,19 +146,6 @@ class Monitor:
         self.folder.add_event(step, event)
         self.tracker.log_event(step, event)
         self.terminal.say(said)
-
-
-def transcripts(samples: Path, last_step: int) -> list[tuple[str, str, str]]:
-    """(prompt, completion before, completion after) of held-out problems, those first that were
-    failed at step 0 and are solved at `last_step`, in the order of the evaluation."""
-    by_step: dict[int, dict[str, dict[str, Any]]] = {0: {}, last_step: {}}
-    for row in read_rows(samples):
-        if row["kind"] == "eval" and row["step"] in by_step:
-            by_step[row["step"]][row["key"]] = row
-    before, after = by_step[0], by_step[last_step]
-    shared = [key for key in before if key in after]
-    shared.sort(key=lambda key: before[key]["correct"] or not after[key]["correct"])
-    return [(after[key]["prompt"], before[key]["completion"], after[key]["completion"]) for key in shared[:TRANSCRIPTS]]
 
 
 def summarize(folder: RunFolder, price: Price, weights_sha256: str) -> dict[str, Any]:

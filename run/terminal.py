@@ -1,31 +1,40 @@
-"""The run on the terminal: a live view on a screen, plain lines elsewhere."""
+"""A run on the terminal: its settings, a live view (or plain lines) during training, and its results."""
 
+import json
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from rich.console import Console, Group, RenderableType
+from rich.columns import Columns
+from rich.console import Console, RenderableType
+from rich.console import Group as Stack
 from rich.live import Live
 from rich.panel import Panel
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from run.progress import Progress
+from run.cost import Progress
+from run.folder import RunFolder, read_rows
+
+if TYPE_CHECKING:
+    from conf.schema import Config
 
 BARS = "▁▂▃▄▅▆▇█"
 CURVES = [
     ("reward", "reward/mean", "{:.3f}"),
-    ("accuracy, training", "reward/accuracy", "{:.1%}"),
-    ("accuracy, held out", "eval/sampled", "{:.1%}"),
-    ("tries a completion", "rollout/tries", "{:.2f}"),
-    ("tokens a completion", "length/mean", "{:.1f}"),
+    ("training accuracy", "reward/accuracy", "{:.1%}"),
+    ("held-out accuracy", "eval/sampled", "{:.1%}"),
+    ("tries per completion", "rollout/tries", "{:.2f}"),
+    ("tokens per completion", "length/mean", "{:.1f}"),
     ("tokens/s", "rollout/tokens_per_second", "{:,.0f}"),
 ]
+TRANSCRIPTS = 3
 
 
 class Terminal:
-    """Shows a run while it goes. Use as a context manager; `show` after each step."""
+    """Shows a run while it trains. Use it as a context manager and call `show` after each step."""
 
     def __init__(self, progress: Progress, console: Console) -> None:
         self.progress, self.console = progress, console
@@ -47,60 +56,117 @@ class Terminal:
         self.console.print(message, markup=False, highlight=False, soft_wrap=True)
 
     def show(self, step: int, metrics: Mapping[str, Any], sample: str = "") -> None:
-        """A finished step or evaluation; `sample` is a completion worth a look."""
+        """Show a finished step or evaluation; `sample` is the prompt and completion to display beside it."""
         self.rows.append({"step": step, **metrics})
         self.sample = sample or self.sample
         if self.live:
             self._refresh()
         else:
             values = [f"{label} {fmt.format(metrics[name])}" for label, name, fmt in CURVES if name in metrics]
-            place = self.progress.place(step)
-            self.say("  ".join([f"[{time.strftime('%H:%M:%S')}] {place}", *values, *self._time_left()]))
+            head = f"[{time.strftime('%H:%M:%S')}] {self.progress.step_label(step)}"
+            self.say("  ".join([head, *values, *self._time_left()]))
 
     def _refresh(self) -> None:
         assert self.live is not None
         self.live.update(self._screen(), refresh=True)
 
-    def _screen(self) -> Group:
+    def _screen(self) -> RenderableType:
         table = Table.grid(padding=(0, 2))
         for label, name, fmt in CURVES:
             values = [row[name] for row in self.rows if name in row]
+            if not values and name == "rollout/tries":
+                continue  # only some tasks count tries
             last = fmt.format(values[-1]) if values else "-"
             table.add_row(Text(label, style="dim"), Text(last, style="bold"), Text(sparkline(values), style="cyan"))
         progress = Table.grid(padding=(0, 2))
-        place = self.progress.place(len(self.progress.step_seconds))
-        progress.add_row(place, ProgressBar(1.0, self.progress.share, width=40), *self._time_left())
-        parts: list[RenderableType] = [progress, table, Text(facts(self.rows), style="dim")]
+        label = self.progress.step_label(len(self.progress.step_seconds))
+        progress.add_row(label, ProgressBar(1.0, self.progress.share, width=40), *self._time_left())
+        parts: list[RenderableType] = [progress, table, Text(last_step_facts(self.rows), style="dim")]
         if self.sample:
-            parts.append(Panel(Text(self.sample), title="a training sample", title_align="left", border_style="dim"))
-        return Group(*parts)
+            parts.append(Panel(Text(self.sample), title="training sample", title_align="left", border_style="dim"))
+        return Stack(*parts)
 
     def _time_left(self) -> list[str]:
         left = self.progress.seconds_left
         return [] if left is None else [f"{left / 60:.1f} min left"]
 
 
-def facts(rows: Sequence[Mapping[str, Any]]) -> str:
-    """The last step in a line: seconds by phase, memory, dollars so far and at the end."""
+def last_step_facts(rows: Sequence[Mapping[str, Any]]) -> str:
+    """One line on the last training step: its duration and longest phases, memory, dollars so far and projected."""
     last = next((row for row in reversed(rows) if "time/step" in row), None)
     if last is None:
         return ""
     phases = {name.removeprefix("time/"): value for name, value in last.items() if name.startswith("time/")}
     step = phases.pop("step")
     longest = sorted(phases.items(), key=lambda item: -item[1])[:4]
-    said = [f"{step:.1f} s a step: " + ", ".join(f"{name} {seconds:.1f}" for name, seconds in longest)]
+    parts = [f"{step:.1f} s per step: " + ", ".join(f"{name} {seconds:.1f}" for name, seconds in longest)]
     if "policy/gpu_gb" in last:
-        said.append(f"{last['policy/gpu_gb']:.1f} GB of the GPU")
-    said.append(f"{last['memory/resident_gb']:.1f} GB of memory")
+        parts.append(f"{last['policy/gpu_gb']:.1f} GB of GPU memory")
+    parts.append(f"{last['memory/resident_gb']:.1f} GB of memory")
     if last.get("cost/usd"):
-        said.append(f"${last['cost/usd']:.2f} so far, ${last['cost/usd_projected']:.2f} in all")
-    return "   ".join(said)
+        parts.append(f"${last['cost/usd']:.2f} so far, ${last['cost/usd_projected']:.2f} projected in total")
+    return "   ".join(parts)
 
 
 def sparkline(values: Sequence[float], width: int = 40) -> str:
-    """The last `width` values as bars between their least and their greatest."""
+    """The last `width` values as bars, scaled between their minimum and maximum."""
     shown = list(values)[-width:]
     if not shown:
         return ""
     low, span = min(shown), (max(shown) - min(shown)) or 1.0
     return "".join(BARS[int((value - low) / span * (len(BARS) - 1))] for value in shown)
+
+
+def print_start(console: Console, cfg: "Config", folder: RunFolder) -> None:
+    """Print the model, task and algorithm of a run, and the numbers that follow from its settings."""
+    algorithm = cfg.algorithm
+    max_tokens = algorithm.num_completions * cfg.model.max_completion_tokens
+    kl, token_limit = algorithm.kl, f", or until {cfg.num_tokens:,} tokens" if cfg.num_tokens else ""
+    reference = f"KL penalty {kl.coef} in the {kl.apply_to}" if algorithm.uses_reference else "no reference policy"
+    lines = [
+        f"{cfg.model.name} ({cfg.model.source}) on {cfg.env.name}, {algorithm.name}, {reference}",
+        f"per step: {algorithm.num_prompts} prompts x {algorithm.group_size} completions = "
+        f"{algorithm.num_completions} completions, at most {max_tokens:,} tokens; optimizer updates: "
+        f"{algorithm.num_updates} ({algorithm.num_completions // algorithm.num_minibatches} completions each)",
+        f"in total: {cfg.num_steps} steps, {cfg.num_steps * algorithm.num_completions:,} completions{token_limit}; "
+        f"held-out problems: {cfg.evaluation.num_problems}",
+        f"outputs: {folder.path}",
+    ]
+    console.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
+
+
+def print_end(console: Console, folder: RunFolder) -> None:
+    """Print held-out accuracy at step 0 and at the end, up to three pairs of transcripts, and the output folder."""
+    summary = json.loads(folder.summary.read_text(encoding="utf-8"))
+    before, after = summary["accuracy"]["step0"], summary["accuracy"]["final"]
+    table = Table(title=f"accuracy on {after['n']} held-out problems (exact correctness)")
+    for name in ("", "step 0", f"step {summary['steps']}"):
+        table.add_column(name)
+    for kind in ("sampled", "greedy"):
+        table.add_row(kind, f"{before[kind]:.1%}", f"{after[kind]:.1%}")
+    for label, kind in (("tries per completion", "tries"), ("tokens per completion", "length")):
+        if kind in summary:
+            table.add_row(label, f"{summary[kind]['step0']:.1f}", f"{summary[kind]['final']:.1f}")
+    console.print(table)
+    console.print("\nHeld-out problems before and after training, newly solved ones first:")
+    for prompt, old, new in transcripts(folder.samples, summary["steps"]):
+        console.print(Text(f"\n{prompt.strip()}", style="bold"))
+        console.print(Columns([Panel(Text(old), title="step 0"), Panel(Text(new), title=f"step {summary['steps']}")]))
+    minutes = summary["seconds"] / 60
+    console.print(
+        f"{summary['steps']} steps, {summary['tokens']:,} tokens in {minutes:.1f} minutes; outputs: {folder.path}",
+        highlight=False,
+    )
+
+
+def transcripts(samples: Path, last_step: int) -> list[tuple[str, str, str]]:
+    """(prompt, completion at step 0, completion at `last_step`) of up to three held-out problems in the order of
+    the evaluation; problems that were failed at step 0 and are solved at `last_step` come first."""
+    by_step: dict[int, dict[str, dict[str, Any]]] = {0: {}, last_step: {}}
+    for row in read_rows(samples):
+        if row["kind"] == "eval" and row["step"] in by_step:
+            by_step[row["step"]][row["key"]] = row
+    before, after = by_step[0], by_step[last_step]
+    shared = [key for key in before if key in after]
+    shared.sort(key=lambda key: before[key]["correct"] or not after[key]["correct"])
+    return [(after[key]["prompt"], before[key]["completion"], after[key]["completion"]) for key in shared[:TRANSCRIPTS]]

@@ -1,8 +1,8 @@
-"""Run folders as a training loop writes them, for the tests of the report."""
+"""Synthetic run folders for the tests of the report."""
 
 import json
 
-# What a model could write to get out of where it is put.
+# Text with which a model could try to break out of the HTML or JSON that contains it.
 HOSTILE = (
     "</script><script>document.title='broken'</script><!-- {{DATA}} \u2028 "
     "<img src=x onerror=\"document.title='broken'\">"
@@ -32,11 +32,12 @@ def sample(
         "fields": {"numbers": [16, 8, 4], "target": 12},
         "answer": "(16 - 8) + 4",
         "behaviors": ["verification"] if correct else [],
+        "tries": 1,
     } | more
 
 
 def make_run(path, seed=0, steps=4, summary=True):
-    """A run of `steps` steps of 3 s and 1,000 tokens each, evaluated at 0, 2 and its end."""
+    """Write a run of `steps` steps of 3 s and 1,000 tokens each, with evaluations at step 0, step 2 and the end."""
     path.mkdir(parents=True)
     (path / "config.yaml").write_text(
         f"run: {path.name}\nseed: {seed}\nnum_steps: {steps}\nmodel: {{name: tiny}}\n"

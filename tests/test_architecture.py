@@ -16,7 +16,7 @@ ALLOWED = {
     "rewards": {"grpo.types"},
     "envs": {"rewards", "grpo.types"},
     "inference": {"envs", "rewards", "grpo.types", "report.sweep_picture"},
-    "run": {"envs", "rewards", "grpo"},
+    "run": {"conf", "envs", "rewards", "grpo"},
     "report": {"run", "envs", "rewards", "grpo"},
     "conf": {"envs", "rewards", "grpo.settings"},
     "workers": {"conf", "grpo", "rewards.judge", "rewards.behavior_judge"},

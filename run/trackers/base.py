@@ -1,55 +1,41 @@
-"""What a tracker is, and what the trackers share."""
+"""The interface of a tracker, and helpers that several trackers use."""
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-TAG_LENGTH = 64  # wandb takes no longer ones
+TAG_LENGTH = 64  # the limit of wandb
+Cell = str | int | float | None
 
 
 class Tracker(Protocol):
-    """Where a run is shown beside the files of its folder."""
+    """Records a run in addition to the files of its folder."""
 
     def log(self, step: int, metrics: Mapping[str, Any]) -> None:
-        """The metrics of a step, named group/name; what is no number is left out."""
+        """Log the metrics of a step, named group/name; values that are not numbers are skipped."""
 
     def log_samples(self, step: int, kind: str, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Rows of samples.jsonl, all of one step and one kind."""
+        """Log rows of samples.jsonl, all from one step and of one kind."""
 
     def log_event(self, step: int, event: Mapping[str, Any]) -> None:
-        """Something worth a look: {"kind": "aha" or "alert", "name", "message", and what else there is}."""
+        """Log an event with the keys kind ("aha" or "alert"), name, message, and optional details."""
 
     def close(self, summary: Mapping[str, Any] | None = None) -> str:
-        """Finish, with the content of summary.json, or None where the run did not come to its end.
-        Returns what the user should know, or nothing."""
+        """Finish with the content of summary.json, or with None if the run did not complete.
 
-
-class NoTracker:
-    """Keeps to the files of the run folder."""
-
-    def log(self, step: int, metrics: Mapping[str, Any]) -> None:
-        pass
-
-    def log_samples(self, step: int, kind: str, rows: Sequence[Mapping[str, Any]]) -> None:
-        pass
-
-    def log_event(self, step: int, event: Mapping[str, Any]) -> None:
-        pass
-
-    def close(self, summary: Mapping[str, Any] | None = None) -> str:
-        return ""
+        Returns a message for the user, such as where to view the run, or an empty string."""
 
 
 @dataclass(frozen=True)
 class RunInfo:
-    """What a tracker is opened with.
+    """The run that a tracker records.
 
-    config  all settings of the run, nested, with `git` where the code is a checkout
-    tags    what the run is made of: {"model": "tiny", "env": "countdown", ...}
-    begun   this tracker has logged an earlier part of this run
+    config   all settings of the run, nested; `git` holds the commit if the code is a git checkout
+    tags     the components of the run: {"model": "tiny", "env": "countdown", ...}
+    started  whether this tracker has logged an earlier part of this run
     """
 
     folder: Path
@@ -59,11 +45,11 @@ class RunInfo:
     entity: str | None = None
     group: str | None = None
     mode: str = "auto"
-    begun: bool = False
+    started: bool = False
 
     @property
     def name(self) -> str:
-        """The run's whole name, "sweeps/<sweep>/<job>" in a sweep."""
+        """The full name of the run; "sweeps/<sweep>/<job>" in a sweep."""
         return str(self.config.get("run", self.folder.name))
 
     def tag_list(self) -> list[str]:
@@ -71,41 +57,41 @@ class RunInfo:
 
 
 def tags_of(config: Mapping[str, Any]) -> dict[str, str]:
-    """The choices that tell the runs of a sweep apart. A reward mix has no name but its components."""
+    """The choices that distinguish the runs of a sweep. A reward mix is named after its components."""
     tags = {key: str(config[key]["name"]) for key in ("model", "env", "algorithm") if "name" in config.get(key, {})}
     weights = config.get("reward", {}).get("weights", {})
     return tags | ({"reward": "+".join(weights)} if weights else {})
 
 
 def finite_numbers(metrics: Mapping[str, Any]) -> dict[str, float]:
-    """The numbers among `metrics`. NaN and infinity are counted in `tracker/not_finite` and left out: they
-    would spoil wandb's maxima, and MLflow would store infinity as 1.8e308. metrics.jsonl keeps them."""
+    """The finite numbers in `metrics`. NaN and infinite values are removed and counted in `tracker/not_finite`: they
+    would invalidate the maxima in wandb, and MLflow would store infinity as 1.8e308. metrics.jsonl keeps them."""
     numbers = {name: value for name, value in metrics.items() if isinstance(value, int | float)}
     finite = {name: value for name, value in numbers.items() if math.isfinite(value)}
     return finite | ({"tracker/not_finite": len(numbers) - len(finite)} if len(finite) < len(numbers) else {})
 
 
-def as_table(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[Any]]]:
-    """(columns, cells) of rows whose keys may differ; what is no text, number or truth value becomes JSON."""
+def as_table(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[Cell]]]:
+    """(columns, cells) of rows whose keys may differ; values other than strings, numbers and booleans become JSON."""
     columns = list(dict.fromkeys(name for row in rows for name in row))
     return columns, [[_cell(row.get(name)) for name in columns] for row in rows]
 
 
-def _cell(value: Any) -> Any:
+def _cell(value: Any) -> Cell:
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     return value if value is None or isinstance(value, str | int | float) else json.dumps(value, default=str)
 
 
 def event_text(event: Mapping[str, Any]) -> str:
-    """The message, and below it whatever else the event holds."""
+    """The message of an event, followed by its details as JSON."""
     details = {key: value for key, value in event.items() if key not in ("kind", "name", "message")}
     message = str(event.get("message", ""))
     return f"{message}\n{json.dumps(details, default=str)}" if details else message
 
 
-def kept_id(path: Path, fresh: str) -> str:
-    """The id that lies in a run folder; `fresh` is put there first where there is none."""
+def stored_id(path: Path, create: Callable[[], str]) -> str:
+    """The id stored in a file of the run folder; if there is none, create an id and store it."""
     if not path.is_file():
-        path.write_text(fresh, encoding="utf-8")
+        path.write_text(create(), encoding="utf-8")
     return path.read_text(encoding="utf-8").strip()

@@ -6,11 +6,11 @@ from typing import Any
 from run.folder import flatten
 from run.trackers.base import RunInfo, event_text, finite_numbers
 
-TEXTS = 16  # of a step and kind; TensorBoard shows a step's texts as one page
+MAX_SAMPLES = 16  # per step and kind; TensorBoard shows the text of a step as one page
 
 
 class TensorboardTracker:
-    """Scalars, texts, and the run's settings beside what it reached (the hparams tab)."""
+    """Writes scalars and texts, and the settings with the final results for the hparams tab."""
 
     def __init__(self, info: RunInfo) -> None:
         from torch.utils.tensorboard import SummaryWriter
@@ -18,7 +18,7 @@ class TensorboardTracker:
         self.folder = info.folder / "tensorboard"
         self.config = flatten(info.config)
         self.writer = SummaryWriter(str(self.folder))
-        if not info.begun:
+        if not info.started:
             settings = "\n".join(f"    {name}: {value}" for name, value in self.config.items())
             self._text("config", settings, 0)
 
@@ -28,7 +28,7 @@ class TensorboardTracker:
         self.writer.flush()
 
     def log_samples(self, step: int, kind: str, rows: Sequence[Mapping[str, Any]]) -> None:
-        self._text(f"samples/{kind}", "\n\n".join(_markdown(row) for row in rows[:TEXTS]), step)
+        self._text(f"samples/{kind}", "\n\n".join(_markdown(row) for row in rows[:MAX_SAMPLES]), step)
 
     def log_event(self, step: int, event: Mapping[str, Any]) -> None:
         self._text(f"events/{event['kind']}", f"**{event['name']}**: {event_text(event)}", step)
@@ -36,10 +36,10 @@ class TensorboardTracker:
     def close(self, summary: Mapping[str, Any] | None = None) -> str:
         if summary is not None:
             settings = {name: v if isinstance(v, int | float | str) else str(v) for name, v in self.config.items()}
-            reached = finite_numbers({f"summary/{name}": value for name, value in flatten(summary).items()})
-            self.writer.add_hparams(settings, reached, run_name=".")
+            results = finite_numbers({f"summary/{name}": value for name, value in flatten(summary).items()})
+            self.writer.add_hparams(settings, results, run_name=".")
         self.writer.close()
-        return f"to look at it: tensorboard --logdir {self.folder}"
+        return f"to view the run: tensorboard --logdir {self.folder}"
 
     def _text(self, tag: str, text: str, step: int) -> None:
         self.writer.add_text(tag, text, step)
@@ -47,7 +47,7 @@ class TensorboardTracker:
 
 
 def _markdown(row: Mapping[str, Any]) -> str:
-    """A sample, its text indented so that Markdown leaves it as it is."""
+    """A sample with its text indented, so that Markdown shows it verbatim."""
     head = f"**{row.get('key')}**, reward {row.get('reward')}, {row.get('reason')}"
     lines = f"{row.get('prompt', '')}{row.get('completion', '')}".splitlines()
     return head + "\n\n" + "\n".join(f"    {line}" for line in lines)

@@ -1,4 +1,4 @@
-"""Trackio: wandb's interface over a local SQLite file. No server is started here; `trackio show` is one."""
+"""Trackio: the interface of wandb over a local SQLite file. No server is started here; `trackio show` starts one."""
 
 import contextlib
 import io
@@ -10,9 +10,9 @@ from run.trackers.base import RunInfo, as_table, event_text, finite_numbers
 
 
 class TrackioTracker:
-    """A trackio run in the user's trackio folder, where the runs of a project lie side by side.
+    """A trackio run in the user's trackio folder, next to the other runs of the project.
 
-    Trackio writes from a thread of its own, half a second late, and warns by itself where that fails."""
+    Trackio writes from its own thread with a delay of half a second, and reports write errors itself."""
 
     def __init__(self, info: RunInfo) -> None:
         import trackio
@@ -24,8 +24,8 @@ class TrackioTracker:
                 name=info.name,
                 group=info.group,
                 config=flatten(info.config) | {f"tag.{key}": value for key, value in info.tags.items()},
-                # Trackio finds a run by its name: only a run that has begun may go on in an old one.
-                resume="allow" if info.begun else "never",
+                # Trackio identifies a run by its name, so only a resumed run may continue an existing one.
+                resume="allow" if info.started else "never",
                 embed=False,
                 auto_log_gpu=False,
                 auto_log_cpu=False,
@@ -46,11 +46,11 @@ class TrackioTracker:
 
     def close(self, summary: Mapping[str, Any] | None = None) -> str:
         if summary is not None:
-            reached = {f"summary/{name}": value for name, value in flatten(summary).items()}
-            self._log(self.last_step, finite_numbers(reached))
+            results = {f"summary/{name}": value for name, value in flatten(summary).items()}
+            self._log(self.last_step, finite_numbers(results))
         with _quiet():
             self.trackio.finish()
-        return f"to look at it: trackio show --project {self.project}"
+        return f"to view the run: trackio show --project {self.project}"
 
     def _log(self, step: int, values: Mapping[str, Any]) -> None:
         self.last_step = step
@@ -58,5 +58,5 @@ class TrackioTracker:
 
 
 def _quiet() -> contextlib.redirect_stdout[io.StringIO]:
-    """Trackio prints its messages, which would break a live view of the run."""
+    """Suppress the output of trackio, which would break the live view on the terminal."""
     return contextlib.redirect_stdout(io.StringIO())

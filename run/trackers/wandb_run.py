@@ -1,15 +1,18 @@
-"""Weights & Biases. Without an account the run is kept offline, to be synced later."""
+"""Weights & Biases. Without an account the run is recorded offline and can be synced later."""
 
 import os
 import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from run.folder import flatten
-from run.trackers.base import RunInfo, as_table, event_text, finite_numbers, kept_id
+from run.trackers.base import RunInfo, as_table, event_text, finite_numbers, stored_id
 
-# What the table of runs shows of a group beside the last value, which is all that it shows of the others.
+if TYPE_CHECKING:
+    import wandb
+
+# What the table of runs shows for each metric group; for all others it shows the last value.
 SUMMARIES = {
     "reward": "max,last",
     "solved": "max,last",
@@ -19,14 +22,15 @@ SUMMARIES = {
     "time": "mean,last",
 }
 
-FINISH_SECONDS = 600  # an upload that hangs should not hold a rented machine; `wandb sync` does the rest
+FINISH_SECONDS = 600  # a stalled upload must not keep a rented machine busy; `wandb sync` can complete it later
 
 
 class WandbTracker:
-    """A wandb run whose id lies in the run folder, so that a resumed run continues it.
+    """A wandb run whose id is stored in the run folder, so that a resumed run continues it.
 
-    wandb's own step only counts calls; the run's step is the metric `step`, the x axis of all others, so
-    that an evaluation, its samples and the training step after it may come one by one."""
+    The training step is logged as the metric `step`, the x axis of all other metrics, because wandb's own step
+    increases with every call; this way an evaluation, its samples and the following training step can be logged
+    separately."""
 
     def __init__(self, info: RunInfo) -> None:
         import wandb
@@ -34,6 +38,11 @@ class WandbTracker:
         os.environ.setdefault("WANDB_SILENT", "true")
         self.wandb = wandb
         self.offline = info.mode == "offline" or (info.mode == "auto" and not has_account())
+        # wandb writes its file every 15 seconds by default; a killed run should lose less. The setting is internal
+        # to wandb and may disappear.
+        flush = {"x_transaction_log_flush_interval": 1.0}
+        known = wandb.Settings.model_fields.keys()
+        settings = wandb.Settings(finish_timeout=FINISH_SECONDS, **(flush if flush.keys() <= known else {}))
         self.run = wandb.init(
             project=info.project,
             entity=info.entity,
@@ -41,12 +50,12 @@ class WandbTracker:
             name=info.folder.name,
             job_type="train",
             tags=info.tag_list(),
-            id=kept_id(info.folder / "wandb_id.txt", uuid.uuid4().hex[:16]),
+            id=stored_id(info.folder / "wandb_id.txt", lambda: uuid.uuid4().hex[:16]),
             resume="allow",
             mode="offline" if self.offline else "online",
             dir=str(info.folder),
             config=dict(info.config),
-            settings=_settings(wandb),
+            settings=settings,
         )
         self.run.define_metric("step", hidden=True)
         self.defined: set[str] = set()
@@ -55,9 +64,9 @@ class WandbTracker:
         self._log(step, finite_numbers(metrics))
 
     def log_samples(self, step: int, kind: str, rows: Sequence[Mapping[str, Any]]) -> None:
-        """A table a step: each is a file of its own, and `runs.history.concat["samples/<kind>"]` in a panel
-        shows them all. One growing table would upload every earlier row again; an incremental one finds its
-        earlier parts on the server alone, which a run that is offline does not have."""
+        """Log one table per step; `runs.history.concat["samples/<kind>"]` in a panel shows them together. A single
+        growing table would upload all earlier rows at every step, and an incremental table needs the server to find
+        its earlier parts, which an offline run does not have."""
         self._log(step, {f"samples/{kind}": self._table(rows)})
 
     def log_event(self, step: int, event: Mapping[str, Any]) -> None:
@@ -74,9 +83,9 @@ class WandbTracker:
         self.run.finish(exit_code=1 if summary is None else 0)
         if not self.offline:
             return f"wandb: {self.run.url}"
-        return f"wandb ran offline; to upload: wandb sync {folder.parent}/offline-run-*{self.run.id}*"
+        return f"wandb recorded the run offline; to upload it: wandb sync {folder.parent}/offline-run-*{self.run.id}*"
 
-    def _table(self, rows: Sequence[Mapping[str, Any]]) -> Any:
+    def _table(self, rows: Sequence[Mapping[str, Any]]) -> "wandb.Table":
         columns, cells = as_table(rows)
         return self.wandb.Table(columns=columns, data=cells, allow_mixed_types=True)
 
@@ -88,16 +97,8 @@ class WandbTracker:
         self.run.log({"step": step, **values})
 
 
-def _settings(wandb: Any) -> Any:
-    """wandb writes its file every 15 seconds; a run that is killed should lose less. That setting is one of
-    those that wandb may take away."""
-    known = wandb.Settings.model_fields
-    often = {"x_transaction_log_flush_interval": 1.0} if "x_transaction_log_flush_interval" in known else {}
-    return wandb.Settings(finish_timeout=FINISH_SECONDS, **often)
-
-
 def has_account() -> bool:
-    """Whether wandb knows a key, from its environment variable or from an earlier `wandb login`."""
+    """Whether wandb has an API key, from WANDB_API_KEY or from an earlier `wandb login`."""
     import wandb
 
     return bool(wandb.login(prompt=False, verify=False))

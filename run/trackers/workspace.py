@@ -1,9 +1,9 @@
-"""A workspace in Weights & Biases that shows a run as this project sees it: the aha first, then group by group.
+"""Create a Weights & Biases workspace for AhaZero runs: the aha panels first, then one section per metric group.
 
     python -m run.trackers.workspace --entity ME --project ahazero
 
-It is saved as a view of the project and printed as an address; every run of the project shows in it.
-Needs an account, and the package wandb-workspaces."""
+The workspace is saved as a view of the project that shows all of its runs, and its URL is printed. Requires a wandb
+account and the package wandb-workspaces."""
 
 import argparse
 import importlib.util
@@ -13,14 +13,14 @@ from typing import Any
 NAME = "AhaZero"
 EVENTS = ("aha", "alert")
 SAMPLES = ("eval", "eval_greedy", "train")
-# What shows that the model has begun to think longer and better: (title, metrics of one chart).
+# Charts that show whether the model learns to think longer and better: (title, metrics of one chart).
 AHA: tuple[tuple[str, tuple[str, ...] | str], ...] = (
-    ("accuracy, held out", ("eval/sampled", "eval/greedy")),
-    ("tries a completion", ("rollout/tries", "eval/tries")),
-    ("tokens a completion", ("length/mean", "eval/length")),
+    ("held-out accuracy", ("eval/sampled", "eval/greedy")),
+    ("tries per completion", ("rollout/tries", "eval/tries")),
+    ("tokens per completion", ("length/mean", "eval/length")),
     ("reflection", "^(reflection|eval_reflection)/.*"),
 )
-# Group by group, the charts; a regular expression where the names depend on the run.
+# The charts of each metric group; a string is a regular expression, for groups whose metrics depend on the run.
 GROUPS: dict[str, tuple[tuple[str, ...] | str, ...]] = {
     "reward": (("reward/mean",), ("reward/accuracy",), ("reward/errors",), "^reward/.*"),
     "solved": (("solved/none", "solved/some", "solved/all"),),
@@ -80,15 +80,15 @@ def build(entity: str, project: str) -> Any:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Save a workspace for the runs of a wandb project.")
-    parser.add_argument("--entity", required=True, help="the user or team that the project belongs to")
+    parser.add_argument("--entity", required=True, help="the user or team that owns the project")
     parser.add_argument("--project", default="ahazero")
     arguments = parser.parse_args()
     if importlib.util.find_spec("wandb_workspaces") is None:
-        sys.exit("error: this needs a library that is missing; install it: pip install wandb-workspaces")
+        sys.exit("error: a library is missing; install it: pip install wandb-workspaces")
     import wandb
 
     if not wandb.login(prompt=False, verify=False):
-        sys.exit("error: this needs a wandb account; run `wandb login` first")
+        sys.exit("error: this command requires a wandb account; run `wandb login` first")
     print(build(arguments.entity, arguments.project).save().url)
 
 

@@ -186,6 +186,6 @@ def test_a_run_folder_with_other_settings_is_rejected(tmp_path):
     folder = RunFolder(tmp_path / "run")
     folder.claim({"run": "run", "seed": 0, "num_steps": 5})
     folder.claim({"run": "run", "seed": 0, "num_steps": 10})
-    with pytest.raises(ValueError, match="run=run holds a run with seed=0, now it is 1; choose another run=NAME"):
+    with pytest.raises(ValueError, match="run=run was started with seed=0, but now seed=1; choose another run=NAME"):
         folder.claim({"run": "run", "seed": 1, "num_steps": 10})
     assert yaml.safe_load(folder.config.read_text())["num_steps"] == 10

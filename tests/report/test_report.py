@@ -1,4 +1,4 @@
-"""The report: what it says of a run, and what it survives."""
+"""The report: its contents, and its robustness against missing, torn and hostile input."""
 
 import json
 import os
@@ -11,10 +11,10 @@ import pytest
 
 from report import picture, write_report
 from report.__main__ import folders_of
-from report.data import curves, differences, name_runs, read_run
+from report.charts import phases, present_sections
+from report.data import RunState, curves, differences, name_runs, read_run
 from report.figures import figures, head
 from report.page import page_data, render, safe_json
-from report.panels import phases, present_sections
 from report.samples import Entry, choose, fair_quota, page_row, read_entries, stages
 from tests.made_run import HOSTILE, make_run, sample, write_lines
 
@@ -22,29 +22,29 @@ ROOT = Path(__file__).parent.parent.parent
 
 
 def embedded(page):
-    """What the page's script will read, found as an HTML parser would find it."""
+    """The data embedded in the page, located as an HTML parser would locate it."""
     return json.loads(re.search(r'id="data">(.*?)</script', page, re.DOTALL)[1])
 
 
-def test_the_report_of_a_run_has_its_figures(tmp_path):
+def test_the_report_shows_the_figures_of_a_run(tmp_path):
     run = make_run(tmp_path / "one")
     path = write_report([run])
     assert path == run / "report.html" and not list(run.glob("*.writing"))
     page = path.read_text()
     (shown,) = embedded(page)["runs"]
-    assert shown["figures"]["accuracy at step 0, sampled"] == "25.0%"
-    assert shown["figures"]["last accuracy, sampled"] == "75.0%"
-    assert shown["figures"]["last accuracy, greedy"] == "50.0%"
-    assert shown["figures"]["tokens"] == "4,000" and shown["figures"]["minutes of training"] == "0.2"
-    assert shown["figures"]["cost"] == "$0.50" and shown["figures"]["tokens per $"] == "8,000"
+    assert shown["figures"]["sampled accuracy, step 0"] == "25.0%"
+    assert shown["figures"]["sampled accuracy, latest"] == "75.0%"
+    assert shown["figures"]["greedy accuracy, latest"] == "50.0%"
+    assert shown["figures"]["completion tokens"] == "4,000" and shown["figures"]["minutes of training"] == "0.2"
+    assert shown["figures"]["cost"] == "$0.50" and shown["figures"]["tokens per dollar"] == "8,000"
     assert shown["state"] == "finished" and shown["facts"]["algorithm"] == "grpo"
     assert shown["curves"]["tokens"] == [0, 1000, 2000, 3000, 4000] and shown["curves"]["minutes"][2] == 0.1
     assert "weights/sha256" not in shown["curves"]["metrics"]
-    # nothing is asked of a network
+    # The page loads nothing from the network.
     assert not re.search(r'<(script|link|img)[^>]+(src|href)="(?!data:)', page)
 
 
-def test_a_run_that_was_killed_in_mid_line_is_shown_as_far_as_it_went(tmp_path):
+def test_a_run_that_was_killed_while_writing_a_line_is_shown_up_to_that_line(tmp_path):
     run = make_run(tmp_path / "killed", summary=False)
     for name in ("metrics.jsonl", "samples.jsonl"):
         with (run / name).open("a") as file:
@@ -53,16 +53,16 @@ def test_a_run_that_was_killed_in_mid_line_is_shown_as_far_as_it_went(tmp_path):
     read = read_run(run)
     assert len(read.rows) == 5 and read.events == [] and len(read_entries(read)) == 28
     assert [note.split(":")[0] for note in read.notes] == ["metrics.jsonl", "events.jsonl", "samples.jsonl"]
-    assert read.state() == "going on"
+    assert read.state() is RunState.RUNNING
     written = max(path.stat().st_mtime for path in run.iterdir())
-    assert read.state(now=written + 3600) == "stopped early"
+    assert read.state(now=written + 3600) is RunState.STOPPED
     assert write_report([run]).is_file()
 
 
-def test_a_longer_run_than_its_summary_is_not_finished(tmp_path):
+def test_a_run_with_more_steps_than_its_summary_is_not_finished(tmp_path):
     run = make_run(tmp_path / "more")
     (run / "summary.json").write_text('{"steps": 2}')
-    assert read_run(run).state() == "going on"
+    assert read_run(run).state() is RunState.RUNNING
 
 
 @pytest.mark.parametrize("missing", ["config.yaml", "metrics.jsonl", "samples.jsonl", "events.jsonl", "summary.json"])
@@ -72,31 +72,31 @@ def test_any_file_may_be_missing(tmp_path, missing):
     assert embedded(write_report([run]).read_text())["runs"][0]["name"] == "run"
 
 
-def test_a_run_with_nothing_but_its_first_evaluation(tmp_path):
+def test_a_run_with_only_its_first_evaluation(tmp_path):
     run = make_run(tmp_path / "run", summary=False)
     write_lines(run / "metrics.jsonl", [{"step": 0, "eval/sampled": 0.25, "eval/n": 4.0}])
     read = read_run(run)
-    assert head(read)["big"][0] == {
+    assert head(read)["headline"][0] == {
         "label": "held-out accuracy", "before": None, "after": "25.0%", "remark": "sampled, step 0, 4 problems"
     }  # fmt: skip
-    assert figures(read)["last accuracy, greedy"] is None and curves(read)["steps"] == [0]
+    assert figures(read)["greedy accuracy, latest"] is None and curves(read)["steps"] == [0]
 
 
-def test_numbers_that_json_does_not_have_are_gaps(tmp_path):
+def test_nan_and_infinity_are_gaps_in_the_curves(tmp_path):
     run = make_run(tmp_path / "run")
     (run / "metrics.jsonl").write_text('{"step": 0, "policy/kl": NaN, "reward/mean": Infinity, "time/step": 1.0}\n')
     assert "NaN" not in safe_json([float("nan")]) and safe_json({"a": float("inf")}) == '{"a":null}'
     assert embedded(write_report([run]).read_text())["runs"][0]["curves"]["metrics"] == {"time/step": [1.0]}
 
 
-def test_a_folder_without_a_run_is_refused_in_a_sentence(tmp_path):
-    with pytest.raises(ValueError, match=r"RUN=.*nothing has no metrics.jsonl and no config.yaml; give the name"):
+def test_a_folder_without_a_run_is_an_error(tmp_path):
+    with pytest.raises(ValueError, match=r"RUN=.*nothing contains neither metrics.jsonl nor config.yaml; give"):
         write_report([tmp_path / "nothing"])
     with pytest.raises(ValueError, match="RUN is empty"):
         write_report([])
 
 
-def test_a_name_is_looked_for_in_outputs_first_and_a_sweep_is_its_runs(tmp_path, monkeypatch):
+def test_a_name_refers_to_outputs_first_and_a_sweep_stands_for_its_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     mine, sweep = Path("outputs/mine"), Path("outputs/sweeps/lr")
     make_run(mine), make_run(sweep / "b"), make_run(sweep / "a")
@@ -115,24 +115,24 @@ def test_two_runs_are_compared(tmp_path):
     assert write_report([runs[0], runs[0]], tmp_path / "same.html").is_file()
 
 
-def test_names_are_as_long_as_it_takes():
+def test_names_are_the_shortest_distinct_suffixes():
     assert name_runs([Path("/x/a"), Path("/x/b")]) == ["a", "b"]
     assert name_runs([Path("/x/a"), Path("/y/a")]) == ["x/a", "y/a"]
 
 
-def test_a_setting_that_one_run_lacks_differs():
+def test_a_setting_missing_from_one_run_is_a_difference():
     assert differences([{"run": "a", "x": 1}, {"run": "b"}]) == [{"key": "x", "values": [1, None]}]
 
 
-def test_samples_are_shared_out_evenly_over_steps():
-    # 5 + 5 + 2 of lots of 10, 7 and 2 fit into 12
+def test_samples_are_selected_evenly_over_steps():
+    # 5 + 5 + 2 of strata of 10, 7 and 2 fit into 12
     assert fair_quota([10, 7, 2], 12) == 5 and fair_quota([1, 1], 10) == 1 and fair_quota([], 3) == 0
     entries = [Entry(i, i // 10, "train", "k", False) for i in range(100)]
     assert [entry.offset for entry in choose(entries, 20)] == [10 * step + i for step in range(10) for i in (0, 1)]
     assert [entry.step for entry in choose(entries, 5)] == [0, 2, 4, 6, 8]
 
 
-def test_rows_and_bytes_are_capped(tmp_path):
+def test_samples_are_limited_in_number_and_in_bytes(tmp_path):
     run = make_run(tmp_path / "run")
     long = [sample(step, "train", "k", True, "17 - 17 yes " * 250) for step in range(200) for _ in range(4)]
     write_lines(run / "samples.jsonl", long)
@@ -146,7 +146,7 @@ def test_rows_and_bytes_are_capped(tmp_path):
     assert page_row(long[0], 100)["cut"] == 3_000 - 100
 
 
-def test_parts_make_up_the_completion_and_name_what_was_found():
+def test_the_parts_of_a_completion_join_to_its_text_and_name_their_spans():
     row = sample(
         0,
         "eval",
@@ -160,18 +160,18 @@ def test_parts_make_up_the_completion_and_name_what_was_found():
     assert kinds[0] == "slip" and "hit" in kinds and "verdict_true" in kinds and kinds[-1] == "answer"
     old = {name: value for name, value in row.items() if name not in ("env", "fields", "behaviors")}
     assert page_row(old, 10_000)["parts"] == [["", row["completion"]]]
-    assert page_row(row | {"fields": {"numbers": "?", "target": []}}, 10_000)["parts"]  # odd, and shown all the same
+    assert page_row(row | {"fields": {"numbers": "?", "target": []}}, 10_000)["parts"]  # invalid fields
 
 
-def test_before_and_after_are_problems_that_were_learned(tmp_path):
+def test_before_and_after_shows_problems_that_were_learned(tmp_path):
     read = read_run(make_run(tmp_path / "run", steps=6))
     shown = stages(read, read_entries(read), 6)
-    # k0 is right from the beginning; k1 from step 2 on; k2 and k3 at the end
+    # k0 is correct from the start, k1 from step 2 on, k2 and k3 at the end
     assert shown["steps"] == [0, 2, 6] and [row[0]["key"] for row in shown["problems"]] == ["k1", "k2", "k3"]
     assert [at["correct"] for at in shown["problems"][0]] == [False, True, True]
 
 
-def test_panels_show_what_is_there():
+def test_charts_without_data_are_omitted():
     names = [
         "eval/sampled",
         "reward/mean",
@@ -184,12 +184,12 @@ def test_panels_show_what_is_there():
     ]
     sections = present_sections(names)
     assert [section["title"] for section in sections] == ["Learning", "Reflection"]
-    reward = next(panel for panel in sections[0]["panels"] if panel["title"] == "Reward")
+    reward = next(chart for chart in sections[0]["charts"] if chart["title"] == "Reward")
     assert [series["label"] for series in reward["series"]] == ["mean", "format"]
     assert phases(names) == ["update", "x"]
 
 
-def test_what_a_model_wrote_cannot_end_its_script_element(tmp_path):
+def test_text_written_by_a_model_cannot_end_its_script_element(tmp_path):
     run = make_run(tmp_path / "run")
     write_lines(
         run / "samples.jsonl", [sample(0, HOSTILE, HOSTILE, True, HOSTILE, reason=HOSTILE, behaviors=[HOSTILE])]
@@ -199,7 +199,7 @@ def test_what_a_model_wrote_cannot_end_its_script_element(tmp_path):
     assert embedded(page)["samples"]["rows"][0]["parts"] == [["", HOSTILE]]
 
 
-def test_the_report_needs_no_torch_and_no_certain_working_folder(tmp_path):
+def test_the_report_needs_neither_torch_nor_a_particular_working_directory(tmp_path):
     run = make_run(tmp_path / "run")
     code = (
         "import sys, report; assert not {'torch', 'plotly'} & set(sys.modules)\n"
@@ -216,7 +216,7 @@ def test_the_report_needs_no_torch_and_no_certain_working_folder(tmp_path):
     assert done.returncode == 0 and done.stdout.strip().endswith("report.html"), done.stderr
 
 
-def test_pictures_draw_what_is_there(tmp_path):
+def test_pictures_of_runs_with_and_without_data(tmp_path):
     run, empty = make_run(tmp_path / "run"), make_run(tmp_path / "empty")
     (empty / "metrics.jsonl").unlink()
     picture.draw([run, empty], tmp_path / "run.png")

@@ -1,4 +1,4 @@
-"""The report in a real browser: it draws itself, filters, and runs nothing that a model wrote."""
+"""The report in a real browser: it renders, filters, and never executes text written by a model."""
 
 import json
 import re
@@ -14,29 +14,29 @@ CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", 
 
 
 def browse(page, fragment=""):
-    """(the document after its scripts have run, what it said on the console)."""
+    """(the DOM after all scripts have run, the messages on the console)."""
     if CHROMIUM is None:
-        pytest.skip("needs chromium or chrome on the PATH, to open the report in")
+        pytest.skip("requires chromium or chrome on the PATH")
     options = ["--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--virtual-time-budget=5000"]
     done = subprocess.run(
         [CHROMIUM, *options, f"--user-data-dir={page.parent / 'profile'}", "--dump-dom", f"{page.as_uri()}#{fragment}"],
         capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     console = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
-    # The data is in the document too; what is looked for is what was drawn.
+    # Remove the embedded data, so that assertions see only what was rendered.
     return re.sub(r"<script.*?</script>", "", done.stdout, flags=re.DOTALL), console
 
 
-def test_in_a_browser_it_draws_itself_and_filters(tmp_path):
+def test_the_page_renders_and_filters(tmp_path):
     page = write_report([make_run(tmp_path / "run")])
-    dom, console = browse(page, "step=2&kind=eval&verdict=right&axis=tokens&open=all")
+    dom, console = browse(page, "step=2&kind=eval&verdict=correct&axis=tokens&open=all")
     assert console == [] and 'data-ready="yes"' in dom
-    assert dom.count("main-svg") > 8 and "tokens trained on" in dom and "25.0% →" in dom and "tries rose" in dom
-    assert "2 of 28 samples in this page" in dom and dom.count('<tr class="row open"') == 2
+    assert dom.count("main-svg") > 8 and "training tokens" in dom and "25.0% →" in dom and "tries rose" in dom
+    assert "2 of 28 samples" in dom and dom.count('<tr class="row open"') == 2
     assert '<span class="hit"' in dom and "Before and after" in dom
 
 
-def test_in_a_browser_what_a_model_wrote_stays_text(tmp_path):
+def test_text_written_by_a_model_stays_text(tmp_path):
     runs = [make_run(tmp_path / "a"), make_run(tmp_path / "b", seed=1)]
     for run in runs:
         rows = [sample(step, kind, HOSTILE, step > 0, HOSTILE, prompt=HOSTILE, reason=HOSTILE, behaviors=[HOSTILE])
@@ -53,9 +53,9 @@ def test_in_a_browser_what_a_model_wrote_stays_text(tmp_path):
     assert "Settings that differ" in dom and dom.count('class="detail"') == 8
 
 
-def test_in_a_browser_an_empty_run_is_no_error(tmp_path):
+def test_a_run_without_results_renders_without_errors(tmp_path):
     run = make_run(tmp_path / "run", summary=False)
     for name in ("metrics.jsonl", "samples.jsonl", "events.jsonl"):
         (run / name).unlink()
     dom, console = browse(write_report([run]))
-    assert console == [] and "No step is finished yet" in dom and "There are no samples (yet)." in dom
+    assert console == [] and "No step has finished yet" in dom and "There are no samples yet." in dom

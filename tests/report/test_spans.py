@@ -9,7 +9,7 @@ def spans(text, fields=FIELDS, env="countdown"):
     return [(text[one.start : one.end], one.kind) for one in found]
 
 
-def test_a_search_of_the_tiny_model_in_colours():
+def test_the_spans_of_a_search_by_the_tiny_model():
     text = " 17 - 1 = 16, 17 + 16 = 33 low\n 17 + 2 = 19, 19 + 17 = 36 low\n 17 + 1 = 18, 18 + 17 = 35 yes\n"
     text += "</think> <answer> ( 17 + 1 ) + 17 </answer>"
     assert spans(text) == [
@@ -32,7 +32,7 @@ def test_a_target_reached_without_all_numbers_is_a_slip():
     assert spans("1 + 17 = 18 yes", {"numbers": [1, 17, 17], "target": 18})[0] == ("1 + 17 = 18", "slip")
 
 
-def test_sentences_between_the_equations_of_a_try_are_not_coloured():
+def test_text_between_the_equations_of_a_try_has_no_span():
     text = "First 17 + 1 = 18. That is too low. Then 18 + 17 = 35, which equals 35. <answer>7</answer>"
     assert spans(text) == [
         ("17 + 1 = 18", "hit"),
@@ -43,11 +43,11 @@ def test_sentences_between_the_equations_of_a_try_are_not_coloured():
     ]
 
 
-def test_a_step_back_from_the_target_is_a_miss_and_no_slip():
+def test_a_backward_step_from_the_target_is_a_miss_not_a_slip():
     assert spans("35 - 17 = 18\n17 + 1 = 18") == [("35 - 17 = 18", "miss"), ("17 + 1 = 18", "miss")]
 
 
-def test_places_hold_in_text_with_other_signs():
+def test_spans_are_exact_in_text_with_other_operator_signs():
     assert spans("✓ 17 × 1 = 17, 17 − 17 = 0 low") == [("17 × 1 = 17, 17 − 17 = 0", "miss"), ("low", "verdict_true")]
     assert spans(r"\(17 \times 1 = 17\)") == [(r"17 \times 1 = 17", "miss")]
 
@@ -60,6 +60,6 @@ def test_equations_of_other_tasks_are_true_or_slips():
     ]
 
 
-def test_the_last_answer_is_the_answer():
+def test_only_the_last_answer_tag_has_a_span():
     assert spans("</think><answer>1</answer> <answer> 2 </answer>") == [("2", "answer")]
     assert spans("nothing here") == []

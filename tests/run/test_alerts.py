@@ -1,4 +1,4 @@
-"""Each alert by a made run that goes wrong in its way, and a healthy run that brings none."""
+"""Each alert is raised by a synthetic run with its problem; a healthy run raises none."""
 
 import pytest
 
@@ -20,13 +20,13 @@ HEALTHY = {
 
 
 def run(steps: int = 12, **changed) -> list[dict]:
-    """A healthy run whose columns (with _ for /) change from step 6 on to what is given."""
+    """A healthy run in which the given metrics (with _ for /) take the given values from step 6 on."""
     named = {name.replace("_", "/", 1): value for name, value in changed.items()}
     return [{"step": step, **HEALTHY, **(named if step >= 6 else {})} for step in range(steps)]
 
 
 def alerts(rows: list[dict]) -> dict[str, int]:
-    """The step at which each alert was raised first."""
+    """The step at which each alert was first raised."""
     found: dict[str, int] = {}
     for last in range(len(rows)):
         for alert in new_alerts(rows[: last + 1]):
@@ -34,8 +34,8 @@ def alerts(rows: list[dict]) -> dict[str, int]:
     return found
 
 
-def test_a_healthy_run_brings_no_alert():
-    """Shaped like the tiny model on countdown: reward and length rise, some completions are cut."""
+def test_a_healthy_run_raises_no_alert():
+    """Modelled on the tiny model on countdown: reward and length rise, some completions are truncated."""
     rows = [
         {
             **HEALTHY,
@@ -67,12 +67,12 @@ def test_a_healthy_run_brings_no_alert():
         ("grader_errors", {"reward_errors": 3.0}),
     ],
 )
-def test_a_run_that_goes_wrong_says_so_within_five_steps(name, changed):
+def test_each_problem_raises_its_alert_within_five_steps(name, changed):
     found = alerts(run(**changed))
     assert 6 <= found[name] <= 10, found
 
 
-def test_reward_that_rises_without_accuracy_is_said_at_an_evaluation():
+def test_reward_that_rises_without_accuracy_raises_an_alert_at_an_evaluation():
     rows = [{**HEALTHY, "step": step, "reward/mean": 0.2 + 0.02 * step} for step in range(31)]
     for step in (0, 10, 20, 30):
         rows[step]["eval/sampled"] = 0.15
@@ -83,22 +83,19 @@ def test_reward_that_rises_without_accuracy_is_said_at_an_evaluation():
 
 
 def test_every_rule_has_a_test():
-    tested = {mark for test in (test_a_run_that_goes_wrong_says_so_within_five_steps,) for mark in named_in(test)}
+    parameters = test_each_problem_raises_its_alert_within_five_steps.pytestmark[0].args[1]
+    tested = {name for name, _ in parameters}
     assert tested | {"reward_without_accuracy"} == {rule.__name__ for rule in RULES}
 
 
-def named_in(test) -> set[str]:
-    return {values[0] for mark in test.pytestmark for values in mark.args[1]}
-
-
-def test_an_alert_is_raised_once_and_again_when_it_comes_back():
+def test_an_alert_is_raised_once_and_again_when_its_condition_returns():
     rows = run(steps=30, reward_errors=1.0)
     for row in rows[12:20]:
         row["reward/errors"] = 0.0
-    raised = [row["step"] for place, row in enumerate(rows) if new_alerts(rows[: place + 1])]
+    raised = [row["step"] for index, row in enumerate(rows) if new_alerts(rows[: index + 1])]
     assert raised == [6, 20]
 
 
-def test_an_alert_names_what_is_seen_and_what_to_try():
+def test_an_alert_states_the_observation_and_what_to_try():
     (alert,) = [a for a in new_alerts(run(steps=7, reward_errors=3.0)) if a.name == "grader_errors"]
     assert "3 completions" in alert.message and "rewards score" in alert.advice

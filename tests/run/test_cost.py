@@ -3,11 +3,11 @@ import time
 import pytest
 
 from conf.schema import CostConfig
-from run.cost import DEFAULT_PRICE, Meter, Price, budget_exceeded, kind_of, price_of, seconds_before
+from run.cost import DEFAULT_PRICE, Meter, Price, budget_exceeded, gpu_model, price_of, seconds_before
 
 
 @pytest.mark.parametrize(
-    ("name", "kind"),
+    ("name", "model"),
     [
         ("NVIDIA A100-SXM4-80GB", "A100"),
         ("NVIDIA H100 80GB HBM3", "H100"),
@@ -17,11 +17,11 @@ from run.cost import DEFAULT_PRICE, Meter, Price, budget_exceeded, kind_of, pric
         ("NVIDIA Something", "NVIDIA Something"),
     ],
 )
-def test_a_device_is_known_by_its_name(name, kind):
-    assert kind_of(name) == kind
+def test_the_gpu_model_is_recognized_in_a_device_name(name, model):
+    assert gpu_model(name) == model
 
 
-def test_the_user_s_own_price_comes_first_then_the_table_then_the_default():
+def test_a_configured_price_precedes_the_table_and_the_default():
     assert price_of(CostConfig(usd_per_hour=3.5), None, ["NVIDIA L4"] * 2).usd_per_hour == 3.5
     assert price_of(CostConfig(usd_per_gpu_hour=3.0), None, ["NVIDIA L4"] * 2).usd_per_hour == 6.0
     assert price_of(CostConfig(), None, ["NVIDIA L4"] * 2).usd_per_hour == pytest.approx(0.88)
@@ -29,8 +29,11 @@ def test_the_user_s_own_price_comes_first_then_the_table_then_the_default():
     assert price_of(CostConfig(), None, []).usd_per_hour == 0
 
 
-def test_a_budget_without_a_price_is_refused():
-    with pytest.raises(ValueError, match="budget.usd=30 would last for ever at no cost; give the price"):
+def test_a_budget_for_a_free_run_is_an_error():
+    with pytest.raises(
+        ValueError,
+        match="budget.usd=30 has no effect on a run that costs nothing; set a price",
+    ):
         price_of(CostConfig(), 30, [])
 
 
@@ -38,8 +41,8 @@ def meter(seconds: float, usd_per_hour: float = 3600.0, watts: float = 0.0) -> M
     return Meter(seconds, Price(usd_per_hour, watts, ""), started=time.monotonic())
 
 
-def test_dollars_so_far_and_at_the_end_by_hand():
-    # a dollar a second, 100 seconds, a quarter done, 5,000 tokens, 720 W
+def test_dollars_so_far_and_projected_by_hand():
+    # $1 per second, 100 seconds, a quarter of the run done, 5,000 tokens, 720 W
     found = meter(100, watts=720).metrics(share_done=0.25, tokens=5000)
     assert found["cost/usd"] == pytest.approx(100, abs=0.1)
     assert found["cost/usd_projected"] == pytest.approx(400, abs=0.4)
@@ -47,17 +50,17 @@ def test_dollars_so_far_and_at_the_end_by_hand():
     assert found["cost/kwh"] == pytest.approx(0.02, abs=1e-4)
 
 
-def test_a_free_run_has_no_tokens_a_dollar():
+def test_a_free_run_has_no_tokens_per_dollar():
     assert set(meter(100, usd_per_hour=0).metrics(0.5, 10)) == {"cost/seconds", "cost/usd", "cost/usd_projected"}
 
 
-def test_earlier_starts_of_a_run_are_paid_for_too():
+def test_earlier_starts_of_a_run_are_counted():
     assert seconds_before([{"cost/seconds": 10.0}, {"step": 1}, {"cost/seconds": 25.0}]) == 25.0
     assert seconds_before([]) == 0.0
 
 
-def test_the_budget_keeps_back_what_a_step_and_the_end_cost():
-    # a dollar a second: steps of up to 10 s, an evaluation of 6 s: 16 s and half as much again are kept back
+def test_the_budget_reserves_the_cost_of_a_step_and_of_the_ending():
+    # $1 per second; a step of up to 10 s and an evaluation of 6 s remain, so 1.5 x 16 s = $24 are reserved
     rows = [{"time/step": 8.0, "time/evaluate": 6.0}, {"time/step": 10.0}]
     assert not budget_exceeded(100, meter(75), rows)
     assert budget_exceeded(100, meter(77), rows)

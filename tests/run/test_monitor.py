@@ -8,14 +8,13 @@ from rich.console import Console
 
 from envs.countdown.trace import read_tries
 from grpo.grpo import make_batch
-from run.cost import Meter, Price
+from run.cost import Meter, Price, Progress
 from run.evaluation import Evaluation
 from run.folder import RunFolder, flatten, read_rows
 from run.metrics import DiscardedRollouts, mismatch_metrics, policy_metrics, rollout_metrics
-from run.monitor import Monitor, summarize, transcripts
-from run.progress import Progress
-from run.terminal import Terminal, sparkline
-from run.trackers import NoTracker
+from run.monitor import Monitor, summarize
+from run.terminal import Terminal, sparkline, transcripts
+from run.trackers import Trackers
 from tests.builders import group_of, random_batch
 
 
@@ -50,7 +49,7 @@ def test_mismatch_is_over_loss_tokens_alone():
 
 def monitor_of(folder: RunFolder, console: Console, progress: Progress, seconds: float = 0.0) -> Monitor:
     meter = Meter(seconds, Price(3600.0, 0.0, "a dollar a second"))
-    return Monitor(folder, NoTracker(), Terminal(progress, console), meter)
+    return Monitor(folder, Trackers(folder.path, console.print), Terminal(progress, console), meter)
 
 
 def log_step(monitor: Monitor, step: int, group, **more) -> None:
@@ -76,7 +75,7 @@ def test_a_step_and_its_evaluation_share_a_line(tmp_path):
     assert summary["accuracy"]["step0"]["sampled"] == 0.5 and summary["accuracy"]["final"]["greedy"] == 1.0
     assert summary["steps"] == 2 and summary["seconds"] == 4.0 and summary["tokens"] == 60
     assert summary["usd"] == pytest.approx(100, abs=5) and summary["usd_per_hour"] == 3600.0
-    assert "held out 50.0%" in console.file.getvalue()
+    assert "held-out accuracy 50.0%" in console.file.getvalue()
 
 
 def test_an_alert_is_written_said_and_dropped_when_the_run_is_rewound(tmp_path):
@@ -96,7 +95,7 @@ def test_the_screen_tells_phases_memory_and_dollars(tmp_path):
     with monitor_of(RunFolder(tmp_path), console, Progress(4), seconds=100) as monitor:
         log_step(monitor, 0, group_of([1.0, 0.0]))
     shown = console.file.getvalue()
-    assert "2.0 s a step: generate 1.0" in shown and "GB of memory" in shown and "so far" in shown
+    assert "2.0 s per step: generate 1.0" in shown and "GB of memory" in shown and "so far" in shown
 
 
 def test_rewinding_drops_later_lines_and_a_torn_one(tmp_path):
@@ -135,8 +134,8 @@ def test_progress_goes_by_steps_or_by_tokens_whichever_is_nearer_to_its_end():
     progress.rows += [{"rollout/tokens": 1000.0, "time/step": 60.0}] * 2
     # half of the tokens in two minutes: two more
     assert progress.share == 0.5 and progress.seconds_left == 120.0
-    assert progress.place(1) == "step 1, 2,000/4,000 tokens"
-    assert Progress(4, rows=progress.rows).share == 0.5 and Progress(4).place(1) == "step 1/4"
+    assert progress.step_label(1) == "step 1, 2,000/4,000 tokens"
+    assert Progress(4, rows=progress.rows).share == 0.5 and Progress(4).step_label(1) == "step 1/4"
     assert Progress(2, rows=progress.rows).seconds_left is None
 
 

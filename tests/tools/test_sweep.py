@@ -164,7 +164,7 @@ def test_a_job_that_finished_with_other_settings_is_not_taken_for_this_one(run):
     code, said, started = run("seed=0,1", "num_steps=20", "algorithm.group_size=4")
     assert code == 1 and not started and "[1/2] seed0 failed" in said
     report = Path("outputs/sweeps/seed/sweep.md").read_text()
-    assert "holds a run with algorithm.group_size=8, now it is 4" in report
+    assert "was started with algorithm.group_size=8, but now algorithm.group_size=4" in report
 
 
 def test_a_sweep_is_stopped_and_goes_on(run):
