@@ -71,7 +71,8 @@ class Training:
         try:
             while not self.is_done():
                 self.maybe_evaluate()
-                if self.budget_is_exceeded():
+                if self.monitor.budget_exceeded(self.cfg.budget.usd):
+                    self.checkpoint()
                     break
                 weights = self.train_step()
                 self.maybe_checkpoint()
@@ -148,12 +149,6 @@ class Training:
     def is_done(self) -> bool:
         enough_tokens = self.cfg.num_tokens is not None and self.monitor.tokens >= self.cfg.num_tokens
         return enough_tokens or self.step >= self.cfg.num_steps
-
-    def budget_is_exceeded(self) -> bool:
-        if not self.monitor.budget_exceeded(self.cfg.budget.usd):
-            return False
-        self.checkpoint()
-        return True
 
     def maybe_evaluate(self) -> None:
         if self.step == 0:

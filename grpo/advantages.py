@@ -6,7 +6,7 @@ from math import comb
 import torch
 from torch import Tensor
 
-from grpo.grpo import Batch, center, check_group_sizes, group_advantages, normalize, root_mean_square
+from grpo.grpo import Batch, center, group_advantages, normalize, root_mean_square
 from grpo.kl import kl_estimate
 from grpo.settings import AdvantageConfig, KlConfig
 from grpo.types import Group
@@ -18,7 +18,6 @@ def component_advantages(
     """GDPO (arXiv 2601.05242): normalize each component of the reward by itself, add them up by `component_weights`,
     and divide by their root mean square over the batch, so that the number of components does not change the size of
     a step. Float64 [B]."""
-    check_group_sizes(groups)
     parts = []
     for name, weight in component_weights.items():
         values = [[rollout.score.components.get(name, 0.0) for rollout in group.rollouts] for group in groups]
@@ -31,7 +30,6 @@ def pass_at_k_advantages(
     groups: Sequence[Group], cfg: AdvantageConfig, component_weights: Mapping[str, float]
 ) -> Tensor:
     """`pass_at_k` of each group, whatever the rewards. Float64 [B]."""
-    check_group_sizes(groups)
     return torch.cat([pass_at_k([r.score.correct for r in group.rollouts], cfg.k) for group in groups])
 
 

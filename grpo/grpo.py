@@ -56,16 +56,12 @@ class Batch:
 
     def rows(self, index: Tensor) -> "Batch":
         """The rows at `index`, cut to the longest of them."""
-        width = int(self.lengths[index].max())
-        columns = int(self.mask[index].sum(dim=1).max())
-        chosen: dict[str, Tensor | None] = {}
-        for field in fields(self):
-            tensor = getattr(self, field.name)
-            if tensor is not None:
-                tensor = tensor[index]
-                tensor = tensor[:, : width if field.name == "input_ids" else columns] if tensor.dim() == 2 else tensor
-            chosen[field.name] = tensor
-        return Batch(**chosen)  # type: ignore[arg-type]
+        width, columns = int(self.lengths[index].max()), int(self.mask[index].sum(dim=1).max())
+        chosen = {f.name: t[index] for f in fields(self) if (t := getattr(self, f.name)) is not None}
+        for name, tensor in chosen.items():
+            if tensor.dim() == 2:
+                chosen[name] = tensor[:, : width if name == "input_ids" else columns]
+        return replace(self, **chosen)
 
     def to(self, device: torch.device) -> "Batch":
         moved = {f.name: t.to(device) for f in fields(self) if (t := getattr(self, f.name)) is not None}
@@ -74,15 +70,7 @@ class Batch:
 
 def group_advantages(groups: Sequence[Group], cfg: AdvantageConfig, component_weights: Mapping[str, float]) -> Tensor:
     """One advantage per completion, float64 [B], from the rewards of its group (see `normalize`)."""
-    check_group_sizes(groups)
     return normalize([torch.tensor(group.rewards, dtype=torch.float64) for group in groups], cfg)
-
-
-def check_group_sizes(groups: Sequence[Group]) -> None:
-    """Raise ValueError for a group of one, whose reward cannot be compared with anything."""
-    for group in groups:
-        if len(group.rollouts) < 2:
-            raise ValueError(f"group size must be >= 2, got {len(group.rollouts)} for problem {group.problem.key!r}")
 
 
 def normalize(rewards: Sequence[Tensor], cfg: AdvantageConfig) -> Tensor:
@@ -95,7 +83,12 @@ def normalize(rewards: Sequence[Tensor], cfg: AdvantageConfig) -> Tensor:
     scale     "group_std": the population standard deviation of the group's rewards, DeepSeekMath
               "batch_std": the root mean square of all centered rewards, REINFORCE++
               "none": 1 without epsilon, as in Dr. GRPO (arXiv 2503.20783) and RLOO
+
+    Raises:
+        ValueError: a group of one has nothing to compare its reward with.
     """
+    if (smallest := min(map(len, rewards))) < 2:
+        raise ValueError(f"group size must be >= 2, got {smallest}")
     if cfg.baseline == "batch_mean":
         centered = list(center(torch.cat(list(rewards))).split([len(row) for row in rewards]))
     else:

@@ -20,8 +20,8 @@ from grpo.grpo import Batch, microbatches, minibatches, token_losses, token_weig
 from grpo.losses import POLICY_LOSSES
 from workers.checkpoint import load_trainer, save_hf_folder, save_trainer
 from workers.fsdp import full_tensor, join_ranks, reshard, shard_model, sum_metrics, sum_over_ranks
-from workers.lora import add_adapter, merged_weights
-from workers.models import freeze, load_model, make_optimizer, make_schedule, replace_weights
+from workers.lora import adapter_weights, add_adapter, merged_weights
+from workers.models import freeze, load_model, make_optimizer, make_schedule, move_optimizer, replace_weights
 from workers.rank_group import ALONE, RankInfo, announce
 from workers.weights import Transfer, Weights, fetch, publish
 
@@ -274,7 +274,8 @@ class Actor(Policy):
         """Write `hf/`, which transformers and vLLM load, and `trainer/`, from which `load` resumes. With an adapter,
         `hf/` holds the merged weights and `adapter/` the adapter alone, as peft loads it."""
         self.onload()
-        weights, adapter = self._full_weights(), self._full_adapter()
+        weights = self._full_weights()
+        adapter = adapter_weights(self.adapter) if self.adapter is not None else {}
         if self.info.is_first:
             save_hf_folder(folder / "hf", self.model, weights, self.source, self.dtype)
             if self.adapter is not None:
@@ -294,17 +295,9 @@ class Actor(Policy):
         for name, tensor in merged_weights(self.model):
             yield name, tensor.to(self.dtype).contiguous()
 
-    def _full_adapter(self) -> dict[str, Tensor]:
-        """The adapter's weights with peft's names; empty without an adapter."""
-        named = self.adapter.named_parameters() if self.adapter is not None else ()
-        return {name: full_tensor(p.detach()).cpu() for name, p in named if ".lora_" in name}
-
     def _add_adapter(self, model: ModelConfig) -> Any:
         return add_adapter(self.model, model.lora) if model.lora.rank else None
 
     def _to(self, device: torch.device) -> None:
         super()._to(device)
-        for state in self.optimizer.state.values():
-            for name, value in state.items():
-                if isinstance(value, Tensor) and value.dim() > 0:  # the step count stays on the CPU
-                    state[name] = value.to(device)
+        move_optimizer(self.optimizer, device)

@@ -24,6 +24,12 @@ def add_adapter(model: torch.nn.Module, lora: LoraConfig) -> Any:
         return peft.get_peft_model(model, config)
 
 
+def adapter_weights(adapter: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """The full weights of an adapter on the CPU, with peft's names; all ranks must call this."""
+    named = adapter.named_parameters()
+    return {name: full_tensor(p.detach()).cpu() for name, p in named if ".lora_" in name}
+
+
 def merged_weights(model: torch.nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
     """Full parameters one by one, with their names before the adapter was added and the adapter merged in. The model
     itself does not change, since merging and unmerging in place would accumulate rounding errors in the base."""

@@ -155,20 +155,20 @@ def raise_failure(ref: Any, worker: Worker, others: Mapping[Any, Worker]) -> Non
     try:
         ray.get(ref)
     except RayActorError as error:
-        raise WorkerDied(f"{worker.name} died: {_first_line(error)}") from error
+        raise _death_of(worker, error) from error
     except Exception:
         for other in ray.wait(list(others), num_returns=len(others), timeout=5.0)[0] if others else []:
             try:
                 ray.get(other)
             except RayActorError as error:
-                raise WorkerDied(f"{others[other].name} died: {_first_line(error)}") from error
+                raise _death_of(others[other], error) from error
             except Exception:  # noqa: BLE001 - it failed like the first one, which is raised below
                 continue
         raise
 
 
-def _first_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]
+def _death_of(worker: Worker, error: Exception) -> WorkerDied:
+    return WorkerDied(f"{worker.name} died: {' '.join(str(error).split())[:300]}")
 
 
 def worker_timeout(phase: str, workers: Sequence[Worker], seconds: float) -> WorkerTimeout:

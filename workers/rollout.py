@@ -6,7 +6,7 @@ restarted, given the weights again, and asked for the same completions with the 
 
 import os
 from collections.abc import Iterator, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import ray
 from ray.exceptions import RayActorError
@@ -17,7 +17,7 @@ from workers.models import encode
 from workers.placement import bundle_indexes
 from workers.rank_group import ALONE, RankGroup, RankInfo, Worker, WorkerDied
 from workers.sampler import Sampler
-from workers.session import Session
+from workers.session import Session, WorkerSettings
 from workers.transformers_sampler import TransformersSampler
 from workers.weights import Transfer, Weights
 
@@ -32,14 +32,6 @@ VLLM_CPU_ENVIRONMENT = {
     "TORCHDYNAMO_DISABLE": "1",  # otherwise the first log-probabilities compile a kernel for minutes
     "VLLM_CPU_OMP_THREADS_BIND": "nobind",
 }
-
-
-class RolloutSettings(Protocol):
-    """The groups of settings that a pool needs; those of training and of evaluation have them."""
-
-    model: ModelConfig
-    rollout: RolloutConfig
-    topology: TopologyConfig
 
 
 class VllmSampler(Sampler):
@@ -172,7 +164,7 @@ class VllmSampler(Sampler):
 class RolloutPool:
     """The replicas as one generator."""
 
-    def __init__(self, cfg: RolloutSettings, session: Session) -> None:
+    def __init__(self, cfg: WorkerSettings, session: Session) -> None:
         self.cfg, self.session = cfg, session
         self.replicas = len(session.placement.rollout)
         self.workers = [self._start(replica) for replica in range(self.replicas)]

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import ray
 import torch
 
-from conf.schema import Config, RolloutConfig, TopologyConfig
+from conf.schema import Config, ModelConfig, RolloutConfig, TopologyConfig
 from workers.interrupt import Interrupt
 from workers.placement import ROLES, Placement, check_ranks, make_placement, reserve_bundles
 from workers.rank_group import PhaseTimer, RankGroup, Worker
@@ -23,10 +23,11 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 PASSIVE_THREADS = {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "0", "KMP_BLOCKTIME": "0"}
 
 
-class SessionSettings(Protocol):
-    """The settings that a session needs; those of training and of evaluation have them."""
+class WorkerSettings(Protocol):
+    """The settings that a session and a rollout pool need; those of training and of evaluation have them."""
 
     run: str
+    model: ModelConfig
     rollout: RolloutConfig
     topology: TopologyConfig
 
@@ -60,7 +61,7 @@ class Session:
 
 
 @contextmanager
-def ray_session(cfg: SessionSettings, device: str, interrupt: Interrupt) -> Iterator[Session]:
+def ray_session(cfg: WorkerSettings, device: str, interrupt: Interrupt) -> Iterator[Session]:
     """Start a local Ray or join a cluster. On exit, for any reason, leave it and end its processes.
 
     Raises:
@@ -79,7 +80,7 @@ def ray_session(cfg: SessionSettings, device: str, interrupt: Interrupt) -> Iter
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _reserve(cfg: SessionSettings, device: str) -> tuple[Placement, list[Any], bool]:
+def _reserve(cfg: WorkerSettings, device: str) -> tuple[Placement, list[Any], bool]:
     """The placement on the GPUs that the cluster has, its bundles, and whether those are GPUs."""
 
     def count() -> int | None:
@@ -103,7 +104,7 @@ def _living_nodes() -> int:
     return sum(node["Alive"] for node in ray.nodes())
 
 
-def _start_ray(cfg: SessionSettings, device: str) -> None:
+def _start_ray(cfg: WorkerSettings, device: str) -> None:
     os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # otherwise Ray writes a token to the home folder
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     environment = {"PYTHONPATH": str(REPOSITORY)} | (PASSIVE_THREADS if device == "cpu" else {})

@@ -70,24 +70,23 @@ def publish(
               the tensors, because each tensor is gathered from all ranks
     keep      False computes only the checksum
     """
-    path = folder / f"weights_{version:06d}"
-    digests: dict[str, str] = {}
-    if not (keep and is_first):
-        for bucket in buckets(tensors, is_first):
-            digests |= {name: digest(name, tensor) for name, tensor in bucket.items()}
-        return Weights(version, combine(digests), transfer, str(path) if keep else None)
+    path, writes = folder / f"weights_{version:06d}", keep and is_first
     temporary = path.with_suffix(".writing")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
+    digests: dict[str, str] = {}
+    if writes:
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
     for number, bucket in enumerate(buckets(tensors, is_first)):
-        save_file(bucket, temporary / f"{number:05d}.safetensors")
+        if writes:
+            save_file(bucket, temporary / f"{number:05d}.safetensors")
         digests |= {name: digest(name, tensor) for name, tensor in bucket.items()}
-    shutil.rmtree(path, ignore_errors=True)
-    temporary.rename(path)
-    for other in folder.glob("weights_*"):
-        if other != path:
-            shutil.rmtree(other)
-    return Weights(version, combine(digests), transfer, str(path))
+    if writes:
+        shutil.rmtree(path, ignore_errors=True)
+        temporary.rename(path)
+        for other in folder.glob("weights_*"):
+            if other != path:
+                shutil.rmtree(other)
+    return Weights(version, combine(digests), transfer, str(path) if keep else None)
 
 
 def buckets(tensors: Iterable[tuple[str, torch.Tensor]], keep: bool) -> Iterator[dict[str, torch.Tensor]]:
@@ -120,11 +119,6 @@ def fetch(weights: Weights) -> Iterator[tuple[str, torch.Tensor]]:
     return (item for file in files for item in load_file(file).items())
 
 
-def checksum(tensors: Mapping[str, torch.Tensor]) -> str:
-    """A sha256 over all names, shapes, types and values, independent of their order."""
-    return combine({name: digest(name, tensor) for name, tensor in tensors.items()})
-
-
 def digest(name: str, tensor: torch.Tensor) -> str:
     found = hashlib.sha256(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
     values = tensor.detach().contiguous().cpu()
@@ -133,4 +127,5 @@ def digest(name: str, tensor: torch.Tensor) -> str:
 
 
 def combine(digests: Mapping[str, str]) -> str:
+    """The checksum of all tensors, independent of their order."""
     return hashlib.sha256("".join(digests[name] for name in sorted(digests)).encode()).hexdigest()
