@@ -18,7 +18,7 @@ from inference.picture import Curve, Point
 from inference.results import CandidateRow, ProblemRow, majority_at
 from inference.statistics import Interval, mean_interval, paired_bootstrap
 
-MIN_BUDGET_RATIO = 1.1  # of a budget to the next smaller one
+MIN_BUDGET_RATIO = 1.1  # between adjacent budgets
 
 
 class SavedEvaluation:

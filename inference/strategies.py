@@ -45,7 +45,7 @@ def greedy(decoding: Decoding) -> Sample:
 class MajorityVote:
     """Self-consistency (arXiv 2203.11171): choose the most frequent answer of n completions.
 
-    A completion without an answer has no vote. Of tied answers the one that occurs first wins.
+    A completion without an answer has no vote. The first of the tied answers wins.
     """
 
     decoding: Decoding
@@ -94,7 +94,7 @@ class BeamSearch:
     continues to the end of the completion, so that max_steps=1 equals best-of-n.
 
     The paper keeps finished completions in the beam. Here they are set aside: the search ends when `beams`
-    completions are finished or no beam is left, and chooses the one with the highest score.
+    completions are finished or no beam is left, and chooses the completion with the highest score.
     """
 
     decoding: Decoding

@@ -43,7 +43,7 @@ def answer_key(candidate: Candidate) -> str | None:
 
 
 def vote(keys: Sequence[str | None]) -> Vote:
-    """Count one vote per answer; of tied answers the one that occurs first wins."""
+    """Count one vote per answer; the first of the tied answers wins."""
     votes: dict[str, int] = {}
     for key in keys:
         if key is not None:
@@ -54,15 +54,15 @@ def vote(keys: Sequence[str | None]) -> Vote:
 
 
 def best(scores: Sequence[float]) -> int:
-    """Return the index of the highest score; the first one of a tie."""
+    """Return the index of the highest score, the first in case of a tie."""
     return max(range(len(scores)), key=lambda index: scores[index])
 
 
 def weighted_best(keys: Sequence[str | None], scores: Sequence[float]) -> tuple[int, dict[str, float]]:
     """Return the index of the chosen completion, and the sum of the scores of each answer.
 
-    The answer with the highest sum wins (the first one of a tie), and the completion of that answer with the highest
-    score is chosen. If no completion has an answer, the highest score decides.
+    The answer with the highest sum wins, the first in case of a tie, and its completion with the highest score is
+    chosen. If no completion has an answer, the highest score decides.
 
     Raises:
         ValueError: a score is negative, so that repeating an answer would count against it.

@@ -86,7 +86,7 @@ def test_max_requests_bounds_the_batches_and_not_the_outputs(name, cap):
 
 
 @each_strategy
-def test_outputs_depend_only_on_the_seed(name):
+def test_equal_seeds_give_equal_outputs_and_other_seeds_differ(name):
     which = suitable(name)
     assert outputs(name, which) == outputs(name, which)
     if name == "greedy":
