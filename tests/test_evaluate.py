@@ -61,7 +61,7 @@ def evaluate(folder: Path, *overrides: str) -> str:
 
 def result(folder: Path, name: str) -> tuple[dict, list[dict]]:
     path = folder / "outputs" / "eval-tiny-countdown" / "eval" / name
-    rows = [json.loads(line) for line in path.with_suffix(".jsonl").read_text().splitlines()[1:]]
+    rows = [row for row in map(json.loads, path.with_suffix(".jsonl").read_text().splitlines()) if "key" in row]
     return json.loads(path.with_suffix(".json").read_text()), rows
 
 
