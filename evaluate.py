@@ -1,17 +1,18 @@
-"""Accuracy, and inference-time scaling: better answers by spending tokens, on the workers that training uses.
+"""Evaluate a model: accuracy, and inference-time scaling on the rollout workers that training uses.
 
     make eval RUN=countdown-tiny-seed0 ARGS="strategy=majority strategy.n=16"
     python evaluate.py model=smollm2-135m env=gsm8k strategy=best_of_n num_problems=64
 
-A strategy (inference/) is a function of a problem; those of all problems go in lockstep, so that each round is
-one batch for the engine. Results are written as they come, and an evaluation that was stopped goes on.
+The strategies (inference/strategies.py) of all problems run in lockstep, so that each round is one batch for the
+engine. Results are written as problems finish, and an interrupted evaluation resumes.
 """
 
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,39 +23,34 @@ from conf.launch import checking_settings
 from conf.strategies import EvaluateConfig
 from envs.grading import GradingPool
 from grpo.types import Completion, Problem, Request, SamplingParams, in_request_order
-from inference.beam import Beam
-from inference.budget import Budget
-from inference.engine import Ask, Candidate, StrategyOf
-from inference.results import Results, row_of, summarize
-from inference.revise import Revise
+from inference.decoding import Decoding
+from inference.results import ProblemRow, Results, problem_row, summarize
+from inference.run_settings import run_settings
 from inference.runner import run
-from inference.strategies import BestOfN, Majority, Sample, greedy
-from inference.verifiers import Judge, Learned, Oracle, OwnLogprob, Verifier
-from inference.writing import Decoding
+from inference.strategies import BeamSearch, BestOfN, BudgetForcing, MajorityVote, Revise, Sample, greedy
+from inference.types import Item, Strategy, Verifier
+from inference.verifiers import JudgeVerifier, LearnedVerifier, LogprobVerifier, OracleVerifier
 from workers.interrupt import Interrupt, Interrupted
 from workers.judge import ask_of
 from workers.models import check_model, load_tokenizer
 from workers.outcome_verifier import OutcomeVerifier, check_verifier, verifier_id
 from workers.rank_group import WorkerDied, WorkerTimeout
 from workers.rollout import RolloutPool
-from workers.run_settings import settings
 from workers.session import pick_device, ray_session
+
+DEFAULT_SAMPLING = SamplingParams(temperature=1.0, max_tokens=1)  # unused: each request has its own parameters
 
 
 class RolloutEngine:
-    """The rollout workers as a strategy's engine; it counts what it generates and how long that takes."""
+    """The rollout workers as the engine of a strategy; counts the generated tokens and the seconds of generation."""
 
     def __init__(self, rollout: RolloutPool, source: str) -> None:
         self.rollout, self.tokenizer = rollout, load_tokenizer(source)
         self.tokens, self.seconds = 0, 0.0
 
-    def generate(self, asks: Sequence[Ask]) -> list[Completion]:
+    def generate(self, requests: Sequence[Request]) -> list[Completion]:
         started = time.monotonic()
-        requests = [
-            Request(ask.prompt, ask.seed, ask.written, SamplingParams(ask.temperature, ask.max_tokens, stop=ask.stop))
-            for ask in asks
-        ]
-        completions = in_request_order(self.rollout.generate(requests, SamplingParams(1.0, 1))) if asks else []
+        completions = in_request_order(self.rollout.generate(requests, DEFAULT_SAMPLING))
         self.seconds += time.monotonic() - started
         self.tokens += sum(len(completion.token_ids) for completion in completions)
         return completions
@@ -66,11 +62,11 @@ class RolloutEngine:
         return self.tokenizer.decode(list(token_ids), skip_special_tokens=True)
 
 
-def strategy_of(cfg: EvaluateConfig) -> StrategyOf:
-    """The strategy that the settings ask for.
+def make_strategy(cfg: EvaluateConfig) -> Strategy:
+    """Return the strategy of the settings.
 
     Raises:
-        ValueError: a setting of it.
+        ValueError: a setting of the strategy is not allowed.
     """
     chosen = cfg.strategy
     decoding = Decoding(cfg.model.max_completion_tokens, chosen.temperature, cfg.seed, chosen.prompt)
@@ -80,69 +76,54 @@ def strategy_of(cfg: EvaluateConfig) -> StrategyOf:
         case "sample":
             return Sample(decoding, chosen.n)
         case "majority":
-            return Majority(decoding, chosen.n)
+            return MajorityVote(decoding, chosen.n)
         case "best_of_n":
             return BestOfN(decoding, chosen.n, chosen.weighted)
         case "beam":
-            return Beam(decoding, chosen.beams, chosen.expand, max_step_tokens=chosen.max_step_tokens)
+            return BeamSearch(decoding, chosen.beams, chosen.expand, max_step_tokens=chosen.max_step_tokens)
         case "budget":
-            return Budget(decoding, chosen.waits, chosen.cap, chosen.wait)
+            return BudgetForcing(decoding, chosen.waits, chosen.cap, chosen.wait)
         case _:
             return Revise(decoding, chosen.rounds)
 
 
-class Checker:
-    """Which candidates are exactly correct, graded in processes that can be killed."""
-
-    def __init__(self, pool: GradingPool) -> None:
-        self.pool = pool
-
-    def __call__(self, problem: Problem, candidate: Candidate) -> bool:
-        return self.all(problem, [candidate])[0]
-
-    def all(self, problem: Problem, candidates: Sequence[Candidate]) -> list[bool]:
-        scores = [self.pool.submit(problem, one.text, len(one.token_ids)) for one in candidates]
-        return [score.result().correct for score in scores]
-
-
-def verifier_of(cfg: EvaluateConfig, check: Checker, device: str) -> Verifier | None:
-    if not cfg.strategy.verifies:
+def make_verifier(cfg: EvaluateConfig, graders: GradingPool, device: str) -> Verifier | None:
+    """Return the verifier of the settings; None if the strategy uses none."""
+    if not cfg.strategy.uses_verifier:
         return None
     if cfg.learned_verifier is not None:
-        return Learned(OutcomeVerifier.load(cfg.learned_verifier, cfg.model, device).score)
+        return LearnedVerifier(OutcomeVerifier.load(cfg.learned_verifier, cfg.model, device).score)
     if cfg.strategy.verifier == "judge":
-        return Judge(ask_of(cfg.judge, device))
-    return Oracle(check) if cfg.strategy.verifier == "oracle" else OwnLogprob()
+        return JudgeVerifier(ask_of(cfg.judge, device))
+    return OracleVerifier(partial(grade, graders)) if cfg.strategy.verifier == "oracle" else LogprobVerifier()
 
 
-@contextmanager
-def graders(cfg: EvaluateConfig) -> Iterator[Checker]:
-    pool = GradingPool(cfg.env, cfg.reward)
-    try:
-        yield Checker(pool)
-    finally:
-        pool.close()
+def grade(graders: GradingPool, items: Sequence[Item]) -> list[bool]:
+    """Return whether each candidate is exactly correct, graded in processes that can be killed."""
+    scores = [graders.submit(problem, candidate.text, len(candidate.token_ids)) for problem, candidate in items]
+    return [score.result().correct for score in scores]
 
 
-def answer(cfg: EvaluateConfig, missing: Sequence[Problem], results: Results) -> dict[str, dict[str, Any]]:
-    """Answer these problems, and write each one's row as it is finished; the rows by key."""
-    rows: dict[str, dict[str, Any]] = {}
+def solve(cfg: EvaluateConfig, problems: Sequence[Problem], results: Results) -> dict[str, ProblemRow]:
+    """Run the strategy on the problems and write the row of each as it finishes; returns the rows by problem key."""
+    rows: dict[str, ProblemRow] = {}
     interrupt, device, started = Interrupt(), pick_device(cfg.topology.device), time.monotonic()
-    with ray_session(cfg, device, interrupt) as session, graders(cfg) as check:
+    with ray_session(cfg, device, interrupt) as session, closing(GradingPool(cfg.env, cfg.reward)) as graders:
         engine = RolloutEngine(RolloutPool(cfg, session), cfg.model.source)
-        verifier = verifier_of(cfg, check, device)
+        verifier = make_verifier(cfg, graders, device)
         try:
-            for place, outcome in run(strategy_of(cfg), missing, engine, verifier, cfg.max_asks):
-                problem = missing[place]
-                rows[problem.key] = row_of(problem, outcome, check.all(problem, outcome.candidates))
+            for index, output in run(make_strategy(cfg), problems, engine, verifier, cfg.max_requests):
+                problem = problems[index]
+                correct = grade(graders, [(problem, candidate) for candidate in output.candidates])
+                rows[problem.key] = problem_row(problem, output, correct)
                 results.add(rows[problem.key])
         finally:
             results.add_spent(time.monotonic() - started, engine.seconds, engine.tokens)
     return rows
 
 
-def describe(cfg: EvaluateConfig) -> dict[str, Any]:
-    """What decides the result."""
+def result_settings(cfg: EvaluateConfig) -> dict[str, Any]:
+    """Return the settings that determine the result."""
     learned = {"verifier": verifier_id(cfg.learned_verifier)} if cfg.learned_verifier else {}
     return learned | {
         "model": cfg.model.source,
@@ -156,40 +137,40 @@ def describe(cfg: EvaluateConfig) -> dict[str, Any]:
 
 def report(console: Console, cfg: EvaluateConfig, summary: dict[str, Any], path: Path) -> None:
     accuracy, spent = summary["accuracy"], summary["spent"]
-    said = [
+    lines = [
         f"{cfg.strategy.label} on {summary['problems']} held-out problems of {cfg.env.name}: accuracy "
-        f"{accuracy['mean']:.1%} (95%: {accuracy['low']:.1%} to {accuracy['high']:.1%}), "
-        f"{summary['tokens_per_problem']:.0f} tokens a problem"
+        f"{accuracy['mean']:.1%} (95% interval {accuracy['low']:.1%} to {accuracy['high']:.1%}), "
+        f"{summary['tokens_per_problem']:.0f} tokens per problem"
     ]
     for measure in ("pass_at", "majority_at"):
         values = [f"{k}: {value['mean']:.1%}" for k, value in summary[measure].items()]
         if len(values) > 1:
-            said.append(f"{measure.replace('_at', '@')}  " + "  ".join(values))
+            lines.append(f"{measure.replace('_at', '@k')}  " + "  ".join(values))
     rates = [spent["tokens"] / max(spent[name], 1e-9) for name in ("generating_seconds", "seconds")]
-    said.append(f"{rates[0]:,.0f} tokens/s while generating, {rates[1]:,.0f} with the start; {path}")
-    console.print("\n".join(said), markup=False, highlight=False, soft_wrap=True)
+    lines.append(f"{rates[0]:,.0f} tokens/s of generation, {rates[1]:,.0f} tokens/s including startup; wrote {path}")
+    console.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
 
 
 def main() -> None:
     console = Console()
     with checking_settings():
-        cfg = settings(compose_evaluation, sys.argv[1:])
+        cfg = run_settings(compose_evaluation, sys.argv[1:])
         check_model(cfg.model)
         if cfg.learned_verifier is not None:
             check_verifier(cfg.learned_verifier, cfg)
         problems = cfg.env.eval_set(cfg.num_problems)
-        strategy_of(cfg)
+        make_strategy(cfg)
         results = Results(cfg.folder / "eval", cfg.name or f"{cfg.strategy.label}-seed{cfg.seed}")
-        done = results.claim(describe(cfg))
+        done = results.open(result_settings(cfg))
     missing = [problem for problem in problems if problem.key not in done]
     try:
-        rows = done | (answer(cfg, missing, results) if missing else {})
+        rows = done | (solve(cfg, missing, results) if missing else {})
     except Interrupted:
-        console.print("stopped; the same command goes on with the problems that are left")
+        console.print("stopped; run the same command again to continue with the remaining problems")
         return
     except (WorkerTimeout, WorkerDied, TimeoutError) as error:
         raise SystemExit(f"error: {error}") from error
-    summary = {"settings": describe(cfg), **summarize([rows[p.key] for p in problems], cfg.strategy.samples)}
+    summary = {"settings": result_settings(cfg), **summarize([rows[p.key] for p in problems], cfg.strategy.samples)}
     summary["spent"] = results.total_spent
     results.write_summary(summary)
     report(console, cfg, summary, results.summary)

@@ -1,8 +1,8 @@
-"""Settings by Hydra's rules for the commands that are no training run."""
+"""Composition of the settings by Hydra for commands that are not a Hydra main."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
@@ -18,52 +18,56 @@ from conf.verifiers import TrainVerifierConfig
 ConfigStore.instance().store(name="evaluate_schema", node=EvaluateConfig)
 ConfigStore.instance().store(name="train_verifier_schema", node=TrainVerifierConfig)
 
+Settings = TypeVar("Settings", bound=Config)
+
 
 def compose_config(overrides: Sequence[str]) -> Config:
-    """The settings of training that these Hydra overrides make.
+    """Return the settings of train_grpo.py with these Hydra overrides.
 
     Raises:
-        ValueError: they do not compose, or a value is not allowed; in one line.
+        ValueError: the overrides do not compose, or a value is not allowed; the message is one line.
     """
-    cfg = _composed("config", overrides, {}, Config)
-    assert isinstance(cfg, Config)
-    return cfg
+    return _compose("config", Config, overrides)
 
 
 def compose_evaluation(overrides: Sequence[str], saved: Mapping[str, Any]) -> EvaluateConfig:
-    """The settings of an evaluation: those of a run (`saved`, its config.yaml, or nothing) for its model and
-    task, and over them what these overrides say.
+    """Return the settings of evaluate.py.
+
+    saved  the config.yaml of a run, whose model and env are used unless an override selects another group; empty
+           without a run
 
     Raises:
-        ValueError: they do not compose, or a value is not allowed; in one line.
+        ValueError: the overrides do not compose, or a value is not allowed; the message is one line.
     """
-    cfg = _composed_of_run("evaluate", overrides, saved, EvaluateConfig)
-    assert isinstance(cfg, EvaluateConfig)
-    return cfg
+    return _compose_on_run("evaluate", EvaluateConfig, overrides, saved)
 
 
 def compose_verifier(overrides: Sequence[str], saved: Mapping[str, Any]) -> TrainVerifierConfig:
-    """The settings of tools/train_verifier.py, by the rules of `compose_evaluation`."""
-    cfg = _composed_of_run("train_verifier", overrides, saved, TrainVerifierConfig)
-    assert isinstance(cfg, TrainVerifierConfig)
-    return cfg
+    """Return the settings of tools/train_verifier.py; parameters and errors are those of `compose_evaluation`."""
+    return _compose_on_run("train_verifier", TrainVerifierConfig, overrides, saved)
 
 
-def _composed_of_run(name: str, overrides: Sequence[str], saved: Mapping[str, Any], schema: type) -> Any:
-    chosen = {override.partition("=")[0] for override in overrides}
-    of_run = {group: saved[group] for group in ("model", "env") if group in saved and group not in chosen}
+def _compose_on_run(name: str, schema: type[Settings], overrides: Sequence[str], saved: Mapping[str, Any]) -> Settings:
+    selected = {override.partition("=")[0] for override in overrides}
+    of_run = {group: saved[group] for group in ("model", "env") if group in saved and group not in selected}
     groups = [f"{group}={settings['name']}" for group, settings in of_run.items()]
     leaves = [override for override in overrides if override.partition("=")[0].split(".")[0] in of_run]
-    return _composed(name, [*groups, *overrides], of_run, schema, leaves)
+    return _compose(name, schema, [*groups, *overrides], of_run, leaves)
 
 
-def _composed(
-    name: str, overrides: Sequence[str], saved: Mapping[str, Any], schema: type, leaves: Sequence[str] = ()
-) -> Any:
-    """`saved` goes over what Hydra composed, and `leaves` over that."""
+def _compose(
+    name: str,
+    schema: type[Settings],
+    overrides: Sequence[str],
+    saved: Mapping[str, Any] | None = None,
+    leaves: Sequence[str] = (),
+) -> Settings:
+    """Compose conf/<name>.yaml with the overrides, then merge `saved` and finally `leaves` into it."""
     try:
         with initialize_config_dir(str(Path(__file__).resolve().parent), version_base=None):
             raw = compose(name, list(overrides))
-        return OmegaConf.to_object(OmegaConf.merge(raw, saved, OmegaConf.from_dotlist(list(leaves))))
+        cfg = OmegaConf.to_object(OmegaConf.merge(raw, saved or {}, OmegaConf.from_dotlist(list(leaves))))
     except (HydraException, OmegaConfBaseException) as error:
         raise ValueError(one_line(error, schema)) from error
+    assert isinstance(cfg, schema)
+    return cfg

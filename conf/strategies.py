@@ -1,4 +1,4 @@
-"""The settings of evaluate.py: whose completions, and what is made of them."""
+"""The settings of evaluate.py: the model and its task, the decoding strategy, and the verifier."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,15 +14,20 @@ PROMPTS = ("cot", "direct")
 
 @dataclass
 class StrategyConfig:
-    """name       what is done with a problem (inference/)
-    n          completions of sample, majority and best_of_n
-    prompt     "cot": think first; "direct": answer at once
-    weighted   best_of_n adds up the scores of equal answers
-    verifier   of best_of_n and beam: "oracle" (the exact checker: an upper bound), "logprob" (the model's own
-               certainty), "judge" (a language model, `judge`), "learned" (tools/train_verifier.py)
-    beams, expand, max_step_tokens   beam: beams / expand of them are kept, with `expand` next steps each
-    waits, wait, cap   budget: how often the end of the thought is replaced by `wait`; its most tokens
-    rounds     revise: how often the answer is put back
+    """A decoding strategy (inference/strategies.py).
+
+    name       the strategy
+    n          sample, majority, best_of_n: number of completions
+    prompt     "cot": reason before the answer; "direct": answer immediately
+    weighted   best_of_n: sum the scores of equal answers
+    verifier   best_of_n, beam: "oracle" (the exact checker, an upper bound), "logprob" (the model's own certainty),
+               "judge" (a language model, see `judge`), "learned" (trained by tools/train_verifier.py)
+    beams      beam: number of candidates per step
+    expand     beam: number of continuations of each kept candidate; beams / expand are kept per step
+    max_step_tokens  beam: limit on the length of a step
+    waits      budget: how many times the end of the reasoning is replaced by `wait`
+    cap        budget: limit on the tokens of the reasoning, null for none
+    rounds     revise: maximum number of revisions
     """
 
     name: str = "sample"
@@ -48,7 +53,7 @@ class StrategyConfig:
 
     @property
     def label(self) -> str:
-        """A name that tells apart what is asked for."""
+        """A name that identifies the strategy and its size."""
         sizes = {
             "greedy": "",
             "budget": f"-{self.waits}" + (f"-cap{self.cap}" if self.cap else ""),
@@ -59,51 +64,59 @@ class StrategyConfig:
         return self.name + sizes.get(self.name, f"-{self.n}") + ("-direct" if self.prompt == "direct" else "")
 
     @property
-    def verifies(self) -> bool:
+    def uses_verifier(self) -> bool:
         return self.name in ("best_of_n", "beam")
 
     @property
     def samples(self) -> bool:
-        """Its candidates are independent samples."""
+        """Whether the candidates are independent samples."""
         return self.name in ("sample", "majority", "best_of_n")
 
 
 @dataclass
-class OfRunConfig(Config):
-    """run: whose newest checkpoint is the model, or the one named by `ckpt` (step_000060); without a run it is
-    the model as it is."""
+class FromRunConfig(Config):
+    """The settings of a command that can take a run's checkpoint as the model.
+
+    run   name of a run; empty to use the model of the settings
+    ckpt  a checkpoint of the run, for example step_000060; null for the newest
+    """
 
     run: str = ""
     ckpt: str | None = None
 
     @property
     def folder(self) -> Path:
-        """Where results go: the run's own folder, or one named after the model and the task."""
+        """The folder of the results: that of the run, or one named after the model and the task."""
         return Path("outputs", self.run or f"eval-{self.model.name}-{self.env.name}")
 
 
 @dataclass
-class EvaluateConfig(OfRunConfig):
-    """name: of the result, eval/<name>.json, null for one after the strategy. max_asks: requests in flight at
-    once. verifier_path: the folder of a learned verifier, null for the one that lies in the run's."""
+class EvaluateConfig(FromRunConfig):
+    """The settings of evaluate.py.
+
+    name           of the result file eval/<name>.json; null to derive it from the strategy and the seed
+    max_requests   upper bound on the requests in flight
+    verifier_path  folder of a learned verifier; null for the one of the run
+    judge          the language model of strategy.verifier=judge
+    """
 
     name: str | None = None
     num_problems: int = 512
-    max_asks: int = 1024
+    max_requests: int = 1024
     verifier_path: str | None = None
     strategy: StrategyConfig = field(default_factory=StrategyConfig)
     judge: JudgeConfig = field(default_factory=JudgeConfig)
 
     @property
     def learned_verifier(self) -> Path | None:
-        """The folder of the learned verifier, where the strategy asks for one."""
-        if not self.strategy.verifies or self.strategy.verifier != "learned":
+        """The folder of the learned verifier; None if the strategy uses no learned verifier."""
+        if not self.strategy.uses_verifier or self.strategy.verifier != "learned":
             return None
         return Path(self.verifier_path) if self.verifier_path else self.folder / "verifier"
 
     def __post_init__(self) -> None:
         super().__post_init__()
         at_least("num_problems", self.num_problems, 1)
-        at_least("max_asks", self.max_asks, 1)
-        if self.strategy.verifies and self.strategy.verifier == "judge" and not self.judge.model:
-            raise ValueError("strategy.verifier=judge needs judge.model: a Hub name, a folder, or a served name")
+        at_least("max_requests", self.max_requests, 1)
+        if self.strategy.uses_verifier and self.strategy.verifier == "judge" and not self.judge.model:
+            raise ValueError("strategy.verifier=judge needs judge.model: a Hub name, a folder, or a served model name")

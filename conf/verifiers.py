@@ -1,19 +1,23 @@
-"""The settings of tools/train_verifier.py: what the verifier is shown, and how it learns."""
+"""The settings of tools/train_verifier.py: the training data of the verifier, and its optimization."""
 
 from dataclasses import dataclass, field
 
-from conf.strategies import OfRunConfig
+from conf.strategies import FromRunConfig
 from grpo.settings import above, at_least
 
 
 @dataclass
 class VerifierConfig:
-    """num_problems    training problems, of which the share `held_back` is kept for validation
-    samples         completions of each, at `temperature`
-    train_backbone  the model below the head learns too (a copy of it); else the head alone does
-    lr, head_lr     of the backbone and of the head, which starts from nothing; both fall linearly to 0
-    num_epochs      at most; training ends after `patience` epochs without a lower validation loss
-    batch_tokens    of one update, padding included
+    """The training of a learned verifier.
+
+    num_problems    number of problems from the training split
+    samples         completions per problem, sampled at `temperature`
+    held_back       fraction of the problems used for validation
+    train_backbone  also train a copy of the model below the value head; otherwise only the head is trained
+    lr, head_lr     learning rates of the backbone and of the randomly initialized head; both decay linearly to 0
+    num_epochs      maximum number of epochs
+    patience        training ends after this many epochs without a lower validation loss
+    batch_tokens    tokens per optimizer step, padding included
     """
 
     num_problems: int = 2500
@@ -38,5 +42,7 @@ class VerifierConfig:
 
 
 @dataclass
-class TrainVerifierConfig(OfRunConfig):
+class TrainVerifierConfig(FromRunConfig):
+    """The settings of tools/train_verifier.py."""
+
     verifier: VerifierConfig = field(default_factory=VerifierConfig)

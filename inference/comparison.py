@@ -1,4 +1,4 @@
-"""Evaluations side by side: which strategy is better, and what each difficulty is best answered by."""
+"""Comparison of evaluations: which strategy is better, and which one suits each difficulty level."""
 
 import json
 import math
@@ -8,151 +8,170 @@ from typing import Any
 
 from inference.difficulty import (
     ComputeOptimal,
-    Outcome,
+    ProblemResult,
     accuracy_by_level,
     compute_optimal,
+    difficulty_levels,
     oracle_bins,
-    predicted_bins,
 )
 from inference.picture import Curve, Point
-from inference.results import majority_at
+from inference.results import CandidateRow, ProblemRow, majority_at
 from inference.statistics import Interval, mean_interval, paired_bootstrap
 
-NEXT_BUDGET = 1.1  # times the one before
+MIN_BUDGET_RATIO = 1.1  # between adjacent budgets
 
 
-class Evaluation:
-    """A result of evaluate.py: its summary, and its rows by problem."""
+class SavedEvaluation:
+    """A result of evaluate.py: the summary from eval/<name>.json and the rows from eval/<name>.jsonl."""
 
     def __init__(self, path: Path) -> None:
         self.name = path.stem
         self.summary: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         lines = path.with_suffix(".jsonl").read_text(encoding="utf-8").splitlines()
-        rows = [row for row in map(json.loads, lines) if "key" in row]
-        self.rows: dict[str, dict[str, Any]] = {row["key"]: row for row in rows}
+        self.rows: dict[str, ProblemRow] = {row["key"]: row for row in map(json.loads, lines) if "key" in row}
 
     @property
     def accuracy(self) -> Interval:
-        return interval(self.summary["accuracy"])
+        return to_interval(self.summary["accuracy"])
 
     @property
-    def tokens(self) -> float:
+    def tokens_per_problem(self) -> float:
         return float(self.summary["tokens_per_problem"])
 
     @property
-    def outcomes(self) -> dict[str, Outcome]:
-        return {key: (float(row["correct"]), float(row["tokens"])) for key, row in self.rows.items()}
+    def results(self) -> dict[str, ProblemResult]:
+        """Problem key -> result."""
+        return {key: ProblemResult(float(row["correct"]), float(row["tokens"])) for key, row in self.rows.items()}
 
     @property
-    def samples(self) -> int:
-        """How many independent samples a problem has; 0 for a strategy whose candidates are none."""
+    def num_samples(self) -> int:
+        """Number of independent samples per problem; 0 if the strategy's candidates are not independent."""
         return max(map(int, self.summary["pass_at"]), default=0)
 
     @property
-    def knows_the_truth(self) -> bool:
-        chosen = self.summary["settings"]["strategy"]
-        return chosen["verifier"] == "oracle" and chosen["name"] in ("best_of_n", "beam")
+    def uses_ground_truth(self) -> bool:
+        strategy = self.summary["settings"]["strategy"]
+        return strategy["verifier"] == "oracle" and strategy["name"] in ("best_of_n", "beam")
 
-    def majority(self, k: int) -> dict[str, Outcome]:
-        """What the vote of k of the samples is expected to do on each problem, for their share of the tokens."""
+    def majority(self, k: int) -> dict[str, ProblemResult]:
+        """Return problem key -> expected result of majority voting over k of the samples."""
         return {
-            key: (majority_at(row, k), row["tokens"] * k / len(row["candidates"])) for key, row in self.rows.items()
+            key: ProblemResult(majority_at(row, k), row["tokens"] * k / len(row["candidates"]))
+            for key, row in self.rows.items()
         }
 
 
-def interval(plain: Mapping[str, float]) -> Interval:
+def to_interval(plain: Mapping[str, float]) -> Interval:
     return Interval(plain["low"], plain["mean"], plain["high"])
 
 
-def table(evaluations: Sequence[Evaluation]) -> str:
-    """Markdown: accuracy with its 95% interval, tokens a problem, seconds of generating, and the difference to
-    the first on the same problems with its p.
+def comparison_table(evaluations: Sequence[SavedEvaluation]) -> str:
+    """Return a Markdown table with a row per evaluation: accuracy with its 95% interval, tokens per problem, seconds
+    of generation, and the paired difference to the first evaluation with its p-value.
 
     Raises:
-        ValueError: the evaluations are not over the same problems.
+        ValueError: the evaluations have different problems.
     """
     lines = [
-        "| evaluation | problems | accuracy | 95% | tokens a problem | seconds | to the first | p |",
+        "| evaluation | problems | accuracy | 95% | tokens per problem | seconds | vs. first | p |",
         "|---|---|---|---|---|---|---|---|",
     ]
     first, *_ = evaluations
-    for one in evaluations:
-        accuracy, seconds = one.accuracy, one.summary["spent"]["generating_seconds"]
-        row = f"| {one.name} | {len(one.rows)} | {accuracy.mean:.1%} | {accuracy.low:.1%} to {accuracy.high:.1%} "
-        row += f"| {one.tokens:,.0f} | {seconds:.0f} |"
-        if one is first:
+    for evaluation in evaluations:
+        accuracy, seconds = evaluation.accuracy, evaluation.summary["spent"]["generating_seconds"]
+        row = f"| {evaluation.name} | {len(evaluation.rows)} | {accuracy.mean:.1%} "
+        row += f"| {accuracy.low:.1%} to {accuracy.high:.1%} | {evaluation.tokens_per_problem:,.0f} | {seconds:.0f} |"
+        if evaluation is first:
             lines.append(f"{row} | |")
             continue
-        ours, theirs = ({key: correct for key, (correct, _) in it.outcomes.items()} for it in (one, first))
-        compared = paired_bootstrap(ours, theirs)
+        compared = paired_bootstrap(
+            {key: result.correct for key, result in evaluation.results.items()},
+            {key: result.correct for key, result in first.results.items()},
+        )
         gap = compared.difference
         p = f"{compared.p:.3f}" if compared.p >= 0.001 else "< 0.001"
         lines.append(f"{row} {100 * gap.mean:+.1f} ({100 * gap.low:+.1f} to {100 * gap.high:+.1f}) | {p} |")
     return "\n".join(lines)
 
 
-def difficulty_bins(sampled: Evaluation) -> dict[str, dict[str, int]]:
-    """Levels of difficulty by the samples of an evaluation: "oracle", by the share that is right, which takes the
-    truth; "predicted", by the mean score of its verifier or, without one, the model's mean certainty."""
-    right = {key: [one["correct"] for one in row["candidates"]] for key, row in sampled.rows.items()}
-    own = {key: _mean([_certainty(one) for one in row["candidates"]]) for key, row in sampled.rows.items()}
-    if sampled.summary["settings"]["strategy"]["name"] == "best_of_n" and not sampled.knows_the_truth:
-        own = {key: _mean(row["details"]["scores"]) for key, row in sampled.rows.items()}
-    return {"oracle": oracle_bins(right), "predicted": predicted_bins(own)}
+def difficulty_bins(sampled: SavedEvaluation) -> dict[str, dict[str, int]]:
+    """Return difficulty levels estimated from the samples of an evaluation, by two methods.
+
+    "oracle" uses the share of correct samples, which requires the ground truth. "predicted" uses the mean score of
+    the evaluation's verifier or, without one, the mean certainty of the model.
+    """
+    right = {key: [candidate["correct"] for candidate in row["candidates"]] for key, row in sampled.rows.items()}
+    ease = {key: _mean([_certainty(candidate) for candidate in row["candidates"]]) for key, row in sampled.rows.items()}
+    if sampled.summary["settings"]["strategy"]["name"] == "best_of_n" and not sampled.uses_ground_truth:
+        ease = {key: _mean(row["details"]["scores"]) for key, row in sampled.rows.items()}
+    return {"oracle": oracle_bins(right), "predicted": difficulty_levels(ease)}
 
 
-def spend_by_difficulty(
-    evaluations: Sequence[Evaluation], bins: Mapping[str, Mapping[str, int]]
+def compute_optimal_by_bins(
+    evaluations: Sequence[SavedEvaluation], bins: Mapping[str, Mapping[str, int]]
 ) -> dict[str, list[ComputeOptimal]]:
-    """For each way to tell the difficulty: the best strategy of each level at budgets that are the strategies'
-    own costs, of those that lie close together the last. The votes of parts of the largest set of samples are
-    strategies too; those that know the truth are none."""
-    choices = {one.name: one.outcomes for one in evaluations if not one.knows_the_truth}
-    sampled = max(evaluations, key=lambda one: one.samples)
-    choices |= {f"majority@{k}": sampled.majority(int(k)) for k in sampled.summary["majority_at"]}
-    costs = sorted(math.ceil(_mean([tokens for _, tokens in outcomes.values()])) for outcomes in choices.values())
-    budgets = [cost for cost, following in zip(costs, [*costs[1:], math.inf]) if following > NEXT_BUDGET * cost]
-    return {how: compute_optimal(choices, levels, budgets) for how, levels in bins.items()}
+    """Return, for each method of estimating the difficulty, the compute-optimal results at several budgets.
+
+    The strategies are the evaluations that do not use the ground truth, and majority voting over k samples of the
+    largest set of samples. The budgets are the mean costs of the strategies; of nearly equal costs the largest.
+    """
+    strategies = {one.name: one.results for one in evaluations if not one.uses_ground_truth}
+    sampled = max(evaluations, key=lambda evaluation: evaluation.num_samples)
+    strategies |= {f"majority@{k}": sampled.majority(int(k)) for k in sampled.summary["majority_at"]}
+    costs = sorted(math.ceil(_mean([result.tokens for result in own.values()])) for own in strategies.values())
+    budgets = [cost for cost, larger in zip(costs, [*costs[1:], math.inf]) if larger > MIN_BUDGET_RATIO * cost]
+    return {method: compute_optimal(strategies, levels, budgets) for method, levels in bins.items()}
 
 
-def choices_table(spent: Mapping[str, Sequence[ComputeOptimal]]) -> str:
-    """Markdown: what each budget reaches, and the strategies that both halves of each level chose."""
+def choices_table(optimal: Mapping[str, Sequence[ComputeOptimal]]) -> str:
+    """Return a Markdown table of what each budget reaches, and of the strategies that the two halves of each
+    difficulty level chose."""
     lines = [
-        "| difficulty | budget | tokens a problem | accuracy | chosen, from the easiest level |",
+        "| difficulty | budget | tokens per problem | accuracy | chosen strategies, easiest level first |",
         "|---|---|---|---|---|",
     ]
-    for how, each in spent.items():
-        for one in each:
-            levels = sorted({choice.level for choice in one.choices})
-            named = [{choice.strategy or "-" for choice in one.choices if choice.level == level} for level in levels]
-            said = "; ".join(" or ".join(sorted(names)) for names in named)
-            lines.append(f"| {how} | {one.budget:,.0f} | {one.tokens:,.0f} | {one.accuracy:.1%} | {said} |")
+    for method, results in optimal.items():
+        for result in results:
+            levels = sorted({choice.level for choice in result.choices})
+            names = [{choice.strategy or "-" for choice in result.choices if choice.level == level} for level in levels]
+            chosen = "; ".join(" or ".join(sorted(own)) for own in names)
+            row = f"| {method} | {result.budget:,.0f} | {result.tokens:,.0f} | {result.accuracy:.1%} | {chosen} |"
+            lines.append(row)
     return "\n".join(lines)
 
 
 def curves(
-    evaluations: Sequence[Evaluation],
+    evaluations: Sequence[SavedEvaluation],
     bins: Mapping[str, Mapping[str, int]],
-    spent: Mapping[str, Sequence[ComputeOptimal]],
+    optimal: Mapping[str, Sequence[ComputeOptimal]],
 ) -> list[Curve]:
-    """A point for each evaluation, with its accuracy by (oracle) difficulty; lines for what k of the largest set
-    of samples give, by the vote and with the oracle, and for spending by difficulty."""
+    """Return the curves of the picture.
+
+    Each evaluation is a point, with its accuracy by oracle difficulty. Lines show majority@k and pass@k of the
+    largest set of samples, and the compute-optimal results.
+    """
     found = []
-    for one in evaluations:
-        levels = accuracy_by_level(one.outcomes, bins["oracle"]) if bins else {}
-        found.append(Curve(one.name, [Point(1, one.tokens, one.accuracy)], levels))
-    sampled = max(evaluations, key=lambda one: one.samples)
-    for measure in ("majority_at", "pass_at") if sampled.samples > 1 else ():
-        sizes = {int(k): interval(value) for k, value in sampled.summary[measure].items()}
-        each = sampled.tokens / sampled.samples
-        found.append(Curve(measure.replace("_at", "@k"), [Point(k, k * each, value) for k, value in sizes.items()]))
-    for how, budgets in spent.items():
-        points = [Point(1, one.tokens, mean_interval([right for right, _ in one.outcomes.values()])) for one in budgets]
-        found.append(Curve(f"by {how} difficulty", points))
+    for evaluation in evaluations:
+        levels = accuracy_by_level(evaluation.results, bins["oracle"]) if bins else {}
+        point = Point(1, evaluation.tokens_per_problem, evaluation.accuracy)
+        found.append(Curve(evaluation.name, [point], levels))
+    sampled = max(evaluations, key=lambda evaluation: evaluation.num_samples)
+    for measure in ("majority_at", "pass_at") if sampled.num_samples > 1 else ():
+        accuracy = {int(k): to_interval(value) for k, value in sampled.summary[measure].items()}
+        tokens = sampled.tokens_per_problem / sampled.num_samples
+        points = [Point(k, k * tokens, value) for k, value in accuracy.items()]
+        found.append(Curve(measure.replace("_at", "@k"), points))
+    for method, results in optimal.items():
+        points = [
+            Point(1, result.tokens, mean_interval([one.correct for one in result.results.values()]))
+            for result in results
+        ]
+        found.append(Curve(f"by {method} difficulty", points))
     return found
 
 
-def _certainty(candidate: Mapping[str, Any]) -> float:
+def _certainty(candidate: CandidateRow) -> float:
+    """Return the geometric mean of the token probabilities."""
     return math.exp(candidate["logprob"] / max(1, candidate["tokens"]))
 
 

@@ -1,4 +1,4 @@
-"""Inference-time scaling as a picture: accuracy over tokens a problem, and accuracy by difficulty."""
+"""Plots of inference-time scaling: accuracy over tokens per problem, and accuracy by difficulty level."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,21 +10,25 @@ from inference.statistics import Interval
 from report.sweep_picture import apart
 
 matplotlib.use("Agg")
-from matplotlib import pyplot as plt  # noqa: E402 - the backend is chosen first
+from matplotlib import pyplot as plt  # noqa: E402 - after the choice of the backend
 from matplotlib.axes import Axes  # noqa: E402
 from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullFormatter, PercentFormatter  # noqa: E402
 
 Color = tuple[float, float, float, float]
-MARKERS = "osD^vPX<>*"  # strategies differ in more than their colour
-LABEL_GAP = 0.055  # of the height of the panel
-LABEL_START = 1.06  # of the width of the panel
-EDGE = 0.02  # of accuracy, shown below 0% and above 100%, so that points there are whole
-GROUP = 0.74  # of the width of a level, which the points of all strategies share
+MARKERS = "osD^vPX<>*"  # so that strategies can be told apart without colors
+LABEL_GAP = 0.055  # fraction of the panel height
+LABEL_START = 1.06  # fraction of the panel width
+EDGE = 0.02  # margin of accuracy below 0% and above 100%, so that markers there are not clipped
+GROUP = 0.74  # fraction of the width of a level that the points of all strategies share
 
 
 @dataclass(frozen=True)
 class Point:
-    """A strategy at one size. tokens: generated, the mean a problem, > 0; size: samples, beams or rounds."""
+    """A strategy at one size.
+
+    size    number of samples, beams or rounds
+    tokens  mean number of generated tokens per problem, > 0
+    """
 
     size: int
     tokens: float
@@ -33,29 +37,33 @@ class Point:
 
 @dataclass(frozen=True)
 class Curve:
-    """A strategy over its sizes. by_level: accuracy at one of the sizes by level of difficulty, 1 the easiest;
-    empty leaves the strategy out of the second panel."""
+    """A strategy at its sizes.
+
+    by_level  difficulty level (1 is the easiest) -> accuracy at one of the sizes; a strategy without levels is omitted
+              from the second panel
+    """
 
     name: str
     points: Sequence[Point]
     by_level: Mapping[int, Interval] = field(default_factory=dict)
 
 
-def draw(summaries: Sequence[Curve], output: Path) -> None:
-    """Write the picture, PNG or SVG by the ending of `output`; the second panel only where there are levels.
+def draw(curves: Sequence[Curve], output: Path) -> None:
+    """Write the picture, as PNG or SVG by the suffix of `output`. The second panel appears only if there are levels.
 
     Raises:
-        ValueError: no curve, two of one name, a curve without points, or a point without tokens.
+        ValueError: there is no curve, two curves have the same name, or a curve has no points or a point without
+            tokens.
     """
-    _check(summaries)
-    by_level = any(curve.by_level for curve in summaries)
+    _check(curves)
+    by_level = any(curve.by_level for curve in curves)
     figure, axes = plt.subplots(
         1, 2 if by_level else 1, figsize=(13 if by_level else 7.5, 4.6), constrained_layout=True, squeeze=False
     )
-    looks = palette([curve.name for curve in summaries])
-    draw_scaling(axes[0, 0], summaries, looks)
+    looks = palette([curve.name for curve in curves])
+    draw_scaling(axes[0, 0], curves, looks)
     if by_level:
-        draw_levels(axes[0, 1], [curve for curve in summaries if curve.by_level], looks)
+        draw_levels(axes[0, 1], [curve for curve in curves if curve.by_level], looks)
     for axis in axes[0]:
         axis.spines[["top", "right"]].set_visible(False)
         axis.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
@@ -65,17 +73,17 @@ def draw(summaries: Sequence[Curve], output: Path) -> None:
 
 
 def palette(names: Sequence[str]) -> dict[str, tuple[Color, str]]:
-    """Name -> (colour, marker), which do not depend on the order of the names."""
+    """Return name -> (color, marker), independent of the order of the names."""
     ordered = sorted(names)
     ten, many = plt.get_cmap("tab10"), plt.get_cmap("turbo")
-    few = [ten(place) for place in range(10) if place != 7]  # not the grey
-    bright = [many((place + 0.5) / len(ordered)) for place in range(len(ordered))]
+    few = [ten(index) for index in range(10) if index != 7]  # 7 is grey
+    bright = [many((index + 0.5) / len(ordered)) for index in range(len(ordered))]
     chosen = few if len(ordered) <= len(few) else [(0.8 * r, 0.8 * g, 0.8 * b, 1.0) for r, g, b, _ in bright]
-    return {name: (chosen[place], MARKERS[place % len(MARKERS)]) for place, name in enumerate(ordered)}
+    return {name: (chosen[index], MARKERS[index % len(MARKERS)]) for index, name in enumerate(ordered)}
 
 
 def draw_scaling(axis: Axes, curves: Sequence[Curve], looks: Mapping[str, tuple[Color, str]]) -> None:
-    """Accuracy with its interval over tokens a problem, each line with its name beside the panel."""
+    """Plot accuracy with its interval over tokens per problem, and label each line beside the panel."""
     for curve in curves:
         color, marker = looks[curve.name]
         points = sorted(curve.points, key=lambda point: point.tokens)
@@ -100,15 +108,15 @@ def draw_scaling(axis: Axes, curves: Sequence[Curve], looks: Mapping[str, tuple[
     least, most = min(one.low for one in accuracies), max(one.high for one in accuracies)
     room = max(EDGE, 0.05 * (most - least))
     axis.set_ylim(max(-EDGE, least - room), min(1 + EDGE, most + room))
-    _ticks_of_tokens(axis)
+    _set_token_ticks(axis)
     _label(axis, curves, looks)
     axis.grid(alpha=0.25)
-    axis.set_xlabel("tokens generated a problem (log scale)")
-    axis.set_title("accuracy and 95% interval, by strategy and its sizes", fontsize=11)
+    axis.set_xlabel("tokens generated per problem (log scale)")
+    axis.set_title("accuracy and 95% interval, by strategy and size", fontsize=11)
 
 
-def _ticks_of_tokens(axis: Axes) -> None:
-    """Labels at 1, 2 and 5 of each decade: a range of less than one decade would else have a single label."""
+def _set_token_ticks(axis: Axes) -> None:
+    """Label 1, 2 and 5 of each decade; by default a range of less than one decade has a single label."""
     axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axis.xaxis.set_major_formatter(EngFormatter(sep=""))
     axis.xaxis.set_minor_formatter(NullFormatter())
@@ -116,17 +124,17 @@ def _ticks_of_tokens(axis: Axes) -> None:
 
 
 def _label(axis: Axes, curves: Sequence[Curve], looks: Mapping[str, tuple[Color, str]]) -> None:
-    """Each name with its sizes, right of the panel, close to the height of the end of its line and tied to it."""
+    """Write each name with its sizes right of the panel, near the height of the end of its line and connected to it."""
     ends = [max(curve.points, key=lambda point: point.tokens) for curve in curves]
     bottom, top = axis.get_ylim()
     gap = LABEL_GAP * (top - bottom)
     heights = apart([end.accuracy.mean for end in ends], gap, top)
-    for place in sorted(range(len(ends)), key=lambda place: heights[place]):
-        heights[place] = bottom = max(heights[place], bottom)
+    for index in sorted(range(len(ends)), key=lambda index: heights[index]):
+        heights[index] = bottom = max(heights[index], bottom)
         bottom += gap
     for curve, end, height in zip(curves, ends, heights, strict=True):
         color, marker = looks[curve.name]
-        beside = axis.get_yaxis_transform()  # x of the panel's width, y of the data
+        beside = axis.get_yaxis_transform()  # x as a fraction of the panel width, y in data coordinates
         axis.plot(
             LABEL_START - 0.02, height, marker, color=color, markersize=5, transform=beside, clip_on=False, zorder=3
         )
@@ -144,7 +152,7 @@ def _label(axis: Axes, curves: Sequence[Curve], looks: Mapping[str, tuple[Color,
                 "relpos": (0, 0.5),
                 "color": color,
                 "alpha": 0.5,
-                "linestyle": ":",  # no line of data
+                "linestyle": ":",  # unlike the lines of data
                 "linewidth": 0.9,
                 "shrinkB": 3,
             },
@@ -159,12 +167,12 @@ def _with_sizes(curve: Curve) -> str:
 
 
 def draw_levels(axis: Axes, curves: Sequence[Curve], looks: Mapping[str, tuple[Color, str]]) -> None:
-    """Accuracy by level of difficulty: the strategies side by side within each level, in the order given."""
+    """Plot accuracy by difficulty level, the strategies side by side within each level in the given order."""
     levels = sorted({level for curve in curves for level in curve.by_level})
     step = GROUP / len(curves)
-    for place, curve in enumerate(curves):
+    for index, curve in enumerate(curves):
         color, marker = looks[curve.name]
-        shift = (place - (len(curves) - 1) / 2) * step
+        shift = (index - (len(curves) - 1) / 2) * step
         for level, accuracy in curve.by_level.items():
             axis.vlines(level + shift, accuracy.low, accuracy.high, color=color, alpha=0.35, linewidth=1.6)
             axis.plot(level + shift, accuracy.mean, marker, color=color, markersize=5)
@@ -176,21 +184,21 @@ def draw_levels(axis: Axes, curves: Sequence[Curve], looks: Mapping[str, tuple[C
     axis.set_ylim(-EDGE, 1 + EDGE)
     axis.yaxis.set_major_locator(MaxNLocator(6))
     axis.grid(axis="y", alpha=0.25)
-    axis.set_xlabel("difficulty of the problem, in equal parts")
-    axis.set_title("accuracy and 95% interval, by difficulty", fontsize=11)
+    axis.set_xlabel("difficulty level, equal numbers of problems")
+    axis.set_title("accuracy and 95% interval, by difficulty level", fontsize=11)
 
 
 def _level_name(level: int, levels: Sequence[int]) -> str:
     return f"{level}" + {levels[0]: "\neasiest", levels[-1]: "\nhardest"}.get(level, "")
 
 
-def _check(summaries: Sequence[Curve]) -> None:
-    if not summaries:
-        raise ValueError("a picture takes at least one strategy, got none")
-    names = [curve.name for curve in summaries]
+def _check(curves: Sequence[Curve]) -> None:
+    if not curves:
+        raise ValueError("the picture needs at least one strategy, got none")
+    names = [curve.name for curve in curves]
     if double := [name for name in names if names.count(name) > 1]:
-        raise ValueError(f"strategies must have names of their own, got {double[0]!r} twice")
-    for curve in summaries:
+        raise ValueError(f"strategies must have distinct names, got {double[0]!r} twice")
+    for curve in curves:
         if not curve.points:
             raise ValueError(f"{curve.name} must have at least one point, got none")
         if low := [point.tokens for point in curve.points if not point.tokens > 0]:

@@ -1,20 +1,40 @@
-"""What an evaluation leaves: a line a problem as they are finished, and a summary over them."""
+"""The files of an evaluation: a line per problem, written as problems finish, and a summary."""
 
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, cast
 
 from grpo.types import Problem
-from inference.engine import Outcome
-from inference.select import answer_key
 from inference.statistics import Interval, bootstrap, majority_at_k, pass_at_k, wilson
+from inference.types import StrategyOutput
+from inference.voting import answer_key
+
+
+class CandidateRow(TypedDict):
+    text: str
+    answer: str | None  # normalized, None if missing
+    correct: bool
+    tokens: int
+    logprob: float
+    finish_reason: str | None
+
+
+class ProblemRow(TypedDict):
+    """A problem's line: whether the chosen candidate is correct, and the cost of the strategy on the problem."""
+
+    key: str
+    correct: bool
+    tokens: int
+    rounds: int
+    details: Mapping[str, Any]
+    candidates: list[CandidateRow]
 
 
 class Results:
-    """eval/<name>.jsonl and eval/<name>.json. An evaluation that was stopped goes on with what is missing.
+    """Reads and writes eval/<name>.jsonl and eval/<name>.json; an interrupted evaluation resumes from the former.
 
-    spent: of each start so far, its "seconds", of which "generating_seconds", and its "tokens".
+    spent  cost of each start so far: "seconds", "generating_seconds" (part of the former) and "tokens"
     """
 
     def __init__(self, folder: Path, name: str) -> None:
@@ -22,105 +42,115 @@ class Results:
         self.summary = folder / f"{name}.json"
         self.spent: list[dict[str, float]] = []
 
-    def claim(self, settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-        """Begin, or go on: the rows by problem key that are there already.
+    def open(self, settings: Mapping[str, Any]) -> dict[str, ProblemRow]:
+        """Create the file, or resume from it; returns the finished rows by problem key.
 
         Raises:
-            ValueError: what is there was made by other settings.
+            ValueError: the file was written with different settings.
         """
         if not self.lines.is_file():
             self.lines.parent.mkdir(parents=True, exist_ok=True)
-            self.add({"settings": settings})
+            self._append({"settings": settings})
             return {}
-        before, *rows = _whole_rows(self.lines)
+        before, *rows = _complete_lines(self.lines)
         now = json.loads(json.dumps(settings))
         for key in sorted(before["settings"].keys() | now.keys()):
             if before["settings"].get(key) != now.get(key):
                 raise ValueError(
-                    f"{self.lines} was made with {key}={before['settings'].get(key)}, now it is {now.get(key)}; "
+                    f"{self.lines} was written with {key}={before['settings'].get(key)}, now {key}={now.get(key)}; "
                     "choose another name=NAME, or remove the file"
                 )
         self.spent = [row["spent"] for row in rows if "spent" in row]
-        return {row["key"]: row for row in rows if "key" in row}
+        return {row["key"]: cast(ProblemRow, row) for row in rows if "key" in row}
 
-    def add(self, row: Mapping[str, Any]) -> None:
-        with self.lines.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
+    def add(self, row: ProblemRow) -> None:
+        self._append(row)
 
     def add_spent(self, seconds: float, generating_seconds: float, tokens: int) -> None:
-        """At the end of a start, whether or not it answered all problems."""
+        """Record the cost of this start, whether or not it finished all problems."""
         self.spent.append({"seconds": seconds, "generating_seconds": generating_seconds, "tokens": tokens})
-        self.add({"spent": self.spent[-1]})
+        self._append({"spent": self.spent[-1]})
 
     @property
     def total_spent(self) -> dict[str, float]:
         names = ("seconds", "generating_seconds", "tokens")
-        return {name: sum(one[name] for one in self.spent) for name in names}
+        return {name: sum(start[name] for start in self.spent) for name in names}
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
         self.summary.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
 
+    def _append(self, row: Mapping[str, Any]) -> None:
+        with self.lines.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
 
-def _whole_rows(path: Path) -> list[dict[str, Any]]:
-    """The rows; a last line that a crash cut short is taken out of the file."""
+
+def _complete_lines(path: Path) -> list[dict[str, Any]]:
+    """Parse the lines; a last line that a crash left incomplete is removed from the file."""
     text = path.read_text(encoding="utf-8")
-    whole, _, torn = text.rpartition("\n")
+    complete, _, torn = text.rpartition("\n")
     if torn:
-        path.write_text(whole + "\n", encoding="utf-8")
-    return [json.loads(line) for line in whole.splitlines()]
+        path.write_text(complete + "\n", encoding="utf-8")
+    return [json.loads(line) for line in complete.splitlines()]
 
 
-def row_of(problem: Problem, outcome: Outcome, correct: Sequence[bool]) -> dict[str, Any]:
-    """A problem's line; `correct` says it of each candidate."""
-    candidates = [
+def problem_row(problem: Problem, output: StrategyOutput, correct: Sequence[bool]) -> ProblemRow:
+    """Return the line of a problem; `correct` holds the correctness of each candidate."""
+    candidates: list[CandidateRow] = [
         {
-            "text": one.text,
-            "answer": answer_key(one),
-            "correct": right,
-            "tokens": len(one.token_ids),
-            "logprob": one.logprob,
-            "finish_reason": one.finish_reason,
+            "text": candidate.text,
+            "answer": answer_key(candidate),
+            "correct": is_correct,
+            "tokens": len(candidate.token_ids),
+            "logprob": candidate.logprob,
+            "finish_reason": candidate.finish_reason,
         }
-        for one, right in zip(outcome.candidates, correct, strict=True)
+        for candidate, is_correct in zip(output.candidates, correct, strict=True)
     ]
     return {
         "key": problem.key,
-        "correct": correct[outcome.candidates.index(outcome.chosen)],
-        "tokens": outcome.tokens,
-        "rounds": outcome.rounds,
-        "details": outcome.details,
+        "correct": correct[output.candidates.index(output.chosen)],
+        "tokens": output.tokens,
+        "rounds": output.rounds,
+        "details": output.details,
         "candidates": candidates,
     }
 
 
-def summarize(rows: Sequence[Mapping[str, Any]], independent: bool) -> dict[str, Any]:
-    """Accuracy with its Wilson interval, tokens a problem, and where the candidates of a problem are
-    `independent` samples pass@k and majority@k, with bootstrap intervals over problems."""
+def summarize(rows: Sequence[ProblemRow], independent: bool) -> dict[str, Any]:
+    """Compute the accuracy with its Wilson interval and the mean tokens per problem.
+
+    If the candidates of a problem are `independent` samples, also pass@k and majority@k, with bootstrap intervals
+    over problems.
+    """
     right = sum(row["correct"] for row in rows)
     summary: dict[str, Any] = {
         "problems": len(rows),
-        "accuracy": _plain(wilson(right, len(rows))),
+        "accuracy": _as_dict(wilson(right, len(rows))),
         "tokens_per_problem": sum(row["tokens"] for row in rows) / len(rows),
     }
     n = min(len(row["candidates"]) for row in rows) if independent else 0
     sizes = [k for k in (1, 2, 4, 8, 16, 32, 64, 128) if k <= n]
-    summary["pass_at"] = {k: _plain(bootstrap([pass_at(row, k) for row in rows])) for k in sizes}
-    summary["majority_at"] = {k: _plain(bootstrap([majority_at(row, k) for row in rows])) for k in sizes}
+    summary["pass_at"] = {k: _as_dict(bootstrap([pass_at(row, k) for row in rows])) for k in sizes}
+    summary["majority_at"] = {k: _as_dict(bootstrap([majority_at(row, k) for row in rows])) for k in sizes}
     return summary
 
 
-def pass_at(row: Mapping[str, Any], k: int) -> float:
-    """Of one problem's samples, in 0..1; `pass_at_k`."""
-    correct = [one["correct"] for one in row["candidates"]]
+def pass_at(row: ProblemRow, k: int) -> float:
+    """`pass_at_k` of a problem's samples, 0..1."""
+    correct = [candidate["correct"] for candidate in row["candidates"]]
     return pass_at_k(len(correct), sum(correct), k)
 
 
-def majority_at(row: Mapping[str, Any], k: int) -> float:
-    """Of one problem's samples, in 0..1; `majority_at_k`."""
-    votes = [one["answer"] for one in row["candidates"]]
-    right = {one["answer"] for one in row["candidates"] if one["correct"] and one["answer"] is not None}
+def majority_at(row: ProblemRow, k: int) -> float:
+    """`majority_at_k` of a problem's samples, 0..1."""
+    votes = [candidate["answer"] for candidate in row["candidates"]]
+    right = {
+        candidate["answer"]
+        for candidate in row["candidates"]
+        if candidate["correct"] and candidate["answer"] is not None
+    }
     return majority_at_k(votes, right, k)
 
 
-def _plain(interval: Interval) -> dict[str, float]:
+def _as_dict(interval: Interval) -> dict[str, float]:
     return {"mean": interval.mean, "low": interval.low, "high": interval.high}

@@ -1,59 +1,61 @@
-"""Many problems in lockstep: what their strategies ask for in a round goes to the engine in one batch."""
+"""Runs a strategy on many problems in lockstep: each round sends the requests of all active problems as one batch."""
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
-from grpo.types import Completion, Problem
-from inference.engine import Ask, Engine, Outcome, Reply, Request, Strategy, StrategyOf, Verify, require
-from inference.verifiers import Item, Verifier
+from grpo.settings import at_least
+from grpo.types import Completion, Problem, Request
+from inference.types import Engine, Item, Reply, Routine, Strategy, StrategyOutput, Verifier, Verify
 
 
 def run(
-    strategy_of: StrategyOf,
+    strategy: Strategy,
     problems: Iterable[Problem],
     engine: Engine,
     verifier: Verifier | None = None,
-    max_asks: int = 1024,
-) -> Iterator[tuple[int, Outcome]]:
-    """(place, outcome) of every problem, as they are finished.
+    max_requests: int = 1024,
+) -> Iterator[tuple[int, StrategyOutput]]:
+    """Yield (problem index, output) as each problem finishes.
 
-    max_asks  the most requests in flight. Further problems wait until others are finished; the requests of
-              one problem that asks for more at once are served in parts. It changes no outcome.
+    max_requests  upper bound on the requests in flight. Further problems wait until others finish; a problem that
+                  makes more requests at once is served in several batches. The bound does not affect the outputs.
 
     Raises:
-        ValueError: a setting; or the strategy needs a verifier and there is none, or it gave no number.
+        ValueError: `max_requests` is below 1, the strategy needs a verifier but `verifier` is None, or a score is NaN.
     """
-    require(max_asks >= 1, "max_asks", max_asks, ">= 1")
-    waiting = (_Going(place, one, strategy_of(one, engine)) for place, one in enumerate(problems))
-    return _rounds(waiting, engine, verifier, max_asks)
+    at_least("max_requests", max_requests, 1)
+    waiting = (_ActiveProblem(index, problem, strategy(problem, engine)) for index, problem in enumerate(problems))
+    return _rounds(waiting, engine, verifier, max_requests)
 
 
-class _Going:
-    """A problem whose strategy has begun: its open request or its outcome, and what it has spent."""
+class _ActiveProblem:
+    """A problem whose strategy has started: the pending requests or the output, and the tokens spent so far."""
 
-    def __init__(self, place: int, problem: Problem, strategy: Strategy) -> None:
-        self.place, self.problem, self.strategy = place, problem, strategy
-        self.request: Request = []
-        self.outcome: Outcome | None = None
+    def __init__(self, index: int, problem: Problem, routine: Routine[StrategyOutput]) -> None:
+        self.index, self.problem, self.routine = index, problem, routine
+        self.pending: list[Request] | Verify = []
+        self.output: StrategyOutput | None = None
         self.tokens = self.rounds = self.scored = 0
         self._send(None)
 
     @property
     def size(self) -> int:
-        return len(self.request.candidates) if isinstance(self.request, Verify) else len(self.request)
+        """Number of pending requests or candidates to score."""
+        return len(self.pending.candidates) if isinstance(self.pending, Verify) else len(self.pending)
 
     @property
-    def asks(self) -> list[Ask]:
-        return [] if isinstance(self.request, Verify) else self.request
+    def requests(self) -> list[Request]:
+        return [] if isinstance(self.pending, Verify) else self.pending
 
     @property
     def items(self) -> list[Item]:
-        candidates = self.request.candidates if isinstance(self.request, Verify) else ()
+        candidates = self.pending.candidates if isinstance(self.pending, Verify) else ()
         return [(self.problem, candidate) for candidate in candidates]
 
-    def answer(self, completions: list[Completion], scores: list[float]) -> None:
-        if isinstance(self.request, Verify):
+    def reply(self, completions: list[Completion], scores: list[float]) -> None:
+        """Resume the strategy with what it asked for."""
+        if isinstance(self.pending, Verify):
             self.scored += len(scores)
             self._send(scores)
         else:
@@ -63,48 +65,51 @@ class _Going:
 
     def _send(self, reply: Reply) -> None:
         try:
-            self.request = self.strategy.send(reply)
+            self.pending = self.routine.send(reply)
         except StopIteration as end:
             spent = {"tokens": self.tokens, "rounds": self.rounds, "scored": self.scored}
-            self.request, self.outcome = [], replace(end.value, **spent)
+            self.pending, self.output = [], replace(end.value, **spent)
 
 
 def _rounds(
-    waiting: Iterator[_Going], engine: Engine, verifier: Verifier | None, max_asks: int
-) -> Iterator[tuple[int, Outcome]]:
-    going: list[_Going] = []
+    waiting: Iterator[_ActiveProblem], engine: Engine, verifier: Verifier | None, max_requests: int
+) -> Iterator[tuple[int, StrategyOutput]]:
+    active: list[_ActiveProblem] = []
     following = next(waiting, None)
-    while going or following is not None:
-        while following is not None and (not going or sum(one.size for one in going) + following.size <= max_asks):
-            going.append(following)
+    while active or following is not None:
+        in_flight = sum(problem.size for problem in active)
+        while following is not None and (not active or in_flight + following.size <= max_requests):
+            active.append(following)
+            in_flight += following.size
             following = next(waiting, None)
-        _serve([one for one in going if one.outcome is None], engine, verifier, max_asks)
-        for one in going:
-            if one.outcome is not None:
-                yield one.place, one.outcome
-        going = [one for one in going if one.outcome is None]
+        _serve([problem for problem in active if problem.output is None], engine, verifier, max_requests)
+        for problem in active:
+            if problem.output is not None:
+                yield problem.index, problem.output
+        active = [problem for problem in active if problem.output is None]
 
 
-def _serve(going: Sequence[_Going], engine: Engine, verifier: Verifier | None, max_asks: int) -> None:
-    """One round: every open request is answered."""
-    asks = [ask for one in going for ask in one.asks]
-    items = [item for one in going for item in one.items]
+def _serve(active: Sequence[_ActiveProblem], engine: Engine, verifier: Verifier | None, max_requests: int) -> None:
+    """Serve one round: fulfil every pending request and resume the strategies."""
+    requests = [request for problem in active for request in problem.requests]
+    items = [item for problem in active for item in problem.items]
     completions: list[Completion] = []
-    for start in range(0, len(asks), max_asks):
-        completions += engine.generate(asks[start : start + max_asks])
+    for start in range(0, len(requests), max_requests):
+        completions += engine.generate(requests[start : start + max_requests])
     scores: list[float] = []
-    for start in range(0, len(items), max_asks):
-        scores += _scores(items[start : start + max_asks], verifier)
-    assert len(completions) == len(asks) and len(scores) == len(items)
-    written, scored = iter(completions), iter(scores)
-    for one in going:
-        one.answer([next(written) for _ in one.asks], [next(scored) for _ in one.items])
+    for start in range(0, len(items), max_requests):
+        scores += _scores(items[start : start + max_requests], verifier)
+    assert len(completions) == len(requests) and len(scores) == len(items)
+    next_completion, next_score = iter(completions), iter(scores)
+    for problem in active:
+        problem.reply([next(next_completion) for _ in problem.requests], [next(next_score) for _ in problem.items])
 
 
 def _scores(items: Sequence[Item], verifier: Verifier | None) -> list[float]:
     if verifier is None:
-        raise ValueError("verifier must be given for a strategy that scores candidates, got null")
+        raise ValueError("this strategy scores candidates and needs a verifier, got None")
     scores = verifier.score(items)
     for (problem, _), score in zip(items, scores, strict=True):
-        require(not math.isnan(score), f"the verifier's score for {problem.key}", score, "a number")
+        if math.isnan(score):
+            raise ValueError(f"the verifier's score for {problem.key} must be a number, got {score}")
     return scores

@@ -1,4 +1,4 @@
-"""What an evaluation with many samples a problem says, and how sure one may be of it."""
+"""Estimators for evaluations with several samples per problem, confidence intervals, and paired comparisons."""
 
 import math
 from collections.abc import Container, Iterator, Mapping, Sequence
@@ -7,7 +7,7 @@ from statistics import NormalDist
 
 import numpy as np
 
-CHUNK = 1 << 20  # numbers drawn at once: resampling takes megabytes, however many problems there are
+CHUNK = 1 << 20  # numbers drawn at once, which bounds the memory of resampling to megabytes
 
 
 @dataclass(frozen=True)
@@ -21,40 +21,47 @@ class Interval:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The mean of a - b over problems; p: two-sided, of "a and b do not differ", 0 < p <= 1."""
+    """A paired comparison of a and b.
+
+    difference  the mean of a - b over problems, with its interval
+    p           two-sided p-value of the hypothesis that a and b do not differ, 0 < p <= 1
+    """
 
     difference: Interval
     p: float
 
 
 def pass_at_k(n: int, correct: int, k: int) -> float:
-    """The chance that k of the n samples of a problem, drawn without replacement, hold a correct one:
-    1 - C(n - correct, k) / C(n, k) (arXiv 2107.03374, eq. 1), an unbiased estimate of pass@k.
+    """Return the unbiased estimate of pass@k, 1 - C(n - correct, k) / C(n, k) (arXiv 2107.03374, eq. 1).
+
+    This is the probability that k of the n samples of a problem, drawn without replacement, contain a correct one.
 
     Raises:
-        ValueError: not 1 <= k <= n, or not 0 <= correct <= n.
+        ValueError: k is not in 1..n, or `correct` is not in 0..n.
     """
     _check_drawn(k, n)
     if not 0 <= correct <= n:
         raise ValueError(f"correct must be in 0..{n}, got {correct}")
-    # Whole numbers of any size: Python rounds their quotient once, so that a small chance is not lost in 1 - x.
+    # Python divides integers of any size with a single rounding; 1 - x would lose a small probability.
     return (math.comb(n, k) - math.comb(n - correct, k)) / math.comb(n, k)
 
 
 def majority_at_k(votes: Sequence[str | None], right: Container[str], k: int) -> float:
-    """The expected accuracy of self-consistency with k samples (arXiv 2203.11171), exact over all subsets of
-    k of the samples: the most frequent answer is given; of a tie each answer is as likely, so that it counts
-    as the share of the tied answers that are right.
+    """Return the expected accuracy of self-consistency with k samples (arXiv 2203.11171), 0..1.
 
-    votes: the answer of each sample, in a form in which equal answers are equal; None abstains, and is drawn
-    like any other. right: the answers that are right, of which there may be several.
+    The expectation is exact over all subsets of k samples. The most frequent answer is given; a tie counts as the
+    share of the tied answers that are correct.
 
-    Let each sample be drawn by itself with chance k/n. Then answers get independent binomial votes, and given
-    that k samples are drawn in all, every subset of k is as likely. So E[share] is a sum of convolutions: over
-    the top count t, over how many right and wrong answers reach it, divided by P(k drawn in all).
+    votes  the normalized answer of each sample; None abstains, and is drawn like any other sample
+    right  the correct answers, of which there may be several
+
+    Draw each sample independently with probability k/n. Then the answers have independent binomial numbers of
+    votes, and conditional on k samples being drawn every subset of k is equally likely. The expected share is
+    therefore a sum of convolutions, over the highest vote count and over the numbers of correct and wrong answers
+    that reach it, divided by the probability that k samples are drawn.
 
     Raises:
-        ValueError: not 1 <= k <= len(votes).
+        ValueError: k is not in 1..len(votes).
     """
     n = len(votes)
     _check_drawn(k, n)
@@ -65,27 +72,28 @@ def majority_at_k(votes: Sequence[str | None], right: Container[str], k: int) ->
     good = [count for answer, count in tally.items() if answer in right]
     bad = [count for answer, count in tally.items() if answer not in right]
     abstained = n - sum(good) - sum(bad)
-    chance = k / n
+    probability = k / n
     expected = 0.0
     for top in range(1, min(k, max(good, default=0)) + 1):
-        above = _tied(good, 0, top, k, chance)
-        below = _tied(bad, abstained, top, k, chance)
+        above = _tied(good, 0, top, k, probability)
+        below = _tied(bad, abstained, top, k, probability)
         shares = np.add.outer(np.arange(above.shape[1]), np.arange(below.shape[1])).astype(float)
-        shares[0] = 1  # no right answer is at the top: 0 of any number
+        shares[0] = 1  # no correct answer has the highest count, so the numerator is 0
         shares = np.arange(above.shape[1])[:, None] / shares
-        # above[u, i] right answers i at the top with u drawn; the k - u others are drawn below.
+        # above[u, i]: i correct answers have the highest count and u samples are drawn for correct answers; `below`
+        # covers the other k - u samples.
         expected += float(np.sum((above[::-1].T @ below) * shares))
-    return min(1.0, expected / float(_binomial(n, chance, k)[k]))
+    return min(1.0, expected / float(_binomial(n, probability, k)[k]))
 
 
-def _tied(counts: Sequence[int], free: int, top: int, k: int, chance: float) -> np.ndarray:
-    """[u, i]: the chance that these answers and the `free` abstentions are drawn u times, u = 0..k, with i of
-    the answers drawn `top` times and none more often."""
+def _tied(counts: Sequence[int], free: int, top: int, k: int, probability: float) -> np.ndarray:
+    """Return a table [u, i]: the probability that u = 0..k samples of these answers and of the `free` abstentions are
+    drawn, i of the answers `top` times and none more often."""
     able = [count for count in counts if count >= top]
     table = np.zeros((k + 1, min(len(able), k // top) + 1))
-    table[:, 0] = _binomial(free + sum(counts) - sum(able), chance, k)
+    table[:, 0] = _binomial(free + sum(counts) - sum(able), probability, k)
     for count in able:
-        drawn = _binomial(count, chance, top)
+        drawn = _binomial(count, probability, top)
         grown = table * drawn[0]
         for times in range(1, top):
             grown[times:] += table[:-times] * drawn[times]
@@ -94,22 +102,25 @@ def _tied(counts: Sequence[int], free: int, top: int, k: int, chance: float) -> 
     return table
 
 
-def _binomial(n: int, chance: float, most: int) -> np.ndarray:
-    """[most + 1]: the chances of 0..most successes of n; by convolution, which nothing overflows."""
+def _binomial(n: int, probability: float, most: int) -> np.ndarray:
+    """Return the probabilities of 0..most successes in n trials, [most + 1]; computed by convolution, which cannot
+    overflow."""
     mass = np.zeros(most + 1)
     mass[0] = 1
     for _ in range(n):
-        mass[1:] = mass[1:] * (1 - chance) + mass[:-1] * chance
-        mass[0] *= 1 - chance
+        mass[1:] = mass[1:] * (1 - probability) + mass[:-1] * probability
+        mass[0] *= 1 - probability
     return mass
 
 
 def wilson(successes: int, n: int, confidence: float = 0.95) -> Interval:
-    """The score interval of a share (Wilson, JASA 1927), which keeps to 0..1 and its width near both ends:
+    """Return the Wilson score interval of a proportion (Wilson, JASA 1927):
     (p + z^2 / 2n +- z * sqrt(p (1 - p) / n + z^2 / 4n^2)) / (1 + z^2 / n).
 
+    It stays within 0..1 and remains informative near both ends.
+
     Raises:
-        ValueError: n < 1, not 0 <= successes <= n, or not 0 < confidence < 1.
+        ValueError: n < 1, `successes` is not in 0..n, or `confidence` is not between 0 and 1.
     """
     if n < 1 or not 0 <= successes <= n:
         raise ValueError(f"successes must be in 0..n and n >= 1, got {successes} of {n}")
@@ -123,11 +134,13 @@ def wilson(successes: int, n: int, confidence: float = 0.95) -> Interval:
 
 
 def bootstrap(values: Sequence[float], confidence: float = 0.95, seed: int = 0, resamples: int = 10_000) -> Interval:
-    """The mean of the scores of problems and its percentile interval (Efron 1979): problems are drawn again with
-    replacement. Equal values, a single one among them, have an interval of no width: it says nothing then.
+    """Return the mean over problems and its percentile bootstrap interval (Efron 1979).
+
+    Problems are resampled with replacement. If all values are equal, for example a single value, the interval has
+    zero width and is not informative.
 
     Raises:
-        ValueError: no values, one that is not finite, resamples < 1, or not 0 < confidence < 1.
+        ValueError: there are no values, a value is not finite, resamples < 1, or `confidence` is not between 0 and 1.
     """
     scores = _checked(values, confidence, resamples)
     random = np.random.default_rng(seed)
@@ -139,27 +152,33 @@ def bootstrap(values: Sequence[float], confidence: float = 0.95, seed: int = 0, 
     return Interval(min(float(low), mean), mean, max(float(high), mean))
 
 
-def mean_interval(values: Sequence[float], confidence: float = 0.95, seed: int = 0) -> Interval:
-    """`wilson` of scores that are all 0 or 1, else `bootstrap`; raises what these raise."""
+def mean_interval(values: Sequence[float]) -> Interval:
+    """Return the mean and its 95% interval: `wilson` if all values are 0 or 1, else `bootstrap`.
+
+    Raises:
+        ValueError: there are no values, or a value is not finite.
+    """
     if len(values) > 0 and all(value in (0, 1) for value in values):
-        return wilson(round(sum(values)), len(values), confidence)
-    return bootstrap(values, confidence, seed)
+        return wilson(round(sum(values)), len(values))
+    return bootstrap(values)
 
 
 def paired_bootstrap(
     a: Mapping[str, float], b: Mapping[str, float], confidence: float = 0.95, seed: int = 0, resamples: int = 10_000
 ) -> Comparison:
-    """Two evaluations of the same problems, problem key -> score: the mean difference a - b with its bootstrap
-    interval, and a p-value by flipping the signs of differences (Fisher 1935): were a and b alike, each
-    difference would as well have the other sign. Of scores 0 and 1 that is McNemar's exact test. A p-value
-    read from the resampled means would call two problems out of two significant; this one does not.
+    """Compare two evaluations of the same problems, given as problem key -> score.
+
+    The interval of the mean difference a - b is a bootstrap interval. The p-value comes from a sign-flip permutation
+    test (Fisher 1935): if a and b do not differ, both signs of each difference are equally likely. For scores 0 and 1
+    this is McNemar's exact test. A p-value taken from the bootstrap means would call a difference on two problems
+    out of two significant; the permutation test does not.
 
     Raises:
-        ValueError: the problems are not the same, or what `bootstrap` raises.
+        ValueError: the problems differ, or an argument is refused by `bootstrap`.
     """
     for ours, theirs, name in ((a, b, "first"), (b, a, "second")):
         if alone := ours.keys() - theirs.keys():
-            raise ValueError(f"both must be over the same problems, got {min(alone)!r} in the {name} alone")
+            raise ValueError(f"both evaluations must have the same problems, got {min(alone)!r} only in the {name}")
     differences = [a[key] - b[key] for key in sorted(a)]
     return Comparison(
         bootstrap(differences, confidence, seed, resamples), _sign_flip_p(np.array(differences), seed, resamples)
@@ -167,22 +186,25 @@ def paired_bootstrap(
 
 
 def _sign_flip_p(differences: np.ndarray, seed: int, resamples: int) -> float:
-    """The share of sign flips whose mean is as far from 0 as the one seen: of all of them where these are no
-    more than `resamples`, else (1 + those of the drawn) / (1 + drawn), which is never 0."""
+    """Return the share of sign flips whose mean is at least as far from 0 as the observed mean.
+
+    All flips are enumerated if there are at most `resamples`. Otherwise `resamples` flips are drawn and the result is
+    (1 + hits) / (1 + resamples), which is never 0.
+    """
     moved = differences[differences != 0]
-    # Sums in another order differ in the last digits, and a tie counts.
-    seen = abs(float(moved.sum())) - 1e-9 * float(np.abs(moved).sum())
+    # The order of summation changes the last digits, and a tie must count as a hit.
+    observed = abs(float(moved.sum())) - 1e-9 * float(np.abs(moved).sum())
     if 2 ** len(moved) <= resamples:
         sums = np.zeros(1)
         for difference in moved:
             sums = np.concatenate([sums + difference, sums - difference])
-        return float(np.mean(np.abs(sums) >= seen))
+        return float(np.mean(np.abs(sums) >= observed))
     random = np.random.default_rng(seed)
-    far = 0
+    hits = 0
     for size in _chunks(resamples, len(moved)):
         signs = 2 * random.integers(2, size=size, dtype=np.int8) - 1
-        far += int(np.sum(np.abs(signs @ moved) >= seen))
-    return (1 + far) / (1 + resamples)
+        hits += int(np.sum(np.abs(signs @ moved) >= observed))
+    return (1 + hits) / (1 + resamples)
 
 
 def _chunks(resamples: int, n: int) -> Iterator[tuple[int, int]]:
@@ -194,7 +216,7 @@ def _chunks(resamples: int, n: int) -> Iterator[tuple[int, int]]:
 def _checked(values: Sequence[float], confidence: float, resamples: int) -> np.ndarray:
     scores = np.array(values, dtype=float)
     if len(scores) == 0 or not np.isfinite(scores).all():
-        raise ValueError(f"values must be finite and at least one, got {len(scores)} values")
+        raise ValueError(f"at least one value is needed and all must be finite, got {len(scores)} values")
     if resamples < 1:
         raise ValueError(f"resamples must be >= 1, got {resamples}")
     _check_confidence(confidence)

@@ -1,4 +1,4 @@
-"""evaluate.py as a user starts it: Ray, vLLM, the shipped tiny model."""
+"""evaluate.py run as a command with Ray, vLLM and the shipped tiny model."""
 
 import json
 import subprocess
@@ -20,12 +20,12 @@ def test_every_strategy_composes(choice):
     assert cfg.strategy.name in STRATEGIES and cfg.model.name == "tiny" and cfg.env.num_numbers == [3]
 
 
-def test_every_strategy_has_a_name_of_its_own():
+def test_strategy_labels_are_distinct():
     labels = {compose_evaluation([f"strategy={choice}"], {}).strategy.label for choice in CHOICES}
-    assert len(labels) == len(CHOICES) - 1  # cot is greedy, by the name that its control makes sense of
+    assert len(labels) == len(CHOICES) - 1  # cot is another name of greedy, next to its control direct
 
 
-def test_a_run_s_model_and_task_are_taken_and_can_be_changed():
+def test_the_model_and_env_of_a_run_are_defaults_that_can_be_overridden():
     saved = {
         "model": {"name": "tiny", "max_completion_tokens": 50},
         "env": {"name": "countdown", "num_numbers": [4], "max_number": 30},
@@ -45,7 +45,7 @@ def test_a_run_s_model_and_task_are_taken_and_can_be_changed():
         (["strategy.n=0"], "strategy.n must be >= 1, got 0"),
     ],
 )
-def test_a_wrong_setting_is_refused_by_name(overrides, message):
+def test_invalid_settings_are_named(overrides, message):
     with pytest.raises(ValueError) as error:
         compose_evaluation(overrides, {})
     assert message in str(error.value)
@@ -61,13 +61,13 @@ def evaluate(folder: Path, *overrides: str) -> str:
 
 def result(folder: Path, name: str) -> tuple[dict, list[dict]]:
     path = folder / "outputs" / "eval-tiny-countdown" / "eval" / name
-    rows = [json.loads(line) for line in path.with_suffix(".jsonl").read_text().splitlines()[1:]]
+    rows = [row for row in map(json.loads, path.with_suffix(".jsonl").read_text().splitlines()) if "key" in row]
     return json.loads(path.with_suffix(".json").read_text()), rows
 
 
 @pytest.mark.slow
 def test_strategies_on_the_shipped_model(tmp_path):
-    """Best-of-n with the oracle is pass@n; a beam of one is greedy, token for token; what was there is kept."""
+    """Best-of-n with the oracle equals pass@n, one beam equals greedy decoding, and finished rows are kept."""
     evaluate(tmp_path, "strategy=best_of_n", "strategy.n=4", "strategy.verifier=oracle")
     summary, rows = result(tmp_path, "best_of_n-4-oracle-seed0.json")
     assert summary["accuracy"]["mean"] == pytest.approx(summary["pass_at"]["4"]["mean"])

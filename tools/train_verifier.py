@@ -1,18 +1,17 @@
-"""Train a learned verifier: a value head that reads how likely a completion leads to the right answer.
+"""Train a learned verifier: a value head that predicts how likely a completion leads to the correct answer.
 
     make verifier RUN=countdown-tiny-seed0
     python -m tools.train_verifier model=smollm2-135m env=gsm8k verifier.samples=16
 
-The model writes completions for training problems, the exact checker says which are right, and the head learns
-to tell (arXiv 2110.14168); a part of the problems is held back to see how well it does on others. The result,
-outputs/<run>/verifier/, is what strategy.verifier=learned of evaluate.py reads.
+The model samples completions of training problems, the exact checker grades them, and the verifier is trained to
+predict the grade (arXiv 2110.14168). A part of the problems is held back for validation. The result,
+outputs/<run>/verifier/, is used by evaluate.py with strategy.verifier=learned.
 """
 
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
@@ -22,106 +21,107 @@ from conf.verifiers import TrainVerifierConfig
 from envs.score import Scorer
 from envs.splits import unique
 from grpo.types import Group, Problem, Request, SamplingParams, request_seed
-from inference.calibration import figures
+from inference.calibration import Calibration, calibration
+from inference.run_settings import run_settings
 from workers.interrupt import Interrupt, Interrupted
 from workers.judge import make_judge
 from workers.models import check_model
 from workers.outcome_verifier import OutcomeVerifier
 from workers.rollout import RolloutPool
-from workers.run_settings import settings
 from workers.session import pick_device, ray_session
-from workers.verifier_training import Epoch, attempts_of, split_by_problem, train
+from workers.verifier_training import EpochLosses, graded_completions, split_by_problem, train
 
 
-def problems_of(cfg: TrainVerifierConfig) -> list[Problem]:
-    """Different problems of the training split, drawn with a seed that no training draws with."""
+def draw_problems(cfg: TrainVerifierConfig) -> list[Problem]:
+    """Return distinct problems of the training split, drawn with a seed that training does not use."""
     seed = request_seed(cfg.seed, "verifier problems")
     drawn = (cfg.env.problem(seed, "train", index) for index in range(cfg.verifier.num_problems))
     return list(unique(drawn).values())
 
 
 def sample(cfg: TrainVerifierConfig, problems: Sequence[Problem], device: str, interrupt: Interrupt) -> list[Group]:
-    """`samples` completions of each problem, graded."""
-    size = cfg.verifier.samples
+    """Return `verifier.samples` graded completions of each problem."""
+    num_samples = cfg.verifier.samples
     requests = [
-        Request(problem.prompt, request_seed(cfg.seed, "verifier", problem.key, place))
+        Request(problem.prompt, request_seed(cfg.seed, "verifier", problem.key, index))
         for problem in problems
-        for place in range(size)
+        for index in range(num_samples)
     ]
     sampling = SamplingParams(cfg.verifier.temperature, cfg.model.max_completion_tokens)
     judge = make_judge(cfg, device)
     with ray_session(cfg, device, interrupt) as session, Scorer(cfg.env, cfg.reward, judge) as scorer:
         rollout = RolloutPool(cfg, session)
-        return scorer.score(problems, rollout.generate(requests, sampling), size)
+        return scorer.score(problems, rollout.generate(requests, sampling), num_samples)
 
 
-def validate(verifier: OutcomeVerifier, groups: Sequence[Group]) -> dict[str, Any]:
-    """The figures of inference/calibration.py on these problems."""
-    by_problem = [attempts_of([group]) for group in groups]
-    flat = [one for attempts in by_problem for one in attempts]
-    scores = iter(verifier.score_ids([one.prompt_ids for one in flat], [one.token_ids for one in flat]))
-    return figures(
-        [[next(scores) for _ in attempts] for attempts in by_problem],
-        [[one.right for one in attempts] for attempts in by_problem],
+def validate(verifier: OutcomeVerifier, groups: Sequence[Group]) -> Calibration:
+    """Measure the quality of the verifier's scores on these problems."""
+    by_problem = [graded_completions([group]) for group in groups]
+    completions = [completion for row in by_problem for completion in row]
+    scores = iter(verifier.score_ids([one.prompt_ids for one in completions], [one.token_ids for one in completions]))
+    return calibration(
+        [[next(scores) for _ in row] for row in by_problem],
+        [[completion.right for completion in row] for row in by_problem],
     )
 
 
-def learn(cfg: TrainVerifierConfig, problems: Sequence[Problem], device: str, console: Console) -> None:
-    """Sample, train, validate, and write the folder of the verifier."""
+def train_verifier(cfg: TrainVerifierConfig, problems: Sequence[Problem], device: str, console: Console) -> None:
+    """Sample, train, validate, and write the verifier's folder."""
     interrupt = Interrupt()
     training, held_back = split_by_problem(sample(cfg, problems, device, interrupt), cfg.verifier.held_back)
-    attempts, validation = attempts_of(training), attempts_of(held_back)
-    right = sum(one.right for one in attempts)
-    if right in (0, len(attempts)):
+    completions, validation = graded_completions(training), graded_completions(held_back)
+    right = sum(completion.right for completion in completions)
+    if right in (0, len(completions)):
         refuse(
-            f"{right} of {len(attempts)} completions are right, and a verifier learns from both kinds; choose a larger "
-            f"verifier.num_problems than {cfg.verifier.num_problems}, or an env that the model solves sometimes"
+            f"{right} of {len(completions)} completions are correct, but a verifier needs both correct and wrong ones; "
+            f"increase verifier.num_problems={cfg.verifier.num_problems}, or choose an env that the model solves "
+            "sometimes"
         )
-    console.print(f"{len(problems)} problems; {right} of {len(attempts)} completions to train on are right")
+    console.print(f"{len(problems)} problems; {right} of {len(completions)} training completions are correct")
 
-    def tell(epoch: Epoch) -> None:
+    def on_epoch(epoch: EpochLosses) -> None:
         console.print(f"training loss {epoch.training_loss:.4f}, validation loss {epoch.validation_loss:.4f}")
 
     verifier = OutcomeVerifier(cfg.model, device, cfg.verifier.train_backbone, cfg.seed)
-    epochs = train(verifier, attempts, validation, cfg.verifier, cfg.seed, tell, interrupt)
-    found = validate(verifier, held_back)
-    about = {
+    epochs = train(verifier, completions, validation, cfg.verifier, cfg.seed, on_epoch, interrupt)
+    quality = validate(verifier, held_back)
+    metadata = {
         "env": asdict(cfg.env),
         "seed": cfg.seed,
         "settings": asdict(cfg.verifier),
         "training_problems": len(training),
         "epochs": [asdict(epoch) for epoch in epochs],
-        "validation": found,
+        "validation": asdict(quality),
     }
-    verifier.save(cfg.folder / "verifier", cfg.model, about)
-    report(console, found, cfg.folder / "verifier")
+    verifier.save(cfg.folder / "verifier", cfg.model, metadata)
+    report(console, quality, cfg.folder / "verifier")
 
 
-def report(console: Console, found: dict[str, Any], folder: Path) -> None:
-    shares = {name: "none" if found[name] is None else f"{found[name]:.3f}" for name in ("auc", "auc_within")}
-    said = [
-        f"on {found['problems']} problems held back, {found['completions']} completions, {found['right']:.1%} right: "
-        f"AUC {shares['auc']}, within a problem {shares['auc_within']}, accuracy at 0.5 {found['accuracy']:.1%}, "
-        f"Brier {found['brier']:.4f} ({found['right'] * (1 - found['right']):.4f} by the share alone)"
+def report(console: Console, quality: Calibration, folder: Path) -> None:
+    auc, auc_within = ("n/a" if value is None else f"{value:.3f}" for value in (quality.auc, quality.auc_within))
+    lines = [
+        f"on {quality.problems} held-back problems, {quality.completions} completions, {quality.right:.1%} correct: "
+        f"AUC {auc}, AUC within a problem {auc_within}, accuracy at 0.5 {quality.accuracy:.1%}, "
+        f"Brier score {quality.brier:.4f} (a constant prediction: {quality.right * (1 - quality.right):.4f})"
     ]
-    said += [
-        f"  score {row['low']:.1f} to {row['low'] + 0.1:.1f}: {row['count']:5d} completions, mean score "
-        f"{row['mean_score']:.2f}, right {row['right']:.2f}"
-        for row in found["reliability"]
+    lines += [
+        f"  score {bin.low:.1f} to {bin.low + 0.1:.1f}: {bin.count:5d} completions, mean score {bin.mean_score:.2f}, "
+        f"correct {bin.right:.2f}"
+        for bin in quality.reliability
     ]
-    console.print("\n".join([*said, str(folder)]), markup=False, highlight=False, soft_wrap=True)
+    console.print("\n".join([*lines, f"wrote {folder}"]), markup=False, highlight=False, soft_wrap=True)
 
 
 def main() -> None:
     console = Console()
     with checking_settings():
-        cfg = settings(compose_verifier, sys.argv[1:])
+        cfg = run_settings(compose_verifier, sys.argv[1:])
         check_model(cfg.model)
-        device, problems = pick_device(cfg.topology.device), problems_of(cfg)
+        device, problems = pick_device(cfg.topology.device), draw_problems(cfg)
     try:
-        learn(cfg, problems, device, console)
+        train_verifier(cfg, problems, device, console)
     except Interrupted:
-        console.print("stopped; nothing was kept")
+        console.print("stopped; no verifier was written")
 
 
 if __name__ == "__main__":

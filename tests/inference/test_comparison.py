@@ -1,4 +1,4 @@
-"""Comparisons of results that were made by hand."""
+"""Comparisons of constructed results."""
 
 import subprocess
 import sys
@@ -6,18 +6,24 @@ from pathlib import Path
 
 import pytest
 
-from inference.comparison import Evaluation, curves, difficulty_bins, spend_by_difficulty, table
+from inference.comparison import (
+    SavedEvaluation,
+    comparison_table,
+    compute_optimal_by_bins,
+    curves,
+    difficulty_bins,
+)
 from inference.results import Results, summarize
 
 PROBLEMS = 40
 ROOT = Path(__file__).parents[2]
 
 
-def write(folder: Path, name: str, right, tokens: int, samples: int = 1, strategy: str | None = None) -> Evaluation:
-    """An evaluation of problems 0..39; right(problem, sample) says which completions are correct."""
+def write(folder: Path, name: str, right, tokens: int, samples: int = 1, strategy: str | None = None):
+    """Write an evaluation of problems 0..39; right(problem, sample) determines which completions are correct."""
     settings = {"strategy": {"name": strategy or ("sample" if samples > 1 else "greedy"), "verifier": "oracle"}}
     results = Results(folder, name)
-    results.claim(settings)
+    results.open(settings)
     rows = []
     for problem in range(PROBLEMS):
         drawn = [
@@ -25,7 +31,7 @@ def write(folder: Path, name: str, right, tokens: int, samples: int = 1, strateg
                 "answer": "right" if right(problem, sample) else f"wrong {sample}",
                 "correct": right(problem, sample),
                 "tokens": tokens,
-                "logprob": -problem * tokens / 10,  # the higher its number, the less certain the model
+                "logprob": -problem * tokens / 10,  # certainty falls with the problem number
             }
             for sample in range(samples)
         ]
@@ -34,57 +40,57 @@ def write(folder: Path, name: str, right, tokens: int, samples: int = 1, strateg
         results.add(rows[-1])
     results.add_spent(9.0, 5.0, tokens * samples * PROBLEMS)
     results.write_summary({"settings": settings, "spent": results.total_spent} | summarize(rows, samples > 1))
-    return Evaluation(folder / f"{name}.json")
+    return SavedEvaluation(folder / f"{name}.json")
 
 
-def test_the_table_compares_to_the_first_on_the_same_problems(tmp_path):
+def test_the_table_compares_each_evaluation_to_the_first(tmp_path):
     half = write(tmp_path, "half", lambda problem, _: problem < 20, 10)
     most = write(tmp_path, "most", lambda problem, _: problem < 26, 30)
-    *_, first, second = table([half, most]).splitlines()
+    *_, first, second = comparison_table([half, most]).splitlines()
     assert first.startswith("| half | 40 | 50.0% |") and first.endswith("| 10 | 5 | | |")
-    # 6 of 40 differ, all one way: two of 2^6 sign flips are as far from 0
+    # 6 of 40 problems differ, all in the same direction: two of 2^6 sign flips are as far from 0.
     assert "| 65.0% |" in second and "+15.0 (" in second and second.endswith("| 0.031 |")
 
 
-def test_problems_must_be_the_same(tmp_path):
+def test_evaluations_of_different_problems_are_refused(tmp_path):
     one = write(tmp_path, "one", lambda *_: True, 10)
     other = write(tmp_path, "other", lambda *_: True, 10)
     other.rows.pop("3")
     with pytest.raises(ValueError, match="the same problems, got '3'"):
-        table([one, other])
+        comparison_table([one, other])
 
 
-def test_difficulty_by_the_truth_and_by_certainty(tmp_path):
-    # Problem p is right in 4 - p // 5 of 4 samples, and the certainty falls with p too.
+def test_difficulty_by_ground_truth_and_by_certainty(tmp_path):
+    # Problem p is correct in 4 - p // 10 of 4 samples, and the certainty falls with p.
     sampled = write(tmp_path, "sample-4", lambda problem, sample: sample < 4 - problem // 10, 10, samples=4)
     bins = difficulty_bins(sampled)
     assert [bins["predicted"][str(problem)] for problem in (0, 7, 8, 39)] == [1, 1, 2, 5]
-    # ten problems each have the same share right, and eight make a level
+    # Ten problems have the same share of correct samples, and a level has eight problems.
     assert {bins["oracle"][str(problem)] for problem in range(30, 40)} == {4, 5}
 
 
-def test_each_difficulty_gets_what_serves_it_best_within_the_budget(tmp_path):
+def test_each_difficulty_level_gets_its_best_strategy_within_the_budget(tmp_path):
     cheap = write(tmp_path, "cheap", lambda problem, _: problem < 8, 10)
-    dear = write(tmp_path, "dear", lambda problem, _: problem >= 8, 100)
+    costly = write(tmp_path, "costly", lambda problem, _: problem >= 8, 100)
     oracle = write(tmp_path, "best_of_n-1-oracle", lambda *_: True, 10, strategy="best_of_n")
     bins = {"predicted": {str(problem): 1 + problem // 8 for problem in range(PROBLEMS)}}
-    spent = spend_by_difficulty([cheap, dear, oracle], bins)["predicted"]
+    spent = compute_optimal_by_bins([cheap, costly, oracle], bins)["predicted"]
     assert [one.budget for one in spent] == [10, 100]
-    # 8 of 40 at the small budget; with 100 the easiest level keeps the cheap one, the others take the dear one
+    # At budget 10, 8 of 40 are correct. At 100 the easiest level keeps the cheap strategy, the others use the costly.
     assert spent[0].accuracy == pytest.approx(0.2)
     assert spent[1].accuracy == pytest.approx(1.0) and spent[1].tokens == pytest.approx((8 * 10 + 32 * 100) / 40)
 
 
-def test_votes_of_parts_of_the_samples_are_choices_too(tmp_path):
+def test_majority_voting_over_subsets_of_the_samples_is_a_strategy(tmp_path):
     sampled = write(tmp_path, "sample-4", lambda problem, sample: sample < 2, 10, samples=4)
     assert sampled.majority(1)["0"] == (pytest.approx(0.5), 10)
-    # two right votes against two wrong ones of one vote each
+    # Two votes for the correct answer against one each for two wrong ones.
     assert sampled.majority(4)["0"] == (1.0, 40)
     names = [curve.name for curve in curves([sampled], {}, {})]
     assert names == ["sample-4", "majority@k", "pass@k"]
 
 
-def test_the_command_prints_both_tables_and_draws(tmp_path):
+def test_the_command_prints_both_tables_and_writes_the_picture(tmp_path):
     write(tmp_path, "greedy", lambda problem, _: problem < 20, 10)
     write(tmp_path, "sample-4", lambda problem, sample: sample < 4 - problem // 10, 10, samples=4)
     write(tmp_path, "other-4", lambda problem, sample: sample < 4 - problem // 10, 10, samples=4)

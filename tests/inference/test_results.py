@@ -3,8 +3,8 @@ import json
 import pytest
 
 from grpo.types import Problem
-from inference.engine import Candidate, Outcome
-from inference.results import Results, row_of, summarize
+from inference.results import Results, problem_row, summarize
+from inference.types import Candidate, StrategyOutput
 
 PROBLEM = Problem("countdown", "1 2 3 -> 6", "make 6", "1 + 2 + 3", {})
 
@@ -14,52 +14,52 @@ def candidate(answer: str) -> Candidate:
 
 
 def row(*correct: bool, answers: str = "", tokens: int = 12) -> dict:
-    """A problem's line whose completions have these one-letter answers, the first of them chosen."""
+    """The row of a problem whose completions have these one-letter answers; the first is chosen."""
     candidates = tuple(candidate(letter) for letter in answers or "a" * len(correct))
-    return row_of(PROBLEM, Outcome(candidates[0], candidates, tokens=tokens), correct)
+    return problem_row(PROBLEM, StrategyOutput(candidates[0], candidates, tokens=tokens), correct)
 
 
-def test_a_line_has_every_completion_and_what_it_spent():
+def test_a_row_has_all_completions_and_their_cost():
     found = row(True, False, answers="ab")
     assert found["key"] == "1 2 3 -> 6" and found["correct"] is True and found["tokens"] == 12
     assert [one["answer"] for one in found["candidates"]] == ["a", "b"]
     assert found["candidates"][0]["logprob"] == -1.5 and found["candidates"][0]["tokens"] == 3
 
 
-def test_a_summary_by_hand():
-    # right / wrong of two problems: 1 of 2, and none; votes a b | c c
+def test_summary_by_hand():
+    # Two problems with 1 of 2 and 0 of 2 correct samples, whose votes are a b and c c.
     rows = [row(True, False, answers="ab", tokens=10), row(False, False, answers="cc", tokens=20)]
     found = summarize(rows, independent=True)
     assert found["accuracy"]["mean"] == 0.5 and found["tokens_per_problem"] == 15
     assert found["pass_at"][1]["mean"] == 0.25 and found["pass_at"][2]["mean"] == 0.5
-    # the tie of a and b counts half
+    # The tie of a and b counts half.
     assert found["majority_at"][2]["mean"] == 0.25
     assert summarize(rows, independent=False)["pass_at"] == {}
 
 
-def test_a_stopped_evaluation_goes_on_and_a_torn_line_is_forgotten(tmp_path):
+def test_an_interrupted_evaluation_resumes_without_its_incomplete_last_line(tmp_path):
     results = Results(tmp_path, "greedy")
-    assert results.claim({"seed": 0}) == {}
+    assert results.open({"seed": 0}) == {}
     results.add({"key": "one", "correct": True})
     with results.lines.open("a") as file:
         file.write('{"key": "tw')
-    assert set(Results(tmp_path, "greedy").claim({"seed": 0})) == {"one"}
+    assert set(Results(tmp_path, "greedy").open({"seed": 0})) == {"one"}
     results.add({"key": "two", "correct": False})
-    assert set(Results(tmp_path, "greedy").claim({"seed": 0})) == {"one", "two"}
+    assert set(Results(tmp_path, "greedy").open({"seed": 0})) == {"one", "two"}
     assert all(json.loads(line) for line in results.lines.read_text().splitlines())
 
 
-def test_what_several_starts_spent_is_added_up(tmp_path):
+def test_the_cost_of_several_starts_is_summed(tmp_path):
     first = Results(tmp_path, "greedy")
-    first.claim({})
+    first.open({})
     first.add_spent(10.0, 6.0, 300)
     second = Results(tmp_path, "greedy")
-    assert second.claim({}) == {}
+    assert second.open({}) == {}
     second.add_spent(2.0, 1.0, 50)
     assert second.total_spent == {"seconds": 12.0, "generating_seconds": 7.0, "tokens": 350}
 
 
-def test_results_of_other_settings_are_refused_by_name(tmp_path):
-    Results(tmp_path, "greedy").claim({"seed": 0, "n": 8})
-    with pytest.raises(ValueError, match="was made with n=8, now it is 16; choose another name=NAME"):
-        Results(tmp_path, "greedy").claim({"seed": 0, "n": 16})
+def test_results_of_different_settings_are_refused(tmp_path):
+    Results(tmp_path, "greedy").open({"seed": 0, "n": 8})
+    with pytest.raises(ValueError, match="was written with n=8, now n=16; choose another name=NAME"):
+        Results(tmp_path, "greedy").open({"seed": 0, "n": 16})

@@ -19,29 +19,29 @@ from inference.statistics import (
 
 
 def test_pass_at_k_by_hand():
-    # Of 5 samples 2 are right; 3 drawn miss both in C(3, 3) = 1 of C(5, 3) = 10 ways.
+    # 2 of 5 samples are correct; 3 drawn samples miss both in C(3, 3) = 1 of C(5, 3) = 10 ways.
     assert pass_at_k(5, 2, 3) == 0.9
     assert pass_at_k(4, 1, 1) == 0.25
-    assert pass_at_k(4, 1, 4) == 1.0  # all are drawn
-    assert pass_at_k(4, 3, 2) == 1.0  # two cannot both be the wrong one
+    assert pass_at_k(4, 1, 4) == 1.0  # all samples are drawn
+    assert pass_at_k(4, 3, 2) == 1.0  # at most one of two samples is wrong
     assert pass_at_k(4, 0, 4) == 0.0
 
 
 @pytest.mark.parametrize("n", range(1, 8))
-def test_pass_at_k_is_the_share_of_subsets_with_a_correct_sample(n):
+def test_pass_at_k_equals_the_share_of_subsets_with_a_correct_sample(n):
     for correct, k in product(range(n + 1), range(1, n + 1)):
         subsets = list(combinations([True] * correct + [False] * (n - correct), k))
         assert pass_at_k(n, correct, k) == float(Fraction(sum(map(any, subsets)), len(subsets)))
 
 
 def test_pass_at_k_is_unbiased():
-    # Of n = 6 samples each right with chance 0.3: sum over c of P(c) * pass_at_k(6, c, 4) = 1 - 0.7^4.
-    chance = [math.comb(6, c) * 0.3**c * 0.7 ** (6 - c) for c in range(7)]
-    found = sum(p * pass_at_k(6, c, 4) for c, p in enumerate(chance))
+    # n = 6 samples, each correct with probability 0.3: sum over c of P(c) * pass_at_k(6, c, 4) = 1 - 0.7^4.
+    mass = [math.comb(6, c) * 0.3**c * 0.7 ** (6 - c) for c in range(7)]
+    found = sum(p * pass_at_k(6, c, 4) for c, p in enumerate(mass))
     assert found == pytest.approx(1 - 0.7**4, abs=1e-12)
 
 
-def test_pass_at_k_of_thousands_of_samples_keeps_its_digits():
+def test_pass_at_k_is_precise_for_thousands_of_samples():
     assert pass_at_k(10_000, 1, 1) == 1e-4
     assert 0.999 < pass_at_k(10_000, 5000, 10) < 1
 
@@ -56,23 +56,23 @@ def test_pass_at_k_of_thousands_of_samples_keeps_its_digits():
         (4, 5, 2, "correct must be in 0..4, got 5"),
     ],
 )
-def test_pass_at_k_refuses_what_cannot_be(n, correct, k, message):
+def test_pass_at_k_refuses_invalid_counts(n, correct, k, message):
     with pytest.raises(ValueError, match=message):
         pass_at_k(n, correct, k)
 
 
 def test_majority_by_hand():
-    # Votes a a b, right is a. Of two drawn: aa is right; ab, twice, is a tie of which half is right: 2/3.
+    # Votes a a b, a is correct. Of two drawn: aa is correct; ab, twice, is a tie that counts half: 2/3.
     assert majority_at_k(["a", "a", "b"], {"a"}, 2) == pytest.approx(2 / 3)
     assert majority_at_k(["a", "a", "b"], {"b"}, 2) == pytest.approx(1 / 3)
     assert majority_at_k(["a", "a", "b"], {"a"}, 3) == pytest.approx(1)
     assert majority_at_k(["a", "a", "b"], {"a"}, 1) == pytest.approx(2 / 3)  # one vote: the pass rate
-    # a and b are both right, c is not: of three drawn each has one vote, and two of the three tied are right.
+    # a and b are correct, c is not: each of the three drawn has one vote, and two of the three tied are correct.
     assert majority_at_k(["a", "b", "c"], {"a", "b"}, 3) == pytest.approx(2 / 3)
 
 
 def test_a_sample_without_an_answer_abstains():
-    # Of two drawn: a and None, the one vote wins; None twice, no answer: 2 of 3.
+    # Of two drawn: with a and None the single vote wins, with None twice there is no answer: 2 of 3.
     assert majority_at_k(["a", None, None], {"a"}, 2) == pytest.approx(2 / 3)
     assert majority_at_k([None, None], {"a"}, 2) == 0
     assert majority_at_k([None, None], {"a", None}, 2) == 0
@@ -90,9 +90,9 @@ def brute_majority(votes, right, k):
 
 
 @pytest.mark.parametrize("seed", range(25))
-def test_majority_is_that_of_all_subsets(seed):
+def test_majority_equals_the_mean_over_all_subsets(seed):
     random = np.random.default_rng(seed)
-    votes = [["a", "b", "c", "d", "e", None][place] for place in random.integers(6, size=random.integers(1, 10))]
+    votes = [["a", "b", "c", "d", "e", None][index] for index in random.integers(6, size=random.integers(1, 10))]
     right = {answer for answer in "abcde" if random.random() < 0.4}
     for k in range(1, len(votes) + 1):
         assert majority_at_k(votes, right, k) == pytest.approx(brute_majority(votes, right, k), abs=1e-12)
@@ -104,7 +104,7 @@ def test_majority_does_not_depend_on_the_order_of_votes():
 
 
 def test_majority_of_many_samples_is_exact_and_fast():
-    # Two answers, 600 and 400 votes, an odd k: the right one wins when it has more than half of the drawn.
+    # Two answers with 600 and 400 votes and an odd k: the first wins if it has more than half of the drawn votes.
     k = 101
     wins = sum(math.comb(600, c) * math.comb(400, k - c) for c in range(51, k + 1))
     start = time.process_time()
@@ -114,7 +114,7 @@ def test_majority_of_many_samples_is_exact_and_fast():
     assert time.process_time() - start < 30
 
 
-def test_majority_refuses_more_than_there_are():
+def test_majority_refuses_more_samples_than_votes():
     with pytest.raises(ValueError, match=r"k must be in 1..2, the number of samples, got 3"):
         majority_at_k(["a", "b"], {"a"}, 3)
 
@@ -136,29 +136,29 @@ def test_wilson_by_hand(successes, n, low, high):
     assert (found.low, found.high) == pytest.approx((low, high), abs=1e-5)
 
 
-def test_wilson_holds_its_mean_within_0_and_1():
+def test_wilson_contains_the_mean_and_stays_within_0_and_1():
     for n in (1, 3, 7, 512):
         for successes in range(n + 1):
             found, wider = wilson(successes, n), wilson(successes, n, 0.99)
             assert 0 <= wider.low <= found.low <= found.mean <= found.high <= wider.high <= 1
 
 
-def test_wilson_covers_the_truth_about_as_often_as_it_says():
-    for chance in (0.05, 0.3, 0.5):
-        mass = [math.comb(60, c) * chance**c * (1 - chance) ** (60 - c) for c in range(61)]
-        covered = sum(m for c, m in enumerate(mass) if wilson(c, 60).low <= chance <= wilson(c, 60).high)
+def test_wilson_coverage_is_close_to_nominal():
+    for probability in (0.05, 0.3, 0.5):
+        mass = [math.comb(60, c) * probability**c * (1 - probability) ** (60 - c) for c in range(61)]
+        covered = sum(m for c, m in enumerate(mass) if wilson(c, 60).low <= probability <= wilson(c, 60).high)
         assert 0.92 < covered < 0.98
 
 
 @pytest.mark.parametrize("arguments", [(1, 0), (-1, 4), (5, 4), (1, 4, 1.0), (1, 4, 0.0)])
-def test_wilson_refuses_what_cannot_be(arguments):
+def test_wilson_refuses_invalid_arguments(arguments):
     with pytest.raises(ValueError, match="must be"):
         wilson(*arguments)
 
 
 def test_bootstrap_of_two_values_by_hand():
-    # 0 and 1 drawn twice: the mean is 0, 0.5 or 1 with chances 1/4, 1/2, 1/4. So 95% lie in 0..1, and of 40%,
-    # which cuts 30% off at each end, both ends are 0.5.
+    # Two draws from 0 and 1: the mean is 0, 0.5 or 1 with probability 1/4, 1/2, 1/4. The 95% interval is 0..1; the
+    # 40% interval cuts 30% off at each end, so that both ends are 0.5.
     assert bootstrap([0, 1]) == Interval(0.0, 0.5, 1.0)
     assert bootstrap([0, 1], confidence=0.4) == Interval(0.5, 0.5, 0.5)
 
@@ -169,10 +169,10 @@ def test_bootstrap_against_all_resamples():
     found = bootstrap(values, confidence=0.9, resamples=50_000)
     assert found.mean == pytest.approx(0.45)
     low, high = means[round(0.05 * len(means))], means[round(0.95 * len(means))]
-    assert (found.low, found.high) == pytest.approx((low, high), abs=1e-9)  # means are discrete, steps of 0.05
+    assert (found.low, found.high) == pytest.approx((low, high), abs=1e-9)  # means are discrete, in steps of 0.05
 
 
-def test_bootstrap_is_that_of_the_normal_for_many_values():
+def test_bootstrap_approaches_the_normal_interval():
     values = np.random.default_rng(1).random(2000)
     found = bootstrap(values, resamples=4000)
     half = 1.96 * values.std() / math.sqrt(2000)
@@ -180,7 +180,7 @@ def test_bootstrap_is_that_of_the_normal_for_many_values():
     assert found.high == pytest.approx(values.mean() + half, abs=0.05 * half)
 
 
-def test_the_seed_alone_decides_a_bootstrap():
+def test_bootstrap_is_determined_by_its_seed():
     values = np.random.default_rng(2).random(30)
     assert bootstrap(values, seed=3) == bootstrap(values, seed=3) != bootstrap(values, seed=4)
 
@@ -192,18 +192,18 @@ def test_bootstrap_of_one_value_has_no_width():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (([],), "at least one, got 0 values"),
-        (([0.5, float("nan")],), "values must be finite"),
+        (([],), "at least one value is needed .* got 0 values"),
+        (([0.5, float("nan")],), "all must be finite"),
         (([0.5], 1.5), "confidence must be between 0 and 1, got 1.5"),
         (([0.5], 0.95, 0, 0), "resamples must be >= 1, got 0"),
     ],
 )
-def test_bootstrap_refuses_what_cannot_be(arguments, message):
+def test_bootstrap_refuses_invalid_arguments(arguments, message):
     with pytest.raises(ValueError, match=message):
         bootstrap(*arguments)
 
 
-def test_the_interval_of_zeros_and_ones_is_wilsons():
+def test_the_interval_of_zeros_and_ones_is_the_wilson_interval():
     assert mean_interval([1.0, 0.0, True, False]) == wilson(2, 4)
     assert mean_interval([1.0, 0.5]) == bootstrap([1.0, 0.5])
     with pytest.raises(ValueError, match="at least one"):
@@ -211,13 +211,13 @@ def test_the_interval_of_zeros_and_ones_is_wilsons():
 
 
 def scored(scores):
-    return {f"problem {place}": score for place, score in enumerate(scores)}
+    return {f"problem {index}": score for index, score in enumerate(scores)}
 
 
 @pytest.mark.parametrize(
     ("wins", "losses", "ties", "p"),
     [
-        # McNemar: of all signs of the differing problems, the share at least as uneven.
+        # McNemar: the share of all sign assignments of the differing problems that are at least as uneven.
         (3, 0, 2, 2 / 8),
         (5, 1, 0, 2 * (1 + 6) / 64),
         (4, 4, 1, 1.0),
@@ -225,7 +225,7 @@ def scored(scores):
         (0, 0, 4, 1.0),
     ],
 )
-def test_p_of_zeros_and_ones_is_mcnemars(wins, losses, ties, p):
+def test_p_of_zeros_and_ones_equals_mcnemar(wins, losses, ties, p):
     a = scored([1] * wins + [0] * losses + [1] * ties)
     b = scored([0] * wins + [1] * losses + [1] * ties)
     found = paired_bootstrap(a, b)
@@ -235,18 +235,18 @@ def test_p_of_zeros_and_ones_is_mcnemars(wins, losses, ties, p):
     assert back.p == found.p and back.difference.mean == -found.difference.mean
 
 
-def test_p_of_other_scores_counts_ties_of_sums():
-    # Differences 0.1, 0.2, -0.3 sum to 0, from which every one of the 8 flips is as far; of 0.1, 0.2, 0.3 just
-    # +++ and --- reach 0.6.
+def test_p_of_other_scores_counts_tied_sums():
+    # Differences 0.1, 0.2, -0.3 sum to 0, and all 8 flips are at least as far from 0. Of 0.1, 0.2, 0.3 only +++ and
+    # --- reach 0.6.
     assert paired_bootstrap(scored([0.1, 0.2, 0]), scored([0, 0, 0.3])).p == 1.0
     assert paired_bootstrap(scored([0.1, 0.2, 0.3]), scored([0, 0, 0])).p == 2 / 8
-    # 0.3 0.1 -0.1 -0.1 sum to 0.2, and only the signs +--- and -+++ of the sizes give less: 14 of 16, though
-    # some of the 14 sums are 0.2 but for their last digit.
+    # 0.3 0.1 -0.1 -0.1 sum to 0.2. Only the sign assignments +--- and -+++ have a smaller absolute sum: 14 of 16,
+    # although some of the 14 sums differ from 0.2 in the last digit.
     assert paired_bootstrap(scored([0.3, 0.1, 0, 0]), scored([0, 0, 0.1, 0.1])).p == 14 / 16
 
 
-def test_p_of_many_differences_is_drawn_close_to_the_exact_one():
-    # 30 differ, 20 to 10: 2 * P(at least 20 heads of 30) = 0.09874
+def test_sampled_p_of_many_differences_is_close_to_the_exact_p():
+    # 30 problems differ, 20 to 10: 2 * P(at least 20 heads of 30) = 0.09874
     exact = 2 * sum(math.comb(30, c) for c in range(20, 31)) / 2**30
     found = paired_bootstrap(scored([1] * 20 + [0] * 10), scored([0] * 20 + [1] * 10), resamples=40_000)
     assert found.p == pytest.approx(exact, abs=0.006)  # four standard errors
@@ -258,7 +258,7 @@ def test_the_interval_of_a_difference_is_the_bootstrap_of_the_differences():
     assert paired_bootstrap(a, b, 0.9, 7).difference == bootstrap([0.5, 0, -0.25, 1], 0.9, 7)
 
 
-def test_pairing_is_tighter_than_two_separate_evaluations():
+def test_the_paired_interval_is_narrower_than_two_separate_ones():
     random = np.random.default_rng(0)
     ease = random.random(300)
     a, b = scored(ease), scored(ease - 0.02 + 0.01 * random.random(300))
@@ -267,18 +267,18 @@ def test_pairing_is_tighter_than_two_separate_evaluations():
     assert bootstrap(list(a.values())).low < math.fsum(b.values()) / 300  # unpaired intervals overlap
 
 
-def test_pairs_are_matched_by_key_not_by_order():
+def test_pairs_are_matched_by_key():
     a = scored([1, 0, 1, 1])
     assert paired_bootstrap(a, dict(reversed(a.items()))).difference == Interval(0, 0, 0)
     b = scored([0, 0.5, 0, 0])
     assert paired_bootstrap(a, b) == paired_bootstrap(dict(reversed(a.items())), b)
 
 
-def test_evaluations_of_other_problems_are_refused_by_name():
+def test_evaluations_of_different_problems_are_refused():
     a, b = {"x": 1.0, "y": 0.0}, {"x": 1.0, "z": 0.0}
-    with pytest.raises(ValueError, match="^both must be over the same problems, got 'y' in the first alone$"):
+    with pytest.raises(ValueError, match="^both evaluations must have the same problems, got 'y' only in the first$"):
         paired_bootstrap(a, b)
-    with pytest.raises(ValueError, match="'y' in the second alone"):
+    with pytest.raises(ValueError, match="'y' only in the second"):
         paired_bootstrap({"x": 1.0}, a)
     with pytest.raises(ValueError, match="at least one"):
         paired_bootstrap({}, {})

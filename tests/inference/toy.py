@@ -1,17 +1,17 @@
-"""A language model over a few tokens, given by a table, and problems for it.
+"""A toy language model over a few tokens, given by a table, and problems for it.
 
-The next token depends on the prompt and on the last two tokens. The vocabulary is as awkward as a real one:
-`</think>` is one token or is spelt by two, and a token may hold what comes before a stop string and what
-comes after it. Text that it can't spell is dropped without a word, as tiny vocabularies do.
+The next token depends on the prompt and on the last two tokens. The vocabulary has the difficulties of a real one:
+`</think>` is spelled by one token or by two, and a token may contain text before and after a stop string. Like a tiny
+vocabulary, it silently drops text that it cannot spell.
 """
 
 import math
 import random
 from collections.abc import Iterable, Sequence
 
-from grpo.types import Chat, Completion, Problem
-from inference.engine import Ask
-from inference.select import answer_key
+from grpo.types import Chat, Completion, Problem, Request
+from inference.types import Candidate, Item
+from inference.voting import answer_key
 
 END = "<eos>"
 Weights = dict[str, float]
@@ -40,18 +40,18 @@ NEXT: dict[str, Weights] = {
 CLOSE: Weights = {" </answer>": 8, " 1": 1, " so": 1}
 VOCABULARY = [END, "<", ">", *THOUGHT, *NEXT, *CLOSE, "ink>", "ink>\n<", "answer>", " ", "!", "!</think>"]
 TOKENS = sorted(set(VOCABULARY))
-IDS = {token: place for place, token in enumerate(TOKENS)}
+IDS = {token: index for index, token in enumerate(TOKENS)}
 END_ID = IDS[END]
 
 
 class ToyEngine:
-    """`batches` are the sizes of the batches so far, `tokens` how many it has handed out."""
+    """Records the requests, the sizes of their batches, and the number of generated tokens."""
 
     def __init__(self, seed: int = 0, window: int = 10_000) -> None:
         self.seed, self.window = seed, window
         self.batches: list[int] = []
         self.tokens = 0
-        self.asked: list[Ask] = []
+        self.requests: list[Request] = []
 
     def encode(self, text: str) -> tuple[int, ...]:
         ids: list[int] = []
@@ -63,64 +63,66 @@ class ToyEngine:
         return tuple(ids)
 
     def decode(self, token_ids: Sequence[int]) -> str:
-        return "".join(TOKENS[place] for place in token_ids if place != END_ID)
+        return "".join(TOKENS[token] for token in token_ids if token != END_ID)
 
-    def generate(self, asks: Sequence[Ask]) -> list[Completion]:
-        completions = [self._complete(ask) for ask in asks]
-        self.asked += asks
-        self.batches.append(len(asks))
+    def generate(self, requests: Sequence[Request]) -> list[Completion]:
+        completions = [self._complete(request) for request in requests]
+        self.requests += requests
+        self.batches.append(len(requests))
         self.tokens += sum(len(one.token_ids) for one in completions)
         return completions
 
-    def probabilities(self, prompt: str | Chat, written: Sequence[int], temperature: float) -> dict[int, float]:
-        before, last = (["", ""] + [TOKENS[place] for place in written])[-2:]
+    def probabilities(self, prompt: str | Chat, prefix: Sequence[int], temperature: float) -> dict[int, float]:
+        before, last = (["", ""] + [TOKENS[token] for token in prefix])[-2:]
         weights = NEXT.get(last, CLOSE if before in (" <answer>", "answer>") else THOUGHT)
         logits = {}
         for token, weight in weights.items():
             noise = random.Random(f"{self.seed}/{prompt}/{before}/{last}/{token}").gauss(0, 1)
             logits[IDS[token]] = (math.log(weight) + noise) / (temperature or 1.0)
         total = sum(map(math.exp, logits.values()))
-        return {place: math.exp(logit) / total for place, logit in logits.items()}
+        return {token: math.exp(logit) / total for token, logit in logits.items()}
 
-    def _complete(self, ask: Ask) -> Completion:
-        assert ask.max_tokens >= 1
-        rng = random.Random(ask.seed)
+    def _complete(self, request: Request) -> Completion:
+        sampling = request.sampling
+        assert sampling is not None and sampling.max_tokens >= 1
+        rng = random.Random(request.seed)
         new: list[int] = []
         logprobs = []
         reason = "length"
-        for _ in range(min(ask.max_tokens, self.window - len(ask.written))):
-            table = self.probabilities(ask.prompt, [*ask.written, *new], ask.temperature)
-            if ask.temperature == 0:
-                token = max(table, key=lambda place: table[place])
+        for _ in range(min(sampling.max_tokens, self.window - len(request.prefix))):
+            table = self.probabilities(request.prompt, [*request.prefix, *new], sampling.temperature)
+            if sampling.temperature == 0:
+                token = max(table, key=lambda candidate: table[candidate])
             else:
                 token = rng.choices(list(table), list(table.values()))[0]
             new.append(token)
             logprobs.append(math.log(table[token]))
-            if token == END_ID or any(stop in self.decode(new) for stop in ask.stop):
+            if token == END_ID or any(stop in self.decode(new) for stop in sampling.stop):
                 reason = "stop" if token == END_ID else "stop_string"
                 break
         return Completion((), tuple(new), self.decode(new), tuple(logprobs), reason, 0)
 
 
 class ScriptedEngine(ToyEngine):
-    """Writes the given pieces, one an ask, in order: a piece that ends with END has stopped."""
+    """Returns the given texts, one per request, in order; a text that ends with END finishes with "stop"."""
 
     def __init__(self, pieces: Iterable[str]) -> None:
         super().__init__()
         self.pieces = list(pieces)
 
-    def _complete(self, ask: Ask) -> Completion:
+    def _complete(self, request: Request) -> Completion:
+        assert request.sampling is not None
         piece = self.pieces.pop(0)
         ids = self.encode(piece.removesuffix(END)) + ((END_ID,) if piece.endswith(END) else ())
-        assert self.decode(ids) == piece.removesuffix(END), f"the toy can't spell {piece!r}"
-        ids = ids[: ask.max_tokens]
-        stopped = any(stop in self.decode(ids) for stop in ask.stop)
+        assert self.decode(ids) == piece.removesuffix(END), f"the toy vocabulary cannot spell {piece!r}"
+        ids = ids[: request.sampling.max_tokens]
+        stopped = any(stop in self.decode(ids) for stop in request.sampling.stop)
         reason = "stop" if ids[-1] == END_ID else "stop_string" if stopped else "length"
         return Completion((), ids, self.decode(ids), (-0.5,) * len(ids), reason, 0)
 
 
 def problems(count: int = 12) -> list[Problem]:
-    """One of three digits is right; two of three prompts have words."""
+    """Problems with a correct digit of three; two of three prompts have a user turn."""
     return [Problem("toy", f"p{n}", _prompt(n), str(n % 3 + 1), {}) for n in range(count)]
 
 
@@ -132,5 +134,10 @@ def _prompt(n: int) -> str | Chat:
     return f"p {n}\n<think>\n"
 
 
-def right(problem: Problem, candidate) -> bool:
+def right(problem: Problem, candidate: Candidate) -> bool:
     return answer_key(candidate) == problem.answer
+
+
+def all_right(items: Sequence[Item]) -> list[bool]:
+    """Grade candidates for the oracle."""
+    return [right(problem, candidate) for problem, candidate in items]

@@ -1,4 +1,4 @@
-"""tools/train_verifier.py as a user starts it, and what evaluate.py makes of the result."""
+"""tools/train_verifier.py run as a command, and evaluate.py with the resulting verifier."""
 
 import json
 import subprocess
@@ -9,14 +9,14 @@ import pytest
 
 import evaluate
 from conf.compose import compose_evaluation, compose_verifier
-from tools.train_verifier import problems_of
+from tools.train_verifier import draw_problems
 
 ROOT = Path(__file__).parents[2]
 
 
-def test_the_problems_are_of_the_training_split_and_all_different():
+def test_problems_are_distinct_and_from_the_training_split():
     cfg = compose_verifier(["verifier.num_problems=300"], {})
-    problems = problems_of(cfg)
+    problems = draw_problems(cfg)
     assert 200 < len({problem.key for problem in problems}) == len(problems) <= 300
     assert not {problem.key for problem in problems} & {problem.key for problem in cfg.env.eval_set(512)}
     training = {cfg.env.problem(cfg.seed, "train", index).key for index in range(300)}
@@ -33,19 +33,19 @@ def test_the_problems_are_of_the_training_split_and_all_different():
         ("model=gpt", "model=gpt: unknown; allowed are qwen-0.5b"),
     ],
 )
-def test_a_wrong_setting_is_refused_by_name(override, message):
+def test_invalid_settings_are_named(override, message):
     with pytest.raises(ValueError) as error:
         compose_verifier([override], {})
     assert message in str(error.value)
 
 
-def test_the_tiny_model_has_a_rate_of_its_own():
+def test_the_tiny_model_has_its_own_learning_rate():
     assert compose_verifier([], {}).verifier.lr == 3e-4
     assert compose_verifier(["model=qwen-0.5b"], {}).verifier.lr == 1e-5
     assert compose_verifier(["verifier.lr=1e-4"], {}).verifier.lr == 1e-4
 
 
-def test_the_verifier_lies_in_the_folder_of_the_run_unless_another_is_named():
+def test_the_default_verifier_is_in_the_folder_of_the_run():
     learned = ["strategy=beam", "strategy.verifier=learned", "run=my-run"]
     assert compose_evaluation(learned, {}).learned_verifier == Path("outputs/my-run/verifier")
     assert compose_evaluation([*learned, "verifier_path=here"], {}).learned_verifier == Path("here")
@@ -58,20 +58,20 @@ def command(folder, script, *overrides):
     return subprocess.run(line, cwd=folder, capture_output=True, text=True, check=False)
 
 
-def test_without_a_verifier_nothing_starts(tmp_path, monkeypatch, capsys):
+def test_a_missing_verifier_is_refused_before_any_process_starts(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     chosen = ["strategy=best_of_n", "strategy.verifier=learned", f"model.path={ROOT / 'envs/countdown/models/tiny'}"]
     monkeypatch.setattr(sys, "argv", ["evaluate.py", *chosen])
     with pytest.raises(SystemExit) as end:
         evaluate.main()
-    said = capsys.readouterr().err
-    assert end.value.code == 2 and said.count("\n") == 1
-    assert "verifier holds no verifier; train one by `make verifier MODEL=tiny ENV=countdown`" in said
+    message = capsys.readouterr().err
+    assert end.value.code == 2 and message.count("\n") == 1
+    assert "eval-tiny-countdown/verifier; train one with `make verifier MODEL=tiny ENV=countdown`" in message
     assert not (tmp_path / "outputs").exists()
 
 
 @pytest.mark.slow
-def test_a_verifier_is_trained_and_leads_every_strategy(tmp_path):
+def test_a_trained_verifier_is_used_by_every_strategy_with_a_verifier(tmp_path):
     done = command(tmp_path, "tools/train_verifier.py", "verifier.num_problems=60", "verifier.samples=4")
     assert done.returncode == 0, done.stderr
     about = json.loads((tmp_path / "outputs/eval-tiny-countdown/verifier/verifier.json").read_text())

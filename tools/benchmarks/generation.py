@@ -17,9 +17,8 @@ from workers.vllm_environment import environment_for
 from conf.compose import compose_evaluation
 from conf.launch import checking_settings
 from conf.strategies import EvaluateConfig
-from evaluate import RolloutEngine, strategy_of
-from grpo.types import Problem
-from inference.engine import seed_of
+from evaluate import RolloutEngine, make_strategy
+from grpo.types import Problem, request_seed
 from inference.runner import run
 from workers.interrupt import Interrupt
 from workers.models import encode, load_tokenizer
@@ -34,9 +33,9 @@ def ours(cfg: EvaluateConfig, problems: list[Problem]) -> tuple[int, float]:
     interrupt, device = Interrupt(), pick_device(cfg.topology.device)
     with ray_session(cfg, device, interrupt) as session:
         engine = RolloutEngine(RolloutPool(cfg, session), cfg.model.source)
-        list(run(strategy_of(cfg), problems[:WARM_UP], engine))
+        list(run(make_strategy(cfg), problems[:WARM_UP], engine))
         before, started = engine.tokens, time.monotonic()
-        list(run(strategy_of(cfg), problems, engine))
+        list(run(make_strategy(cfg), problems, engine))
         return engine.tokens - before, time.monotonic() - started
 
 
@@ -62,7 +61,7 @@ def _alone(cfg: EvaluateConfig, problems: list[Problem]) -> tuple[int, float]:
         SamplingParams(
             temperature=cfg.strategy.temperature,
             max_tokens=cfg.model.max_completion_tokens,
-            seed=seed_of(cfg.seed, key, sample, 0),
+            seed=request_seed((cfg.seed, key, sample, 0)),
             detokenize=False,
         )
         for key, sample in asked

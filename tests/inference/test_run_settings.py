@@ -1,14 +1,16 @@
+import shutil
+
 import pytest
 import yaml
 
 from conf.compose import compose_evaluation, compose_verifier
+from inference.run_settings import run_settings
 from workers.checkpoint import write_checkpoint
-from workers.run_settings import settings
 
 
 @pytest.fixture
 def run(tmp_path, monkeypatch):
-    """A run of the tiny model on small numbers, with checkpoints of two steps."""
+    """A run of the tiny model on small numbers, with checkpoints at two steps."""
     monkeypatch.chdir(tmp_path)
     folder = tmp_path / "outputs" / "my-run"
     folder.mkdir(parents=True)
@@ -26,28 +28,37 @@ def run(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("compose", [compose_evaluation, compose_verifier])
-def test_a_run_s_checkpoint_is_the_model(run, compose):
-    newest = settings(compose, ["run=my-run"])
+def test_the_model_is_a_checkpoint_of_the_run(run, compose):
+    newest = run_settings(compose, ["run=my-run"])
     assert newest.model.source == str(run / "checkpoints" / "step_000040" / "hf") and newest.env.max_number == 12
     assert newest.folder.resolve() == run
-    older = settings(compose, ["run=my-run", "ckpt=step_000020"])
+    older = run_settings(compose, ["run=my-run", "ckpt=step_000020"])
     assert older.model.source == str(run / "checkpoints" / "step_000020" / "hf")
 
 
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["run=other"], "run=other: outputs/other holds no run; give the name of a folder in outputs/"),
-        (["run=my-run", "ckpt=step_000030"], "ckpt=step_000030: outputs/my-run has the checkpoints step_000020, step"),
+        (["run=other"], "run=other: outputs/other is not a run; run must be the name of a folder in outputs/"),
+        (
+            ["run=my-run", "ckpt=step_000030"],
+            "ckpt must be a checkpoint of outputs/my-run, step_000020, step_000040; got step_000030",
+        ),
     ],
 )
-def test_a_run_or_a_checkpoint_that_is_not_there_is_named(run, overrides, message):
+def test_a_missing_run_or_checkpoint_is_named(run, overrides, message):
     with pytest.raises(ValueError) as error:
-        settings(compose_evaluation, overrides)
+        run_settings(compose_evaluation, overrides)
     assert message in str(error.value)
 
 
 def test_a_damaged_checkpoint_is_refused(run):
     (run / "checkpoints" / "step_000040" / "hf" / "config.json").write_text("{ }")
     with pytest.raises(ValueError, match="config.json was changed"):
-        settings(compose_evaluation, ["run=my-run"])
+        run_settings(compose_evaluation, ["run=my-run"])
+
+
+def test_a_run_without_checkpoints_is_refused(run):
+    shutil.rmtree(run / "checkpoints")
+    with pytest.raises(ValueError, match="run=my-run: outputs/my-run has no checkpoint yet"):
+        run_settings(compose_evaluation, ["run=my-run"])

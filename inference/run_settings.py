@@ -1,0 +1,41 @@
+"""The settings of commands that can take a run's checkpoint as the model.
+
+This is not part of conf/, which lies below workers/checkpoint.py in the layers.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+from conf.strategies import FromRunConfig
+from workers.checkpoint import list_checkpoints, verify
+
+Settings = TypeVar("Settings", bound=FromRunConfig)
+
+
+def run_settings(compose: Callable[[Sequence[str], Mapping[str, Any]], Settings], overrides: Sequence[str]) -> Settings:
+    """Compose the settings; with run=NAME the model and the task default to those of outputs/NAME.
+
+    The model's weights are those of the newest checkpoint, or of ckpt=NAME.
+
+    Raises:
+        ValueError: a setting is not allowed, the run does not exist, or its checkpoint is missing or damaged.
+    """
+    given = dict(override.split("=", maxsplit=1) for override in overrides if "=" in override)
+    if not (name := given.get("run", "")):
+        return compose(overrides, {})
+    folder = Path("outputs", name)
+    if not (folder / "config.yaml").is_file():
+        raise ValueError(f"run={name}: {folder} is not a run; run must be the name of a folder in outputs/")
+    cfg = compose(overrides, yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8")))
+    checkpoints = {path.name: path for path in list_checkpoints(folder / "checkpoints")}
+    if not checkpoints:
+        raise ValueError(f"run={name}: {folder} has no checkpoint yet")
+    if cfg.ckpt is not None and cfg.ckpt not in checkpoints:
+        raise ValueError(f"ckpt must be a checkpoint of {folder}, {', '.join(checkpoints)}; got {cfg.ckpt}")
+    path = checkpoints[cfg.ckpt or max(checkpoints)]
+    verify(path)
+    return replace(cfg, model=replace(cfg.model, path=str(path / "hf"), local_path=None))
