@@ -61,7 +61,7 @@ def test_vllm_must_have_room_for_one_sequence():
 
 
 def test_state_and_checkpoints_by_hand():
-    # SmolLM2-like arithmetic on a shipped config: 494 million parameters
+    # 2 bytes per parameter in bfloat16; weights, gradients and two moments in float32: 16
     cfg = compose_config(["model=qwen-0.5b"])
     parameters = 494_032_768
     needed = requirements(cfg, installed(gpu_named("h100"), 1))
