@@ -1,9 +1,9 @@
-"""Tokens a second of an evaluation's engine against vLLM alone, on the same prompts and seeds.
+"""Compare the tokens per second of evaluate.py with vLLM alone, on the same prompts and seeds.
 
     python -m tools.benchmarks.generation --rounds 3 model=tiny env=countdown num_problems=128 strategy.n=8
 
-vLLM alone is one `LLM.generate` in a process of its own; the other goes through Ray, the rollout worker and the
-strategy's runner, as evaluate.py does. Both count from the first request to the last completion, after a warm-up.
+vLLM alone is a single `LLM.generate` in its own process; the other measurement goes through Ray, the rollout worker and
+the strategy runner, as evaluate.py does. Both are timed from the first request to the last completion, after a warm-up.
 """
 
 import argparse
@@ -29,7 +29,7 @@ WARM_UP = 8  # problems
 
 
 def ours(cfg: EvaluateConfig, problems: list[Problem]) -> tuple[int, float]:
-    """Tokens and seconds of the strategy "sample"."""
+    """(tokens, seconds) of the strategy "sample"."""
     interrupt, device = Interrupt(), pick_device(cfg.topology.device)
     with ray_session(cfg, device, interrupt) as session:
         engine = RolloutEngine(Rollout(cfg, session), cfg.model.source)
@@ -40,7 +40,7 @@ def ours(cfg: EvaluateConfig, problems: list[Problem]) -> tuple[int, float]:
 
 
 def alone(cfg: EvaluateConfig, problems: list[Problem]) -> tuple[int, float]:
-    """The same in a fresh process by vLLM's own interface, with the environment that a rollout worker has."""
+    """The same in a fresh process with vLLM's own interface, in the environment of a rollout worker."""
     os.environ |= environment_for(pick_device(cfg.topology.device)) | PATIENT_THREADS
     os.environ["OMP_NUM_THREADS"] = str(cfg.rollout.threads)
     with multiprocessing.get_context("spawn").Pool(1) as pool:
@@ -79,8 +79,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m tools.benchmarks.generation", description=__doc__, formatter_class=raw
     )
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("overrides", nargs="*", help="settings of evaluate.py")
+    parser.add_argument("--rounds", type=int, default=3, help="measurements of each (default: %(default)s)")
+    parser.add_argument("overrides", nargs="*", help="Hydra overrides of evaluate.py")
     args = parser.parse_intermixed_args()
     with checking_settings():
         cfg = compose_evaluation([*args.overrides, "strategy=sample"], {})
@@ -93,7 +93,8 @@ def main() -> None:
             rates.append(tokens / seconds)
             print(f"{name}: {tokens:,} tokens in {seconds:.1f} s, {rates[-1]:,.0f} tokens/s", flush=True)
         ratios.append(rates[1] / rates[0])
-    print(f"evaluate.py / vLLM alone: {median(ratios):.2f} (of {args.rounds}: {min(ratios):.2f} to {max(ratios):.2f})")
+    spread = f"median of {args.rounds} rounds, {min(ratios):.2f} to {max(ratios):.2f}"
+    print(f"evaluate.py / vLLM alone: {median(ratios):.2f} ({spread})")
 
 
 if __name__ == "__main__":
