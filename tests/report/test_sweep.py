@@ -152,7 +152,7 @@ def test_an_evaluation_precedes_the_tokens_of_its_row():
 
 
 def test_the_mean_curve_ends_with_the_shortest_seed():
-    # At 10 the second seed lies half-way between 0 and 20: (0.2 + 0.6) / 2 = 0.4.
+    # At 10 the second seed is half-way between 0 and 20: (0.2 + 0.6) / 2 = 0.4.
     tokens, accuracy = mean_curve([[(0, 0.0), (10, 0.2)], [(0, 0.2), (20, 0.6)]])
     assert tokens.tolist() == [0, 10] and accuracy.tolist() == pytest.approx([0.1, 0.3])
 

@@ -9,7 +9,6 @@ import urllib.request
 from email.utils import parsedate_to_datetime
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import huggingface_hub
 from huggingface_hub import constants
@@ -49,7 +48,7 @@ def sources_of(cfg: Config) -> tuple[Source, ...]:
     return tuple([_source("model", name) for name in models] + [_source("dataset", name) for name in datasets])
 
 
-def _data_of(task: Any) -> str | None:
+def _data_of(task: object) -> str | None:
     """The data set of a task: its `data`, or its `hub` name if it has no `path`."""
     if (data := getattr(task, "data", None)) is not None:
         return str(data)

@@ -34,7 +34,7 @@ def requirements(cfg: Config, gpus: Sequence[tuple[str, float]]) -> Requirements
     shape = shape_of(config)
     actor = actor_memory(config, cfg.model, cfg.algorithm, micro_batch_rows(cfg, split.trainers), foreach=bool(gpus))
     host = host_needs(cfg, shape, split, actor, on_gpu=bool(gpus))
-    on_gpus = [gpu_memory(cfg, shape, name, mib, len(gpus)) for name, mib in gpus]
+    on_gpus = [gpu_memory(cfg, shape, name, mib) for name, mib in gpus]
     training, generating, usable, problem = 0.0, 0.0, 0.0, None
     if on_gpus:
         smallest = min(on_gpus, key=lambda memory: memory.capacity)
@@ -81,11 +81,11 @@ def micro_batch_rows(cfg: Config, ranks: int) -> int:
     return max(1, min(within_limit, most))
 
 
-def gpu_memory(cfg: Config, shape: Shape, name: str, mib: float, count: int) -> GpuMemory:
+def gpu_memory(cfg: Config, shape: Shape, name: str, mib: float) -> GpuMemory:
     rollout = cfg.rollout
     tokens = batched_tokens(name, mib)
     engine = rollout_memory(shape, cfg.model, rollout.max_num_seqs, tokens, rollout.tensor_parallel_size)
-    return GpuMemory(cfg, shape, engine, mib * 2**20, count)
+    return GpuMemory(cfg, shape, engine, mib * 2**20)
 
 
 def fit(memory: GpuMemory, split: GpuSplit, actor: UpdateMemory) -> tuple[float, float, str | None]:

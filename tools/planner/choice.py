@@ -61,7 +61,7 @@ class Planner:
 
     @property
     def memory(self) -> GpuMemory:
-        return GpuMemory(self.cfg, self.shape, self.rollout, self.gpu.memory, self.count)
+        return GpuMemory(self.cfg, self.shape, self.rollout, self.gpu.memory)
 
     def plans(self) -> list[Plan]:
         """Plans of all splits. Those with an 8-bit optimizer are considered only if nothing else fits."""

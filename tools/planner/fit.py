@@ -20,7 +20,7 @@ KV_CACHE = "KV cache"
 
 @dataclass(frozen=True)
 class GpuSplit:
-    """How the GPUs are divided among the trio, and the settings that decide memory beside the model.
+    """How the GPUs are divided among the trio, and the settings that decide their memory besides the model.
 
     topology            name of the topology
     trainers            GPUs that hold the actor and the reference
@@ -43,16 +43,19 @@ class GpuSplit:
     offload_reference: bool = False
     sleep_mode: bool = True
 
+    @property
+    def num_gpus(self) -> int:
+        return max(self.trainers, self.generators) if self.colocated else self.trainers + self.generators
+
 
 @dataclass(frozen=True)
 class GpuMemory:
-    """The memory model of one GPU. capacity: its memory in bytes; count: GPUs of the machine."""
+    """The memory model of one GPU. capacity: its memory in bytes."""
 
     cfg: Config
     shape: Shape
     engine: RolloutMemory
     capacity: float
-    count: int
 
     @property
     def usable(self) -> float:
@@ -124,5 +127,5 @@ class GpuMemory:
     def _contexts(self, split: GpuSplit, trains: bool) -> dict[str, float]:
         """One process per role on the GPU."""
         processes = 1 + (self.has_reference if split.colocated or trains else 0) + split.colocated
-        communication = COMMUNICATION if self.count > 1 else 0
+        communication = COMMUNICATION if split.num_gpus > 1 else 0
         return {"CUDA contexts, NCCL": processes * CONTEXT + communication}

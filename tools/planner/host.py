@@ -1,4 +1,4 @@
-"""What a run needs beside its GPUs: host memory, shared memory and disk for its checkpoints."""
+"""What a run needs besides its GPUs: host memory, shared memory and disk for its checkpoints."""
 
 from dataclasses import dataclass
 

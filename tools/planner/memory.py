@@ -41,7 +41,7 @@ class ActorTable:
 
 
 def bracket(samples: tuple[int, ...], rows: float) -> tuple[int, int]:
-    """Indices of the two neighbouring samples whose line gives the memory of `rows`."""
+    """Indices of the two neighboring samples whose line gives the memory of `rows`."""
     high = next((i for i in range(1, len(samples) - 1) if rows <= samples[i]), len(samples) - 1)
     return high - 1, high
 

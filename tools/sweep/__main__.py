@@ -19,7 +19,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, cast
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -55,9 +55,8 @@ class StopRequest:
         survive it; a thread that was started before the signals were blocked still receives them for this process.
         """
         self.path.unlink(missing_ok=True)
-        before = {
-            n: signal.getsignal(n) for n in SIGNALS if signal.getsignal(n) != signal.SIG_IGN
-        }  # nohup ignores signals
+        handlers = {number: signal.getsignal(number) for number in SIGNALS}
+        before = {n: handler for n, handler in handlers.items() if handler != signal.SIG_IGN}  # as nohup sets it
         for number in before:
             signal.signal(number, self._ask)
         done = threading.Event()
@@ -107,7 +106,7 @@ def run_job(raw: DictConfig, overrides: Sequence[str]) -> str:
 def skip_finished(raw: DictConfig, job: Job, run: RunFolder, title: str) -> str:
     """Skip a job that has already finished. It has failed if it ran with settings other than those of this sweep."""
     raw.run, raw.tracker.group = f"sweeps/{job.sweep}/{job.name}", job.sweep
-    settings: Any = OmegaConf.to_container(raw, resolve=True)
+    settings = cast("dict[str, Any]", OmegaConf.to_container(raw, resolve=True))
     try:
         run.claim(settings)
         job.status, outcome = FINISHED, "skipped, already finished"

@@ -19,7 +19,7 @@ def installed(gpu: GpuSpec, count: int) -> list[tuple[str, float]]:
 
 
 def before_activations(cfg: Config, needed: Requirements, gpu: GpuSpec) -> float:
-    """What a formula without activations says: state of the actor, reference, and vLLM's share of one GPU."""
+    """A simpler estimate: state of the actor, reference, and vLLM's fraction of one GPU."""
     return needed.training_state + needed.weights + cfg.rollout.gpu_memory_utilization * gpu.memory / GIB
 
 
