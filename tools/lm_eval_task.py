@@ -1,11 +1,11 @@
-"""A task's held-out problems for EleutherAI's lm-evaluation-harness, graded by this project's exact checker.
+"""Export a task's held-out problems for EleutherAI's lm-evaluation-harness, graded by this project's checker.
 
     python -m tools.lm_eval_task --output outputs/lm_eval --number 256 model=tiny env=countdown
     PYTHONPATH=. lm_eval --model hf --model_args pretrained=outputs/RUN/checkpoints/step_000060/hf \\
         --include_path outputs/lm_eval --tasks ahazero_countdown
 
-A checkpoint's hf/ folder is a model that the harness loads as it is; what it lacks is the task. Prompts are
-written as text by the model's own chat template, where it has one.
+The harness can load the hf/ folder of a checkpoint as it is; this script adds the task. Prompts are rendered with the
+model's chat template, if it has one.
 """
 
 import argparse
@@ -25,14 +25,14 @@ from workers.models import check_model, load_tokenizer, render
 
 
 def process_results(doc: Mapping[str, Any], results: Sequence[str]) -> dict[str, float]:
-    """What the harness calls for each problem: is the completion exactly correct, 0 or 1?"""
+    """Called by the harness for each problem: 1 if the completion is exactly correct, else 0."""
     env = _composed(tuple(doc["settings"])).env
     verdict = env.check(env.read(doc["fields"]), read_tags(results[0]).answer)
     return {"correct": float(verdict.correct)}
 
 
 def write_task(cfg: Config, overrides: Sequence[str], number: int, output: Path) -> str:
-    """Write the task's folder and return its name."""
+    """Write the folder of the task and return the task's name."""
     name = f"ahazero_{cfg.env.name}"
     folder = output / name
     folder.mkdir(parents=True, exist_ok=True)
@@ -50,13 +50,13 @@ def write_task(cfg: Config, overrides: Sequence[str], number: int, output: Path)
         "doc_to_text": "{{prompt}}",
         "doc_to_target": "{{answer}}",
         "generation_kwargs": {
-            "until": [],  # the harness cuts off what it stops at, and the checker reads the closing tag
+            "until": [],  # the harness removes stop strings, and the checker needs the closing tag
             "max_gen_toks": cfg.model.max_completion_tokens,
             "do_sample": False,
         },
         "metric_list": [{"metric": "correct", "aggregation": "mean", "higher_is_better": True}],
     }
-    # The harness knows functions by a tag that a plain writer of YAML does not have.
+    # yaml.safe_dump cannot write the tag with which the harness refers to functions.
     text = yaml.safe_dump(task, sort_keys=False) + "process_results: !function grade.process_results\n"
     (folder / f"{name}.yaml").write_text(text, encoding="utf-8")
     (folder / "grade.py").write_text("from tools.lm_eval_task import process_results  # noqa: F401\n", encoding="utf-8")
@@ -71,9 +71,11 @@ def _composed(overrides: tuple[str, ...]) -> Config:
 def main() -> None:
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(prog="python -m tools.lm_eval_task", description=__doc__, formatter_class=raw)
-    parser.add_argument("--output", type=Path, required=True, help="the folder for --include_path")
-    parser.add_argument("--number", type=int, default=256, help="how many held-out problems")
-    parser.add_argument("overrides", nargs="*", help="settings: model=tiny env=countdown env.max_number=20")
+    parser.add_argument("--output", type=Path, required=True, help="folder to pass to lm_eval as --include_path")
+    parser.add_argument("--number", type=int, default=256, help="number of held-out problems (default: %(default)s)")
+    parser.add_argument(
+        "overrides", nargs="*", help="Hydra overrides, such as model=tiny env=countdown env.max_number=20"
+    )
     args = parser.parse_intermixed_args()
     with checking_settings():
         cfg = compose_config(args.overrides)

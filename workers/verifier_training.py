@@ -5,9 +5,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
-from grpo.grpo import rows_within
 
 from conf.verifiers import VerifierConfig
+from grpo.grpo import rows_within
 from grpo.types import Group
 from workers.interrupt import Interrupt
 from workers.outcome_verifier import OutcomeVerifier, outcome_loss

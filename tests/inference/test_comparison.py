@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -13,7 +14,7 @@ from inference.comparison import (
     curves,
     difficulty_bins,
 )
-from inference.results import Results, summarize
+from inference.results import ProblemRow, Results, summarize
 
 PROBLEMS = 40
 ROOT = Path(__file__).parents[2]
@@ -36,7 +37,7 @@ def write(folder: Path, name: str, right, tokens: int, samples: int = 1, strateg
             for sample in range(samples)
         ]
         row = {"key": str(problem), "correct": drawn[0]["correct"], "tokens": tokens * samples, "candidates": drawn}
-        rows.append(row | {"details": {}})
+        rows.append(cast(ProblemRow, row | {"details": {}}))
         results.add(rows[-1])
     results.add_spent(9.0, 5.0, tokens * samples * PROBLEMS)
     results.write_summary({"settings": settings, "spent": results.total_spent} | summarize(rows, samples > 1))

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from grpo.types import Problem
-from inference.results import Results, problem_row, summarize
+from inference.results import ProblemRow, Results, problem_row, summarize
 from inference.types import Candidate, StrategyOutput
 
 PROBLEM = Problem("countdown", "1 2 3 -> 6", "make 6", "1 + 2 + 3", {})
@@ -13,7 +13,7 @@ def candidate(answer: str) -> Candidate:
     return Candidate(f"</think> <answer> {answer} </answer>", (1, 2, 3), (-1.0, None, -0.5), "stop")
 
 
-def row(*correct: bool, answers: str = "", tokens: int = 12) -> dict:
+def row(*correct: bool, answers: str = "", tokens: int = 12) -> ProblemRow:
     """The row of a problem whose completions have these one-letter answers; the first is chosen."""
     candidates = tuple(candidate(letter) for letter in answers or "a" * len(correct))
     return problem_row(PROBLEM, StrategyOutput(candidates[0], candidates, tokens=tokens), correct)

@@ -27,12 +27,12 @@ def test_mean_and_interval_of_three():
     assert found.mean == pytest.approx(0.6) and found.half == pytest.approx(0.24842, abs=1e-5) and found.n == 3
 
 
-def test_one_value_has_no_interval():
+def test_a_single_value_has_no_interval():
     assert estimate([0.5]).half is None
 
 
 def add(folder, overrides, final, status="finished", baseline=None, **changed):
-    """A job of a made-up sweep; returns it."""
+    """Add a job to a made-up sweep and return it."""
     variant = "-".join(value for key, value in overrides.items() if key != "seed")
     job = Job(
         "made", f"{variant}-seed{overrides['seed']}", variant, overrides, baseline or {"algorithm": "grpo"}, status
@@ -51,7 +51,7 @@ def add(folder, overrides, final, status="finished", baseline=None, **changed):
 
 
 def made(folder, finals):
-    """A sweep of algorithms; finals: algorithm -> final accuracy of seeds 0, 1, ..."""
+    """Make up a sweep over algorithms. finals: algorithm -> final accuracy of seeds 0, 1, ..."""
     jobs = [
         add(folder, {"algorithm": name, "seed": str(seed)}, final)
         for name, values in finals.items()
@@ -72,14 +72,14 @@ def test_the_difference_is_paired_by_seed(tmp_path):
     assert grpo.is_baseline and grpo.difference is None
 
 
-def test_seeds_without_a_partner_are_left_out_of_the_difference(tmp_path):
+def test_seeds_without_a_baseline_job_do_not_count_in_the_difference(tmp_path):
     made(tmp_path, {"grpo": [0.5, 0.6], "dapo": [0.6, 0.7, 0.9]})
     dapo, _ = read_variants(tmp_path)
     assert dapo.difference.mean == pytest.approx(0.1) and dapo.difference.n == 2
     assert "+10.0 ± 0.0 (2 pairs)" in write_report(tmp_path)
 
 
-def test_pairs_share_everything_else_that_varies(tmp_path):
+def test_paired_jobs_differ_in_the_baseline_key_only(tmp_path):
     finals = {("grpo", "4"): 0.3, ("dapo", "4"): 0.4, ("grpo", "8"): 0.5, ("dapo", "8"): 0.8}
     for (name, size), final in finals.items():
         add(tmp_path, {"algorithm": name, "group_size": size, "seed": "0"}, final)
@@ -89,7 +89,7 @@ def test_pairs_share_everything_else_that_varies(tmp_path):
     assert variants["grpo-4"].is_baseline and variants["grpo-8"].is_baseline
 
 
-def test_the_report_is_a_table_the_best_first(tmp_path):
+def test_the_report_is_a_table_with_the_best_variant_first(tmp_path):
     made(tmp_path, {"grpo": [0.5, 0.6, 0.7], "dapo": [0.6, 0.7, 0.8]})
     write_report(tmp_path)
     lines = (tmp_path / "sweep.md").read_text().splitlines()
@@ -100,13 +100,13 @@ def test_the_report_is_a_table_the_best_first(tmp_path):
     assert "Not finished" not in "".join(lines) and (tmp_path / "sweep.png").stat().st_size > 10_000
 
 
-def test_a_single_seed_is_said_to_have_no_interval(tmp_path):
+def test_the_report_notes_that_a_single_seed_has_no_interval(tmp_path):
     made(tmp_path, {"grpo": [0.5], "dapo": [0.6]})
     assert "| 60.0% ± - |" in write_report(tmp_path)
-    assert "a single seed has none (± -)" in (tmp_path / "sweep.md").read_text()
+    assert "a single seed has no interval (± -)" in (tmp_path / "sweep.md").read_text()
 
 
-def test_what_has_not_finished_is_listed_with_the_reason(tmp_path):
+def test_unfinished_jobs_are_listed_with_the_reason(tmp_path):
     made(tmp_path, {"grpo": [0.5, 0.6]})
     jobs = [
         add(tmp_path, {"algorithm": "dapo", "seed": "0"}, 0, "failed", exit_code=1),
@@ -122,7 +122,7 @@ def test_what_has_not_finished_is_listed_with_the_reason(tmp_path):
     assert "| grpo" in report and "| dapo" not in report
 
 
-def test_a_baseline_that_has_not_finished_is_said(tmp_path):
+def test_the_report_notes_an_unfinished_baseline(tmp_path):
     made(tmp_path, {"dapo": [0.5]})
     write_report(tmp_path)
     assert "No job of the baseline algorithm=grpo has finished." in (tmp_path / "sweep.md").read_text()
@@ -134,32 +134,34 @@ def test_a_sweep_without_results_has_no_picture(tmp_path):
     assert (tmp_path / "sweep.md").is_file() and not (tmp_path / "sweep.png").exists()
 
 
-def test_the_report_is_a_command_and_refuses_another_folder(tmp_path, monkeypatch, capsys):
+def test_the_report_command_rejects_other_folders(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", ["report.sweep", str(tmp_path)])
     with pytest.raises(SystemExit):
         main()
-    assert capsys.readouterr().err == f"error: {tmp_path}: no sweep lies there; give a folder outputs/sweeps/NAME\n"
+    assert (
+        capsys.readouterr().err == f"error: {tmp_path}: not the folder of a sweep; give a folder outputs/sweeps/NAME\n"
+    )
     made(tmp_path, {"grpo": [0.5]})
     main()
     assert str(tmp_path / "sweep.md") in capsys.readouterr().out
 
 
-def test_an_evaluation_comes_before_the_tokens_of_its_row():
+def test_an_evaluation_precedes_the_tokens_of_its_row():
     rows = [{"eval/sampled": 0.1, "rollout/tokens": 10}, {"rollout/tokens": 20}, {"eval/sampled": 0.4}]
     assert list(curve(rows)) == [(0, 0.1), (30, 0.4)]
 
 
-def test_the_mean_curve_is_drawn_where_all_seeds_are():
-    # At 10 the second seed lies half-way between 0 and 20: (0.2 + 0.6) / 2 = 0.4.
+def test_the_mean_curve_ends_with_the_shortest_seed():
+    # At 10 the second seed is half-way between 0 and 20: (0.2 + 0.6) / 2 = 0.4.
     tokens, accuracy = mean_curve([[(0, 0.0), (10, 0.2)], [(0, 0.2), (20, 0.6)]])
     assert tokens.tolist() == [0, 10] and accuracy.tolist() == pytest.approx([0.1, 0.3])
 
 
-def test_labels_move_apart_and_keep_their_order():
+def test_labels_are_spread_apart_in_their_order():
     assert apart([0.5, 0.1, 0.52], 0.1, top=1) == pytest.approx([0.46, 0.1, 0.56])
     assert apart([0.0, 0.0, 0.15], 0.1, top=1) == pytest.approx([-0.05, 0.05, 0.15])
     assert apart([0.95, 0.95, 0.7], 0.1, top=0.95) == pytest.approx([0.85, 0.95, 0.7])
 
 
-def test_a_signal_has_its_name():
+def test_signals_are_named():
     assert signal_name(-9) == "killed by SIGKILL" and signal_name(-99) == "killed by signal 99"

@@ -1,4 +1,4 @@
-"""The files that make a node: they can't be run here, so what they name is held against what there is."""
+"""The Dockerfile and the SkyPilot task cannot run here, so the names in them are compared with the repository."""
 
 import re
 from pathlib import Path
@@ -10,7 +10,7 @@ INSTALL = Path("tools/install")
 MAKEFILE = Path("Makefile").read_text(encoding="utf-8")
 TARGETS = set(re.findall(r"^([a-z0-9-]+):", MAKEFILE, re.MULTILINE))
 SKYPILOT = yaml.safe_load((INSTALL / "skypilot.yaml").read_text(encoding="utf-8"))
-# The documented keys of a task and of its resources (SkyPilot, "SkyPilot YAML").
+# Documented keys of a task and of its resources (SkyPilot, "SkyPilot YAML").
 TASK_KEYS = {"name", "workdir", "num_nodes", "resources", "envs", "secrets", "file_mounts", "setup", "run", "config"}
 RESOURCE_KEYS = {
     *("infra", "accelerators", "cpus", "memory", "instance_type", "use_spot", "disk_size", "disk_tier"),
@@ -24,12 +24,12 @@ def make_targets(text: str) -> set[str]:
 
 
 @pytest.mark.parametrize("path", ["tools/install/Dockerfile", "tools/install/skypilot.yaml"])
-def test_what_is_called_by_make_is_there(path):
+def test_the_make_targets_they_call_exist(path):
     called = make_targets(Path(path).read_text(encoding="utf-8"))
     assert {"doctor", "setup"} <= called <= TARGETS
 
 
-def test_the_task_of_skypilot_has_documented_keys_and_passes_on_what_make_takes():
+def test_the_skypilot_task_has_documented_keys_and_passes_settings_to_make():
     assert set(SKYPILOT) <= TASK_KEYS and set(SKYPILOT["resources"]) <= RESOURCE_KEYS
     assert {"MODEL", "ENV", "ARGS"} <= set(SKYPILOT["envs"])
     assert all(re.search(rf"^{name} \?=", MAKEFILE, re.MULTILINE) for name in ("MODEL", "ENV", "ARGS"))
@@ -38,13 +38,13 @@ def test_the_task_of_skypilot_has_documented_keys_and_passes_on_what_make_takes(
     assert SKYPILOT["run"].index("make doctor") < SKYPILOT["run"].index("make train")
 
 
-def test_the_image_fits_the_cuda_that_torch_was_built_for():
+def test_the_image_has_the_cuda_version_that_torch_was_built_for():
     image = re.search(r"(?m)^FROM nvidia/cuda:(\d+\.\d+)\.", (INSTALL / "Dockerfile").read_text(encoding="utf-8"))
     locked = re.search(r"(?m)^cuda-toolkit==(\d+\.\d+)\.", (INSTALL / "requirements.txt").read_text(encoding="utf-8"))
     assert image and locked and image[1] == locked[1]
 
 
-def test_the_image_holds_every_package_and_nothing_that_is_ignored():
+def test_the_image_contains_every_package_and_no_ignored_folder():
     rules = (INSTALL / "Dockerfile.dockerignore").read_text(encoding="utf-8").splitlines()
     kept = {rule[1:].rstrip("/") for rule in rules if rule.startswith("!")}
     packages = {path.parent.name for path in Path().glob("*/__init__.py")} | {"conf", "tests"}

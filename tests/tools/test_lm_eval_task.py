@@ -1,4 +1,4 @@
-"""The folder that lm-evaluation-harness reads."""
+"""The task folder for lm-evaluation-harness."""
 
 import json
 
@@ -10,7 +10,7 @@ from tools.lm_eval_task import process_results, write_task
 OVERRIDES = ["model=tiny", "env=countdown"]
 
 
-def test_every_line_can_be_graded_by_itself(tmp_path):
+def test_each_exported_problem_can_be_graded_on_its_own(tmp_path):
     name = write_task(compose_config(OVERRIDES), OVERRIDES, 3, tmp_path)
     docs = [json.loads(line) for line in (tmp_path / name / "problems.jsonl").read_text().splitlines()]
     assert len(docs) == 3 and all(doc["prompt"].startswith("make ") for doc in docs)
@@ -21,7 +21,7 @@ def test_every_line_can_be_graded_by_itself(tmp_path):
         assert process_results(doc, ["no answer"]) == {"correct": 0.0}
 
 
-def test_the_task_asks_for_greedy_completions_of_the_model_s_length(tmp_path):
+def test_the_task_requests_greedy_completions_up_to_the_model_s_limit(tmp_path):
     name = write_task(compose_config(OVERRIDES), OVERRIDES, 1, tmp_path)
     text = (tmp_path / name / f"{name}.yaml").read_text()
     plain, _, function = text.rpartition("process_results: ")

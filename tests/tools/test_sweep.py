@@ -1,4 +1,4 @@
-"""tools/sweep.py with a trainer that takes no time; the jobs, processes and signals are real."""
+"""tools/sweep with a stub trainer; the jobs, processes and signals are real."""
 
 import json
 import signal
@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from conf.sweep_plan import CONF, plan_sweep
 from report.sweep_results import read_jobs
-from tools import sweep
+from tools.sweep import __main__ as sweep
+from tools.sweep.plan import CONF, plan_sweep
 
-# Ends as its seed says: 0 and 1 well, 2 with an error, 3 by a signal, 4 on a wrong setting; 5 is asked to
-# stop on its first start and ends well on its second.
+# The seed decides how it ends: 0 and 1 succeed, 2 raises an error, 3 is killed by a signal, 4 has an invalid setting;
+# 5 is asked to stop on its first start and succeeds on its second.
 TRAINER = """
 import json, os, pathlib, signal, sys, time
 given = dict(override.split("=", 1) for override in sys.argv[1:])
@@ -44,7 +44,7 @@ summary = {"accuracy": accuracy, "steps": 1000, "tokens": 100, "seconds": 6, "us
 
 @pytest.fixture
 def run(tmp_path, monkeypatch, capsys):
-    """Runs a sweep in an empty folder: (exit code, what it printed, the jobs it started)."""
+    """Run a sweep in an empty folder; returns (exit code, output, started jobs)."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "trainer.py").write_text(TRAINER)
     monkeypatch.setattr(sweep, "TRAINER", tmp_path / "trainer.py")
@@ -53,7 +53,7 @@ def run(tmp_path, monkeypatch, capsys):
 
     def run_sweep(*overrides):
         (tmp_path / "started").write_text("")
-        monkeypatch.setattr(sys, "argv", ["tools/sweep.py", *overrides])
+        monkeypatch.setattr(sys, "argv", ["tools.sweep", *overrides])
         code = 0
         try:
             sweep.main()
@@ -68,7 +68,7 @@ def names(*overrides):
     return [job.name for job in plan_sweep(overrides)]
 
 
-def test_a_job_is_named_by_what_varies_alone():
+def test_a_job_is_named_by_what_varies_only():
     assert names("algorithm=grpo,dr_grpo", "seed=0,1", "num_steps=20", "reward=strict") == [
         "grpo-seed0",
         "grpo-seed1",
@@ -80,19 +80,19 @@ def test_a_job_is_named_by_what_varies_alone():
     assert names("reward=strict,r1", "+reward.weights.format=0,1")[0] == "strict-format0"
 
 
-def test_a_sweep_without_a_name_is_called_by_its_keys():
+def test_a_sweep_without_a_name_is_named_after_its_keys():
     assert plan_sweep(["algorithm.group_size=4,8", "seed=0,1"])[0].sweep == "group_size-seed"
     assert plan_sweep(["seed=0,1", "sweep.name=mine"])[0].sweep == "mine"
 
 
-def test_a_part_of_a_named_sweep_keeps_its_names():
+def test_a_subset_of_a_named_sweep_keeps_its_names():
     assert names("sweep=rewards", "seed=1", "reward=strict") == ["strict-seed1"]
 
 
-def test_the_baseline_is_the_first_variant_or_the_one_named():
+def test_the_baseline_is_the_first_variant_or_the_named_one():
     assert plan_sweep(["seed=0,1", "reward=strict,r1"])[0].baseline == {"reward": "strict"}
     assert plan_sweep(["seed=0,1", "reward=strict,r1", "sweep.baseline=r1"])[0].baseline == {"reward": "r1"}
-    # Named by its key, it leaves the rest of what varies alone: each group size has its own baseline.
+    # A baseline given as key=value fixes that key only: each group size has its own baseline.
     two = plan_sweep(["reward=strict,r1", "algorithm.group_size=4,8", "sweep.baseline='reward=r1'"])
     assert two[0].baseline == {"reward": "r1"}
 
@@ -100,41 +100,44 @@ def test_the_baseline_is_the_first_variant_or_the_one_named():
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["seed=0"], "sweep: nothing varies; give a name of conf/sweep/, or a key with values as seed=0,1"),
+        (
+            ["seed=0"],
+            "sweep: no key has several values; name a file of conf/sweep/, or give a key several values, as in",
+        ),
         (["seed=0,0"], "sweep: 2 jobs would be named seed0 (seed=0; seed=0)"),
         (["reward.max_tokens=[1],1"], "2 jobs would be named max_tokens1"),
         (["sweep=none"], "sweep=none: unknown; allowed are algorithms, group_size, model_size, rewards"),
-        (["seed=0,1", "run=mine"], "a sweep names its runs itself"),
-        (["seed=0,1", "sweep.name=a/b"], "sweep.name=a/b: may hold letters, digits and ._+- alone"),
+        (["seed=0,1", "run=mine"], "a sweep, which names its runs itself"),
+        (["seed=0,1", "sweep.name=a/b"], "sweep.name=a/b: only letters, digits and ._+- are allowed"),
         (["seed=0,1", "sweep.baseline=dapo"], "sweep.baseline=dapo: must be a variant of the sweep, one of all"),
-        (["seed=0,1", "num_steps=a=b"], "num_steps=a=b: not an override of Hydra"),
+        (["seed=0,1", "num_steps=a=b"], "num_steps=a=b: not a valid Hydra override"),
         (["seed=0,1", "hydra/launcher=ray"], "pip install --python .venv/bin/python hydra-ray-launcher"),
     ],
 )
-def test_a_sweep_that_cannot_be_is_refused_in_one_line(overrides, message):
+def test_an_invalid_sweep_is_rejected_in_one_line(overrides, message):
     with pytest.raises(ValueError) as error:
         plan_sweep(overrides)
     assert message in str(error.value) and "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in (CONF / "sweep").glob("*.yaml")))
-def test_every_sweep_composes_and_so_do_its_jobs(name):
+def test_every_sweep_of_conf_composes_and_so_do_its_jobs(name):
     from hydra import compose, initialize_config_dir
 
     jobs = plan_sweep([f"sweep={name}"])
     assert {job.sweep for job in jobs} == {name}
     assert any(job.baseline.items() <= job.overrides.items() for job in jobs)
     with initialize_config_dir(str(CONF), version_base=None):
-        # One job a choice: the seeds compose alike.
+        # One job per variant is enough: seeds compose alike.
         for job in {job.variant: job for job in jobs}.values():
             varied = [f"{key}={value}" for key, value in job.overrides.items()]
             assert compose("config", [f"sweep={name}", *varied, "hydra.mode=RUN"]).sweep.name == name
 
 
-def test_what_fails_is_reported_and_the_rest_runs(run):
-    code, said, started = run("seed=0,2,3,4,1", "num_steps=20")
+def test_failed_jobs_are_reported_and_the_others_run(run):
+    code, output, started = run("seed=0,2,3,4,1", "num_steps=20")
     assert code == 1 and started == ["seed0", "seed2", "seed3", "seed4", "seed1"]
-    assert "[1/5] seed0 50.0% in 0.0 min" in said and "[5/5] seed1 60.0%" in said
+    assert "[1/5] seed0 50.0% in 0.0 min" in output and "[5/5] seed1 60.0%" in output
     report = Path("outputs/sweeps/seed/sweep.md").read_text()
     assert "- seed2: failed: ValueError: no such thing (outputs/sweeps/seed/seed2/job.log)" in report
     assert "- seed3: failed: killed by SIGKILL" in report
@@ -142,47 +145,47 @@ def test_what_fails_is_reported_and_the_rest_runs(run):
     assert Path("outputs/sweeps/seed/sweep.png").is_file()
 
 
-def test_a_job_gets_the_settings_of_the_sweep_and_its_own(run):
+def test_a_job_gets_the_shared_settings_and_its_own(run):
     Path("trainer.py").write_text("import sys\nprint(*sys.argv[1:])\n")
     run("reward=strict,r1", "num_steps=20", "hydra.verbose=false", "sweep.name=mine")
-    said = Path("outputs/sweeps/mine/r1/job.log").read_text().split()
-    assert said[:2] == ["reward=r1", "num_steps=20"]
-    assert said[-3:] == ["run=sweeps/mine/r1", "tracker.group=mine", "hydra.mode=RUN"]
-    assert not any("verbose" in one for one in said)
+    words = Path("outputs/sweeps/mine/r1/job.log").read_text().split()
+    assert words[:2] == ["reward=r1", "num_steps=20"]
+    assert words[-3:] == ["run=sweeps/mine/r1", "tracker.group=mine", "hydra.mode=RUN"]
+    assert not any("verbose" in word for word in words)
 
 
 def test_finished_jobs_are_skipped_without_a_process(run):
     run("seed=0,2")
-    code, said, started = run("seed=0,2,1")
-    assert started == ["seed2", "seed1"] and "[1/3] seed0 finished before, skipped" in said and code == 1
+    code, output, started = run("seed=0,2,1")
+    assert started == ["seed2", "seed1"] and "[1/3] seed0 skipped, already finished" in output and code == 1
 
 
-def test_a_job_that_finished_with_other_settings_is_not_taken_for_this_one(run):
+def test_a_job_that_finished_with_other_settings_fails(run):
     run("seed=0,1", "num_steps=20")
-    # The stub leaves no config.yaml behind; a start that finds the run finished writes it.
+    # The stub writes no config.yaml; the second sweep, which finds the run finished, does.
     run("seed=0,1", "num_steps=20")
-    code, said, started = run("seed=0,1", "num_steps=20", "algorithm.group_size=4")
-    assert code == 1 and not started and "[1/2] seed0 failed" in said
+    code, output, started = run("seed=0,1", "num_steps=20", "algorithm.group_size=4")
+    assert code == 1 and not started and "[1/2] seed0 failed" in output
     report = Path("outputs/sweeps/seed/sweep.md").read_text()
     assert "was started with algorithm.group_size=8, but now algorithm.group_size=4" in report
 
 
-def test_a_sweep_is_stopped_and_goes_on(run):
+def test_a_stopped_sweep_is_resumed(run):
     handlers = [signal.getsignal(number) for number in sweep.SIGNALS]
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, [])
-    code, said, started = run("seed=0,5,1")
+    code, output, started = run("seed=0,5,1")
     assert code == 0 and started == ["seed0", "seed5"]
-    assert "[2/3] seed5 stopped; the same command goes on with it" in said
+    assert "[2/3] seed5 stopped; run the same command to resume it" in output
     assert [job.status for job in read_jobs(Path("outputs/sweeps/seed"))] == ["finished", "stopped", "not started"]
     assert [signal.getsignal(number) for number in sweep.SIGNALS] == handlers
     assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == mask
-    code, said, started = run("seed=0,5,1")
+    code, output, started = run("seed=0,5,1")
     assert code == 0 and started == ["seed5", "seed1"]
     assert {job.status for job in read_jobs(Path("outputs/sweeps/seed"))} == {"finished"}
     assert not Path("outputs/sweeps/seed/stop").exists()
 
 
-def test_asked_twice_to_stop_a_job_is_killed(run):
+def test_a_second_request_to_stop_kills_the_job(run):
     deaf = """
 import os, signal, time
 signal.signal(signal.SIGTERM, lambda *_: os.kill(os.getppid(), signal.SIGTERM))
@@ -191,7 +194,7 @@ while True:
     time.sleep(1)
 """
     Path("trainer.py").write_text(deaf)
-    code, said, _ = run("seed=0,1")
-    assert code == 0 and "[1/2] seed0 stopped" in said
+    code, output, _ = run("seed=0,1")
+    assert code == 0 and "[1/2] seed0 stopped" in output
     job = json.loads(Path("outputs/sweeps/seed/seed0/job.json").read_text())
     assert job["exit_code"] == -signal.SIGKILL

@@ -1,9 +1,9 @@
-"""Tokens a second of an evaluation's engine against vLLM alone, on the same prompts and seeds.
+"""Compare the tokens per second of evaluate.py with vLLM alone, on the same prompts and seeds.
 
     python -m tools.benchmarks.generation --rounds 3 model=tiny env=countdown num_problems=128 strategy.n=8
 
-vLLM alone is one `LLM.generate` in a process of its own; the other goes through Ray, the rollout worker and the
-strategy's runner, as evaluate.py does. Both count from the first request to the last completion, after a warm-up.
+vLLM alone is a single `LLM.generate` in its own process; the other measurement goes through Ray, the rollout worker and
+the strategy runner, as evaluate.py does. Both are timed from the first request to the last completion, after a warm-up.
 """
 
 import argparse
@@ -11,8 +11,6 @@ import multiprocessing
 import os
 import time
 from statistics import median
-
-from workers.vllm_environment import environment_for
 
 from conf.compose import compose_evaluation
 from conf.launch import checking_settings
@@ -22,14 +20,14 @@ from grpo.types import Problem, request_seed
 from inference.runner import run
 from workers.interrupt import Interrupt
 from workers.models import encode, load_tokenizer
-from workers.rollout import RolloutPool
+from workers.rollout import VLLM_CPU_ENVIRONMENT, VLLM_ENVIRONMENT, RolloutPool
 from workers.session import PASSIVE_THREADS, pick_device, ray_session
 
 WARM_UP = 8  # problems
 
 
 def ours(cfg: EvaluateConfig, problems: list[Problem]) -> tuple[int, float]:
-    """Tokens and seconds of the strategy "sample"."""
+    """(tokens, seconds) of the strategy "sample"."""
     interrupt, device = Interrupt(), pick_device(cfg.topology.device)
     with ray_session(cfg, device, interrupt) as session:
         engine = RolloutEngine(RolloutPool(cfg, session), cfg.model.source)
@@ -40,8 +38,9 @@ def ours(cfg: EvaluateConfig, problems: list[Problem]) -> tuple[int, float]:
 
 
 def alone(cfg: EvaluateConfig, problems: list[Problem]) -> tuple[int, float]:
-    """The same in a fresh process by vLLM's own interface, with the environment that a rollout worker has."""
-    os.environ |= environment_for(pick_device(cfg.topology.device)) | PASSIVE_THREADS
+    """The same in a fresh process with vLLM's own interface, in the environment of a rollout worker."""
+    on_cpu = pick_device(cfg.topology.device) == "cpu"
+    os.environ |= VLLM_ENVIRONMENT | (VLLM_CPU_ENVIRONMENT if on_cpu else {}) | PASSIVE_THREADS
     os.environ["OMP_NUM_THREADS"] = str(cfg.rollout.threads)
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(_alone, (cfg, problems))
@@ -50,9 +49,11 @@ def alone(cfg: EvaluateConfig, problems: list[Problem]) -> tuple[int, float]:
 def _alone(cfg: EvaluateConfig, problems: list[Problem]) -> tuple[int, float]:
     device = pick_device(cfg.topology.device)
     from vllm import SamplingParams, TokensPrompt
-    from workers.vllm_sampler import VllmSampler
 
-    llm = VllmSampler(cfg.model, cfg.rollout, device, cfg.topology).llm
+    from workers.rank_group import RankInfo
+    from workers.rollout import VllmSampler
+
+    llm = VllmSampler(cfg.model, cfg.rollout, cfg.topology, RankInfo("rollout", device=device)).llm
     tokenizer = load_tokenizer(cfg.model.source)
     ids = {problem.key: encode(tokenizer, problem.prompt) for problem in problems}
     asked = [(problem.key, sample) for problem in problems for sample in range(cfg.strategy.n)]
@@ -78,8 +79,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m tools.benchmarks.generation", description=__doc__, formatter_class=raw
     )
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("overrides", nargs="*", help="settings of evaluate.py")
+    parser.add_argument("--rounds", type=int, default=3, help="measurements of each (default: %(default)s)")
+    parser.add_argument("overrides", nargs="*", help="Hydra overrides of evaluate.py")
     args = parser.parse_intermixed_args()
     with checking_settings():
         cfg = compose_evaluation([*args.overrides, "strategy=sample"], {})
@@ -92,7 +93,8 @@ def main() -> None:
             rates.append(tokens / seconds)
             print(f"{name}: {tokens:,} tokens in {seconds:.1f} s, {rates[-1]:,.0f} tokens/s", flush=True)
         ratios.append(rates[1] / rates[0])
-    print(f"evaluate.py / vLLM alone: {median(ratios):.2f} (of {args.rounds}: {min(ratios):.2f} to {max(ratios):.2f})")
+    spread = f"median of {args.rounds} rounds, {min(ratios):.2f} to {max(ratios):.2f}"
+    print(f"evaluate.py / vLLM alone: {median(ratios):.2f} ({spread})")
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""The planner's memory of an update against a real one's: `python -m tools.benchmarks.memory`
+"""Compare the planner's memory of an update with a real one: `python -m tools.benchmarks.memory`
 
-Each line is a fresh process that runs workers.policy.TrainedPolicy.update on a CPU. Measured is the
-resident memory at its peak, as the kernel keeps it (VmHWM), above that before the model was loaded: what
-PyTorch, its kernels and its allocator really took, of which the prediction knows nothing. A first
-update of another, small model brings in code and thread pools before; glibc gives blocks above 64 KB
-back at once, or freed activations would be counted as held.
+Each line is a fresh process that runs workers.actor.Actor.update on a CPU. The measurement is the peak of the
+resident memory that the kernel records (VmHWM), minus the resident memory before the model was loaded. It includes what
+PyTorch's kernels and allocator need, which the prediction does not know. An update of another, small model comes first,
+to load code and start thread pools. glibc is set to return blocks above 64 KB at once, since freed activations would
+otherwise count.
 """
 
 import argparse
@@ -20,23 +20,23 @@ from tempfile import TemporaryDirectory
 import torch
 
 from conf.algorithms import AlgorithmConfig
-from conf.schema import ModelConfig
-from grpo.batching import Batch
+from conf.schema import ModelConfig, TopologyConfig
+from grpo.grpo import Batch
 from tools.planner.shape import SHIPPED
 from tools.planner.trace import UpdateMemory, trace_update
+from workers.actor import Actor
 from workers.models import load_config
-from workers.policy import TrainedPolicy
 
 GLIBC = {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
-PATIENT_THREADS = {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "0"}
+PASSIVE_THREADS = {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "0"}
 TINY = "envs/countdown/models/tiny"
 LINE = "{:<13} {:<9} {:>7} {:>5} {:>10} {:>9} {:>6} {:>8} {:>9} {:>6}"
 
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """An update over two micro-batches of `rows` completions of equal length. model: a folder, or a shipped config,
-    whose weights are then random."""
+    """An update over two micro-batches of `rows` completions of equal length. model: a folder, or a shipped
+    config, in which case the weights are random."""
 
     model: str
     rows: int
@@ -73,8 +73,8 @@ class Case:
         return Batch(ids, lengths, mask, mask, logprobs, advantages, logprobs, logprobs)
 
 
-# In each the activations decide the peak. With fewer tokens the embeddings' gradient does, three times over where
-# they are tied (of the output, of the input, their sum), and any number of tokens would agree.
+# Activations dominate the peak of every case. With fewer tokens the gradient of the embeddings would, three times over
+# if they are tied (of the output, of the input, and their sum), and the number of tokens would make no difference.
 TINY_CASES = [
     *(Case(TINY, rows, 16, 192, gradient_checkpointing=on) for rows in (20, 80) for on in (False, True)),
     Case(TINY, 20, 16, 192, "bfloat16"),
@@ -84,7 +84,7 @@ SMOLLM2_CASES = [
     Case(SMOLLM2, 2, 64, 192),
     Case(SMOLLM2, 8, 64, 192),
     Case(SMOLLM2, 8, 64, 192, gradient_checkpointing=True),
-    *(Case(SMOLLM2, 2, 64, 192, "bfloat16", on) for on in (False, True)),  # minutes each: slow on a CPU
+    *(Case(SMOLLM2, 2, 64, 192, "bfloat16", on) for on in (False, True)),  # minutes each on a CPU
 ]
 QWEN = str(SHIPPED / "Qwen" / "Qwen2.5-0.5B")
 QWEN_CASES = [Case(QWEN, 3, 64, 192), Case(QWEN, 6, 64, 192, gradient_checkpointing=True)]
@@ -92,20 +92,20 @@ CASES = {"tiny": TINY_CASES, "smollm2": SMOLLM2_CASES, "qwen": QWEN_CASES}
 
 
 def predict(case: Case) -> UpdateMemory:
-    """The planner's model, for a CPU: no CUDA context."""
+    """The planner's prediction for a CPU, without a CUDA context."""
     config = load_config(case.model)
     return trace_update(config, case.settings(case.model), case.algorithm, case.batch(), foreach=False)
 
 
 def measure(case: Case) -> float:
-    """Bytes at the peak of two updates in a process of their own."""
+    """Peak bytes of two updates, measured in a process of their own."""
     command = [sys.executable, "-m", "tools.benchmarks.memory", "--measure", json.dumps(dataclasses.asdict(case))]
-    done = subprocess.run(command, env=os.environ | GLIBC | PATIENT_THREADS, check=True, capture_output=True, text=True)
+    done = subprocess.run(command, env=os.environ | GLIBC | PASSIVE_THREADS, check=True, capture_output=True, text=True)
     return float(done.stdout.split()[-1])
 
 
 def updating(case: Case) -> float:
-    """In a fresh process: bytes at the peak of two updates above what it had before the model."""
+    """In a fresh process: peak bytes of two updates, above those before the model was loaded."""
     update_twice(Case(TINY, 2, 16, 32, case.dtype, case.gradient_checkpointing), TINY)
     with TemporaryDirectory() as folder:
         source = folder if case.model.startswith(str(SHIPPED)) else case.model
@@ -118,11 +118,11 @@ def updating(case: Case) -> float:
 
 
 def update_twice(case: Case, source: str) -> None:
-    """The second one finds the optimizer's state."""
-    policy = TrainedPolicy(case.settings(source), case.algorithm, "cpu", num_steps=2)
-    settle()  # loading has a peak of its own, which a GPU does not see
+    """Run two updates; at the second one the optimizer already has its state."""
+    actor = Actor(case.settings(source), case.algorithm, TopologyConfig(), num_steps=2)
+    settle()  # loading the model has a peak of its own, which a GPU does not have
     for _ in range(2):
-        policy.update(case.batch())
+        actor.update(case.batch())
 
 
 def save_random(case: Case, folder: str) -> None:
@@ -132,27 +132,27 @@ def save_random(case: Case, folder: str) -> None:
 
 
 def settle() -> None:
-    """Give free memory back to the kernel, and let its record of the peak begin here."""
+    """Return free memory to the kernel and reset its record of the peak."""
     ctypes.CDLL("libc.so.6").malloc_trim(0)
     Path("/proc/self/clear_refs").write_text("5")
 
 
 def resident(key: str) -> int:
-    """A line of /proc/self/status in bytes."""
+    """The value of a line of /proc/self/status, in bytes."""
     line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(key))
     return int(line.split()[1]) * 1024
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--models", nargs="+", choices=CASES, default=["tiny"], help="qwen takes 12 GB of memory")
+    parser.add_argument("--models", nargs="+", choices=CASES, default=["tiny"], help="qwen needs 12 GB of memory")
     parser.add_argument("--measure", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.measure:
         print(updating(Case(**json.loads(args.measure))))
         return
-    print("peak memory of an update, in MB above the process before its model; beside it the passes alone, which is")
-    print("what is left of both without weights, gradients and the optimizer's state")
+    print("peak memory of an update, in MB above the process without a model; the columns on the right are without")
+    print("weights, gradients and optimizer state")
     print(
         LINE.format("model", "dtype", "tokens", "ckpt", "predicted", "measured", "ratio", "passes", "measured", "ratio")
     )

@@ -1,8 +1,7 @@
-"""Do other projects' published scoring rules agree with ours? `python -m tools.benchmarks.peers`
+"""Compare our scoring with other projects' published rules: `python -m tools.benchmarks.peers`
 
-The rules are written anew from their descriptions; where a peer evaluates the model's text, Python's
-grammar is walked here instead, and a power that would not return is said to hang. Every disagreement
-is put down to a cause.
+The rules are implemented from their descriptions. Where a peer evaluates the model's text as Python, this file walks
+the syntax tree instead, and a power that would take forever counts as a hang. Every disagreement is assigned a cause.
 """
 
 import argparse
@@ -29,24 +28,23 @@ TAG_ACROSS_LINES = re.compile(r"<answer>(.*?)</answer>", re.DOTALL)
 
 
 class HangsError(Exception):
-    """Evaluating the text would not return in any useful time."""
+    """Evaluating the text would take too long to return."""
 
 
 def tinyzero(text: str, problem: Problem) -> bool:
-    """Countdown: the last answer on the last line; its runs of digits are the numbers; evaluated."""
+    """Countdown: evaluates the last answer on the last line, whose digit sequences are the numbers."""
     found = TAG.findall(text.rpartition("\n")[2])
     return bool(found) and _evaluates(found[-1].strip(), problem)
 
 
 def nano_aha_moment(text: str, problem: Problem) -> bool:
-    """Countdown: the first answer on one line; otherwise as TinyZero."""
+    """Countdown: evaluates the first answer that is on a single line; otherwise as TinyZero."""
     found = TAG.search(text)
     return found is not None and _evaluates(found[1].strip(), problem)
 
 
 def reasoning_gym_countdown(text: str, problem: Problem) -> bool:
-    """Countdown: the last answer, read as an algebra system reads it, whose whole numbers must be
-    the given ones."""
+    """Countdown: evaluates the last answer like a computer algebra system; its integers must be the given numbers."""
     found = TAG_ACROSS_LINES.findall(text)
     if not found:
         return False
@@ -55,7 +53,7 @@ def reasoning_gym_countdown(text: str, problem: Problem) -> bool:
 
 
 def reasoning_gym_number(text: str, problem: Problem) -> bool:
-    """Numbers: the first run of digits of the last answer."""
+    """Numbers: takes the first digit sequence of the last answer."""
     found = TAG_ACROSS_LINES.findall(text)
     digits = re.search(r"\d{1,4000}(?:\.\d{1,4000})?", found[-1]) if found else None
     return digits is not None and Fraction(digits[0]) == Fraction(problem.answer)
@@ -71,10 +69,10 @@ def _evaluates(answer: str, problem: Problem) -> bool:
 
 
 def python_value(text: str) -> tuple[Fraction | None, list[Fraction]]:
-    """What Python would make of arithmetic, and the numbers in it; None where it would raise.
+    """The value that Python would compute for an arithmetic expression (None if it would raise), and its numbers.
 
     Raises:
-        HangsError: a power too large to be worked out.
+        HangsError: the expression has a power that is too large to compute.
     """
     used: list[Fraction] = []
 
@@ -120,37 +118,37 @@ RULES: Mapping[str, Mapping[str, Callable[[str, Problem], bool]]] = {
 }
 
 
-# Causes in the order in which they are tried: what the answer and the text behind it hold, what the
-# peer's name holds, and the cause.
+# Causes, in the order in which they are tried: a pattern for the answer and the text after it, a part of the peer's
+# name, and the cause.
 ACCEPTANCES = [
-    (r"-{30}", "", "we refuse more than 30 signs or parentheses within each other"),
-    (r"-", "symbolic", "the peer takes the first run of digits, and loses the minus sign"),
-    (r"", "symbolic", "the peer takes the first run of digits of a text that is not one number"),
+    (r"-{30}", "", "we reject more than 30 nested signs or parentheses"),
+    (r"-", "symbolic", "the peer takes the first digit sequence and drops the minus sign"),
+    (r"", "symbolic", "the peer takes the first digit sequence of a text that is not a number"),
     (r"\*\*", "", "the peer accepts a power"),
     (r"//", "", "the peer accepts a floor division"),
-    (r"\.", "", "the peer accepts digits joined to a decimal number"),
+    (r"\.", "", "the peer accepts digits joined into a decimal number"),
     (r"_", "", "the peer reads 7_8 as 78"),
 ]
 REJECTIONS = [
-    (r"=", "", "the peer rejects `solution = target`, or reads the first number of it"),
-    (r"\n[^<]*</answer>|^<answer>\s*\n", "nano", "the peer wants the answer on one line"),
-    (r"\n[^<]*</answer>|^<answer>\s*\n|</answer>[^\n]*\n", "TinyZero", "the peer reads the last line alone"),
-    (r"[×÷−]", "", "the peer does not know the signs × ÷ −"),
+    (r"=", "", "the peer rejects `solution = target`, or takes its first number"),
+    (r"\n[^<]*</answer>|^<answer>\s*\n", "nano", "the peer requires the answer on one line"),
+    (r"\n[^<]*</answer>|^<answer>\s*\n|</answer>[^\n]*\n", "TinyZero", "the peer reads only the last line"),
+    (r"[×÷−]", "", "the peer does not support the signs × ÷ −"),
     (r",|\{,\}", "symbolic", "the peer stops at the thousands separator"),
-    (r"[-+]", "symbolic", "the peer loses the sign"),
+    (r"[-+]", "symbolic", "the peer drops the sign"),
     (r"\d[eE]\d|/|frac", "symbolic", "the peer stops before the exponent or the fraction bar"),
     (r"(?<![0-9])0[0-9]", "", "the peer rejects a leading zero"),
-    (r"[^\x00-\x7f]|\s", "", "the peer does not read unusual white space"),
+    (r"[^\x00-\x7f]|\s", "", "the peer does not support unusual white space"),
 ]
 
 
 def cause(text: str, peer: bool | None, name: str) -> str:
-    """Why a peer and we disagree on a completion; "?" where no cause fits."""
+    """The cause of a disagreement on a completion; "?" if no cause applies."""
     found = TAG_ACROSS_LINES.findall(text)
     if peer is None:
         return "the peer hangs on a power"
     if len(found) != text.count("<answer>") or len(found) > 1:
-        return "more than one answer, or tags without a partner: we take the last complete pair"
+        return "several answers or unmatched tags: we take the last complete pair"
     ending = text[text.rfind("<answer>") :]
     for pattern, named, reason in ACCEPTANCES if peer else REJECTIONS:
         if named in name and re.search(pattern, ending):
@@ -159,7 +157,7 @@ def cause(text: str, peer: bool | None, name: str) -> str:
 
 
 def compare(completions: int, seed: int) -> dict[str, Counter[str]]:
-    """Per peer, how many completions it agrees on with us, and how many fall to each cause."""
+    """For each peer, count agreements and disagreements by cause."""
     tasks: list[Env] = [Countdown(), Multiplication(["2x1", "2x2", "3x3"])]
     rng = random.Random(f"peers/{seed}")
     counts: dict[str, Counter[str]] = {name: Counter() for rules in RULES.values() for name in rules}

@@ -1,7 +1,7 @@
-"""Completions scored a second on one core: `python -m tools.benchmarks.scoring`
+"""Measure completions scored per second on one core: `python -m tools.benchmarks.scoring`
 
-Rule-based components over completions like those of a training step, task by task, in this process;
-then countdown through the pool of graders, as a run does it.
+Scores completions like those of a training step with the rule-based components, task by task, in this process; then
+countdown through the pool of graders, as in a run.
 """
 
 import argparse
@@ -30,10 +30,12 @@ TOKENS = 300
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--seconds", type=float, default=3.0, help="for each line of the table")
+    parser.add_argument(
+        "--seconds", type=float, default=3.0, help="duration of each measurement (default: %(default)s)"
+    )
     args = parser.parse_args()
     mixes = {
-        "correct alone": RewardConfig({"correct": 1.0}),
+        "correct only": RewardConfig({"correct": 1.0}),
         "all components": RewardConfig(dict.fromkeys(COMPONENTS, 1.0)),
     }
     table = Table(title="completions scored per second on one core")
@@ -44,7 +46,7 @@ def main() -> None:
         speeds = [rate(env, reward, cases, args.seconds) for reward in mixes.values()]
         table.add_row(name, *(f"{speed:,.0f}" for speed in speeds))
     env, cases = measured["countdown"]
-    pool = GradingPool(env, mixes["correct alone"])
+    pool = GradingPool(env, mixes["correct only"])
     started = time.monotonic()
     for future in [pool.submit(problem, text, TOKENS) for problem, text in cases * 10]:
         future.result()
@@ -54,7 +56,7 @@ def main() -> None:
 
 
 def tasks() -> dict[str, tuple[Env, list[tuple[Problem, str]]]]:
-    """Each task with problems and completions of about 300 tokens."""
+    """Each task with problems, and with completions of about 300 tokens."""
     rng = random.Random(0)
     countdown, multiplication = Countdown(), Multiplication()
     questions = Questions("gsm8k", path="unread")
@@ -90,7 +92,7 @@ def completed(answer: str, rng: random.Random) -> str:
 
 
 def rate(env: Env, reward: RewardConfig, cases: list[tuple[Problem, str]], seconds: float) -> float:
-    """Completions per second of wall time, over at least `seconds`, the first one left out."""
+    """Completions per second of wall time, measured for at least `seconds` after a first, untimed one."""
     grade(env, reward, *cases[0], TOKENS)
     started, calls = time.monotonic(), 0
     while (elapsed := time.monotonic() - started) < seconds:

@@ -1,16 +1,43 @@
-"""The machines of a Ray cluster against this one."""
+"""The nodes of a Ray cluster, compared with this machine."""
 
-from tools.doctor.facts import Node
+import json
+import platform
+import sys
+from importlib import metadata
+from pathlib import Path
+
+from tools.doctor.facts import Node, Unknown
 from tools.doctor.findings import ERROR, OK, WARNING, Finding
-from tools.doctor.network import MOST_SECONDS_OFF
+from tools.doctor.network import MAX_CLOCK_OFFSET_SECONDS, check_port
+from tools.doctor.probe import output_of
+
+SECONDS = 40.0
 
 
-def judge_versions(nodes: tuple[Node, ...], here: Node) -> Finding:
-    """Ray passes pickled objects: Ray and Python must be the same on every machine, to the last digit; torch
-    too, for the weights."""
+def nodes(address: str | None, root: Path) -> tuple[Node, ...] | Unknown:
+    """The nodes of the cluster that the run joins. root: folder of the repository.
+
+    Raises:
+        OSError: nothing listens at the address, or the cluster rejects this machine; with Ray's message.
+    """
+    if address is None:
+        return Unknown("topology.ray_address is not set")
+    if ":" in address:
+        check_port(address)
+    printed = output_of([sys.executable, "-m", "workers.nodes", address], SECONDS, root)
+    return tuple(Node(**node) for node in json.loads(printed.splitlines()[-1]))
+
+
+def this_node() -> Node:
+    return Node("here", platform.python_version(), metadata.version("ray"), metadata.version("torch"), 0.0)
+
+
+def judge_versions(cluster: tuple[Node, ...], here: Node) -> Finding:
+    """Ray exchanges pickled objects, so Ray and Python must have the same version on every machine, and torch too
+    because of the weights."""
     wrong = [
-        f"{node.address} has {library} {theirs}, here it is {ours}"
-        for node in nodes
+        f"{node.address} has {library} {theirs}, this machine has {ours}"
+        for node in cluster
         for library, theirs, ours in (
             ("Python", node.python, here.python),
             ("Ray", node.ray, here.ray),
@@ -19,14 +46,17 @@ def judge_versions(nodes: tuple[Node, ...], here: Node) -> Finding:
         if theirs != ours
     ]
     if wrong:
-        return Finding(ERROR, "; ".join(wrong), "the same commit and make setup on every node, then ray start again")
-    return Finding(OK, f"{len(nodes)} nodes with Python {here.python}, Ray {here.ray}, torch {here.torch}")
+        do = "use the same commit and run make setup on every node, then ray start again"
+        return Finding(ERROR, "; ".join(wrong), do)
+    return Finding(OK, f"{len(cluster)} nodes with Python {here.python}, Ray {here.ray}, torch {here.torch}")
 
 
-def judge_clocks(nodes: tuple[Node, ...]) -> Finding:
+def judge_clocks(cluster: tuple[Node, ...]) -> Finding:
     off = [
-        f"{node.address} by {node.seconds_ahead:+.0f} s" for node in nodes if abs(node.seconds_ahead) > MOST_SECONDS_OFF
+        f"{node.address} by {node.seconds_ahead:+.0f} s"
+        for node in cluster
+        if abs(node.seconds_ahead) > MAX_CLOCK_OFFSET_SECONDS
     ]
     if off:
-        return Finding(WARNING, f"clocks differ from this one: {', '.join(off)}", "sudo timedatectl set-ntp true")
-    return Finding(OK, f"within {MOST_SECONDS_OFF:.0f} s of each other")
+        return Finding(WARNING, f"clocks differ from this machine's: {', '.join(off)}", "sudo timedatectl set-ntp true")
+    return Finding(OK, f"within {MAX_CLOCK_OFFSET_SECONDS:.0f} s of each other")

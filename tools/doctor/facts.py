@@ -1,11 +1,11 @@
-"""What the checks judge: facts of the machine, its software and its network. Nothing here looks at anything."""
+"""Facts about the machine, its software and its network. The checks judge them; nothing here looks anything up."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Unknown:
-    """In the place of a fact that could not be had, and why."""
+    """Stands for a fact that could not be determined, with the reason."""
 
     why: str
     timed_out: bool = False
@@ -13,7 +13,7 @@ class Unknown:
 
 @dataclass(frozen=True)
 class Packages:
-    """The installed set against a lock: `wrong` are lines like "torch 2.12.0, locked 2.13.0"."""
+    """The installed packages compared with a lock file. wrong: lines such as "torch 2.12.0, locked 2.13.0"."""
 
     lock: str
     count: int
@@ -22,8 +22,8 @@ class Packages:
 
 @dataclass(frozen=True)
 class Torch:
-    """cuda: what it was built for ("13.0"), None for a CPU build; architectures: like "sm_90", none where it
-    sees no GPU; devices: the GPUs that it sees."""
+    """cuda: the CUDA version that torch was built for, such as "13.0", or None for a CPU build; architectures: such as
+    "sm_90", empty if torch sees no GPU; devices: number of GPUs that torch sees."""
 
     version: str
     cuda: str | None
@@ -33,7 +33,7 @@ class Torch:
 
 @dataclass(frozen=True)
 class Holder:
-    """A process that holds memory of a GPU; gb is None where the driver does not say."""
+    """A process that holds GPU memory. gb: None if the driver does not report it."""
 
     pid: int
     name: str
@@ -41,7 +41,7 @@ class Holder:
 
 
 @dataclass(frozen=True)
-class Gpu:
+class InstalledGpu:
     index: int
     name: str
     total_gb: float
@@ -52,16 +52,16 @@ class Gpu:
 
 @dataclass(frozen=True)
 class Driver:
-    """The NVIDIA driver, the newest CUDA that it supports, and the GPUs that it has."""
+    """The NVIDIA driver, the newest CUDA version that it supports, and the installed GPUs."""
 
     version: str
     cuda: tuple[int, int]
-    gpus: tuple[Gpu, ...]
+    gpus: tuple[InstalledGpu, ...]
 
 
 @dataclass(frozen=True)
-class Memory:
-    """Host memory; limit_gb is the cgroup's (a container's), None without one; available_gb is within both."""
+class HostMemory:
+    """limit_gb: the limit of the cgroup (container), or None; available_gb: within that limit."""
 
     total_gb: float
     available_gb: float
@@ -69,7 +69,7 @@ class Memory:
 
 
 @dataclass(frozen=True)
-class Space:
+class DiskSpace:
     folder: str
     total_gb: float
     free_gb: float
@@ -85,26 +85,26 @@ class Cpu:
 
 @dataclass(frozen=True)
 class Leftovers:
-    """Ray's processes without a program above them, and folders of weights in shared memory; a run that goes
-    on now may own the folders."""
+    """Ray processes without a parent program, and folders of weights in shared memory. The folders may belong to a run
+    that is in progress."""
 
     ray_pids: tuple[int, ...]
     folders: tuple[str, ...]
-    a_run_goes_on: bool
+    run_in_progress: bool
 
 
 @dataclass(frozen=True)
 class Source:
-    """Something that a run loads. kind: "model" or "dataset"; place: "disk", "cache" or "hub"."""
+    """A model or data set that a run loads. kind: "model" or "dataset"; location: "disk", "cache" or "hub"."""
 
     kind: str
     name: str
-    place: str
+    location: str
 
 
 @dataclass(frozen=True)
 class Reply:
-    """The Hub's answer about a source. seconds_ahead: of this machine's clock before the Hub's."""
+    """The Hub's answer about a source. seconds_ahead: of this machine's clock relative to the Hub's."""
 
     status: int
     gated: bool
@@ -113,7 +113,7 @@ class Reply:
 
 @dataclass(frozen=True)
 class Hub:
-    """replies: by the name of the source, of those that must be fetched, and one more for the clock."""
+    """replies: by source name, for the sources that must be downloaded, or else for one that tells the time."""
 
     offline: bool
     has_token: bool
@@ -123,7 +123,7 @@ class Hub:
 
 @dataclass(frozen=True)
 class Port:
-    """in_use: something listens there already."""
+    """in_use: another process listens on it."""
 
     number: int
     in_use: bool
@@ -131,7 +131,7 @@ class Port:
 
 @dataclass(frozen=True)
 class Node:
-    """A machine of a Ray cluster. seconds_ahead: of its clock before this machine's."""
+    """A machine of a Ray cluster. seconds_ahead: of its clock relative to this machine's."""
 
     address: str
     python: str
@@ -141,8 +141,36 @@ class Node:
 
 
 @dataclass(frozen=True)
+class Requirements:
+    """What the run needs as configured, in GiB, by the planner's memory model (tools/planner).
+
+    weights         the model in the dtype of generation
+    training_state  weights, gradients and optimizer state of the whole actor
+    training        on one GPU while it trains; 0 on a CPU
+    generating      on one GPU while it generates; 0 on a CPU
+    usable          of one GPU, without the reserve for fragmentation; 0 on a CPU
+    vllm            what vLLM takes of each GPU at its start
+    problem         why the run does not fit on the GPUs, or None
+    host            memory of all processes, shared memory included
+    shared_memory   in /dev/shm
+    checkpoints     on disk
+    """
+
+    weights: float
+    training_state: float
+    training: float
+    generating: float
+    usable: float
+    vllm: tuple[float, ...]
+    problem: str | None
+    host: float
+    shared_memory: float
+    checkpoints: float
+
+
+@dataclass(frozen=True)
 class Facts:
-    """All of them; the fields that a check can do without say so by Unknown."""
+    """All facts. Those that a check can do without may be Unknown."""
 
     python: tuple[int, int, int]
     packages: Packages | Unknown
@@ -151,14 +179,14 @@ class Facts:
     driver: Driver | Unknown
     peers: tuple[str, ...] | Unknown
     cpu: Cpu | Unknown
-    memory: Memory | Unknown
-    shared_memory: Space | Unknown
-    outputs: Space | Unknown
-    hub_cache: Space | Unknown
+    memory: HostMemory | Unknown
+    shared_memory: DiskSpace | Unknown
+    outputs: DiskSpace | Unknown
+    hub_cache: DiskSpace | Unknown
     open_files: int | Unknown
     leftovers: Leftovers | Unknown
     rendezvous: Port | Unknown
     hub: Hub | Unknown
-    parameters: int | Unknown
+    requirements: Requirements | Unknown
     wandb_account: bool | Unknown
     cluster: tuple[Node, ...] | Unknown

@@ -1,4 +1,4 @@
-"""What a check found, and how it is shown."""
+"""The result of a check, and how it is printed."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ STYLES = {OK: "green", WARNING: "yellow", ERROR: "bold red", SKIPPED: "dim"}
 
 @dataclass(frozen=True)
 class Finding:
-    """saw: the facts in a few words; do: what to do about them, a command where there is one."""
+    """saw: the facts in a few words; do: what the user can do, as a command if there is one."""
 
     level: str
     saw: str
@@ -27,15 +27,15 @@ Checked = tuple[str, Finding]
 
 
 def check(name: str, judge: Callable[..., Finding], *facts: Any) -> Checked:
-    """The judgement by its name; a fact that is not known makes it a check that can't be made."""
+    """Apply `judge` to the facts. A check whose facts are unknown is skipped, with the reason."""
     for fact in facts:
         if isinstance(fact, Unknown):
-            return name, Finding(SKIPPED, f"can't be checked: {fact.why}")
+            return name, Finding(SKIPPED, f"cannot be checked: {fact.why}")
     return name, judge(*facts)
 
 
 def show(console: Console, groups: Mapping[str, Sequence[Checked]]) -> None:
-    """A line a finding, and one below it where something is to be done."""
+    """Print one line per finding, and below it what to do."""
     for group, checked in groups.items():
         console.print(Text(group, style="bold"))
         table = Table.grid(padding=(0, 1))
@@ -43,10 +43,10 @@ def show(console: Console, groups: Mapping[str, Sequence[Checked]]) -> None:
         table.add_column(width=14)
         table.add_column(overflow="fold")
         for name, finding in checked:
-            said = Text(finding.saw)
+            text = Text(finding.saw)
             if finding.do:
-                said.append(f"\n-> {finding.do}", style="cyan")
-            table.add_row(Text(f" {finding.level}", style=STYLES[finding.level]), name, said)
+                text.append(f"\n-> {finding.do}", style="cyan")
+            table.add_row(Text(f" {finding.level}", style=STYLES[finding.level]), name, text)
         console.print(table)
 
 

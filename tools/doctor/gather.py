@@ -1,47 +1,47 @@
-"""All facts at once: the slow ones, imports and questions to the network, side by side."""
+"""Collect all facts at once. Slow probes, such as imports and network requests, run in parallel."""
 
 import json
-import platform
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from huggingface_hub import constants
 
 from conf.schema import Config
-from tools.doctor.facts import Driver, Facts, Node, Unknown
-from tools.doctor.probes import gpu, known, machine, model, network, output_of, software, within
+from tools.doctor import cluster, gpus, host, network, software
+from tools.doctor.facts import Driver, Facts, Requirements, Unknown
+from tools.doctor.probe import known, output_of, within
 
 ROOT = Path(__file__).resolve().parents[2]
-CLUSTER_SECONDS = 40.0
 ACCOUNT_SECONDS = 15.0
+TRACE_SECONDS = 120.0
 
 
-def gather(cfg: Config) -> Facts:
-    driver = known(gpu.driver)
+def gather(cfg: Config, overrides: Sequence[str]) -> Facts:
+    """overrides: those that `cfg` was composed from."""
+    driver = known(gpus.driver)
     num_gpus = len(driver.gpus) if isinstance(driver, Driver) else 0
     lock = ROOT / ("tools/install/requirements.txt" if num_gpus else "tools/install/requirements-cpu.txt")
-    alone = Unknown("it is one GPU, or none")
+    single = Unknown("this machine has at most one GPU")
     probes: dict[str, Callable[[], Any]] = {
         "packages": lambda: software.packages(lock),
         "torch": software.torch,
         "vllm": software.vllm,
-        "peers": gpu.peers if num_gpus > 1 else lambda: alone,
-        "cpu": machine.cpu,
-        "memory": machine.memory,
-        "shared_memory": lambda: machine.space(machine.SHARED_MEMORY),
-        "outputs": lambda: machine.space(Path("outputs")),
-        "hub_cache": lambda: machine.space(Path(constants.HF_HUB_CACHE)),
-        "open_files": machine.open_files,
-        "leftovers": machine.leftovers,
-        "rendezvous": machine.rendezvous if num_gpus > 1 else lambda: alone,
+        "peers": gpus.peers if num_gpus > 1 else lambda: single,
+        "cpu": host.cpu,
+        "memory": host.memory,
+        "shared_memory": lambda: host.space(host.SHARED_MEMORY),
+        "outputs": lambda: host.space(Path("outputs")),
+        "hub_cache": lambda: host.space(Path(constants.HF_HUB_CACHE)),
+        "open_files": host.open_files,
+        "leftovers": host.leftovers,
+        "rendezvous": host.rendezvous if num_gpus > 1 else lambda: single,
         "hub": lambda: network.hub(cfg),
-        "parameters": lambda: model.parameters(cfg.model.source),
+        "requirements": lambda: requirements(cfg, driver, overrides),
         "wandb_account": lambda: account(cfg),
-        "cluster": lambda: cluster(cfg.topology.ray_address),
+        "cluster": lambda: cluster.nodes(cfg.topology.ray_address, ROOT),
     }
     with ThreadPoolExecutor(len(probes)) as pool:
         futures = {name: pool.submit(known, probe) for name, probe in probes.items()}
@@ -49,25 +49,25 @@ def gather(cfg: Config) -> Facts:
     return Facts(python=sys.version_info[:3], driver=driver, **facts)
 
 
+def uses_gpus(cfg: Config, driver: Driver | Unknown) -> bool:
+    return isinstance(driver, Driver) and cfg.topology.device != "cpu"
+
+
+def requirements(cfg: Config, driver: Driver | Unknown, overrides: Sequence[str]) -> Requirements:
+    """Ask the planner, in a process of its own, since it imports torch.
+
+    Raises:
+        OSError: the planner could not tell; the message has its reason.
+        TimeoutError: it took too long.
+    """
+    installed = driver.gpus if isinstance(driver, Driver) and uses_gpus(cfg, driver) else ()
+    memories = json.dumps([(gpu.name, gpu.total_gb * 1024) for gpu in installed])
+    command = [sys.executable, "-m", "tools.doctor.requirements", memories, *overrides]
+    found = json.loads(output_of(command, TRACE_SECONDS).splitlines()[-1])
+    return Requirements(**(found | {"vllm": tuple(found["vllm"])}))
+
+
 def account(cfg: Config) -> bool | Unknown:
     if "wandb" not in cfg.tracker.names or cfg.tracker.mode == "offline":
         return Unknown("this run does not log to wandb online")
     return within(ACCOUNT_SECONDS, network.has_wandb_account)
-
-
-def cluster(address: str | None) -> tuple[Node, ...] | Unknown:
-    """The nodes of the cluster that the run joins.
-
-    Raises:
-        OSError: nothing listens there, or it refuses this machine; in Ray's words.
-    """
-    if address is None:
-        return Unknown("topology.ray_address is not set")
-    if ":" in address:
-        network.check_port(address)
-    printed = output_of([sys.executable, "-m", "workers.nodes", address], CLUSTER_SECONDS, ROOT)
-    return tuple(Node(**node) for node in json.loads(printed.splitlines()[-1]))
-
-
-def here() -> Node:
-    return Node("here", platform.python_version(), metadata.version("ray"), metadata.version("torch"), 0.0)

@@ -1,6 +1,6 @@
-"""Before a GPU is rented: what fits on it, how long a run takes and what it costs.
+"""Plan a run before a GPU is rented: what fits on it, how long the run takes and what it costs.
 
-From the model's config alone; neither a GPU nor the weights are needed. docs/planning.md says how.
+Only the model's config is needed, neither a GPU nor the weights. docs/planning.md explains the method.
 
     make plan MODEL=qwen-3b GPU=a100-80gb N=2
     python tools/planner/__main__.py --gpu rtx4090 model=qwen-1.5b model.lora.rank=16
@@ -8,23 +8,31 @@ From the model's config alone; neither a GPU nor the weights are needed. docs/pl
 
 import argparse
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 
+from rich import box
 from rich.console import Console
+from rich.table import Table
 
 from conf.compose import compose_config
 from conf.launch import checking_settings
-from tools.planner.choice import choose, make_planner
-from tools.planner.hardware import check_count, gpu_named
-from tools.planner.report import print_report
+from run.cost import price_of
+from tools.planner.choice import Plan, Planner, choose, make_planner
+from tools.planner.hardware import GPUS, MAX_GPUS, check_count, gpu_named
+from tools.planner.memory import GIB
+from tools.planner.roofline import STATED
+
+SHOWN_PLANS = 6
+SHOWN_ROWS = (1, 4, 16)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--gpu", default="a100-80gb")
-    parser.add_argument("-n", "--count", type=int, default=1, help="GPUs of one machine")
-    parser.add_argument("--json", action="store_true", help="the chosen plan alone, for a program")
-    parser.add_argument("overrides", nargs="*", help="settings, as make train takes them")
+    parser.add_argument("--gpu", default="a100-80gb", help=f"one of {', '.join(GPUS)} (default: %(default)s)")
+    parser.add_argument("-n", "--count", type=int, default=1, help=f"number of GPUs in the machine, 1 to {MAX_GPUS}")
+    parser.add_argument("--json", action="store_true", help="print only the chosen plan, as JSON")
+    parser.add_argument("overrides", nargs="*", help="Hydra overrides, as for make train")
     args = parser.parse_args()
     with checking_settings():
         gpu = gpu_named(args.gpu)
@@ -38,6 +46,124 @@ def main() -> None:
         print_report(Console(), planner, plans, chosen, args.overrides)
     if chosen is None:
         raise SystemExit(1)
+
+
+def print_report(
+    console: Console, planner: Planner, plans: Sequence[Plan], chosen: Plan | None, given: Sequence[str]
+) -> None:
+    """Print the tables, and the command of the chosen plan. given: the user's overrides, which it repeats."""
+    cfg, gpu = planner.cfg, planner.gpu
+    price = price_of(cfg.cost, None, [gpu.name] * planner.count)
+    console.print(
+        f"[bold]{cfg.model.name}[/] ({cfg.model.path}, {planner.shape.parameters / 1e9:.3f}B parameters) on "
+        f"{planner.count} x {gpu.name}, {gpu.memory / GIB:.1f} GiB each, ${price.usd_per_hour:.2f} per hour "
+        f"({price.source})"
+    )
+    console.print(
+        f"{cfg.algorithm.num_prompts} prompts x {cfg.algorithm.group_size} completions per step, up to "
+        f"{cfg.model.max_prompt_tokens} + {cfg.model.max_completion_tokens} tokens; "
+        "all figures are calculated, not measured on a GPU\n"
+    )
+    if chosen is not None:
+        console.print(_fitting_plans(planner, plans, chosen))
+    _print_problems(console, plans)
+    if chosen is None:
+        console.print('nothing fits: use a larger GPU, more GPUs, a smaller MODEL, or ARGS="model.lora.rank=16"')
+        return
+    console.print(_memory(chosen))
+    console.print(_actor_passes(planner, chosen))
+    console.print(_seconds(chosen))
+    host = planner.host(chosen)
+    console.print(
+        f"host: {host.memory / GIB:.0f} GiB of memory, {host.shared_memory / GIB:.0f} GiB of it in /dev/shm; "
+        f"{host.checkpoints / GIB:.0f} GiB of disk for checkpoints"
+    )
+    console.print("efficiencies: " + "; ".join(f"{name} {value:g}" for name, value in STATED.items()) + "\n")
+    offload = ", with the actor offloaded to host memory while it generates" if chosen.split.offload_actor else ""
+    console.print(f"chosen: [bold]{chosen.split.topology}[/]{offload}")
+    command = ["  .venv/bin/python train_grpo.py", *given, *planner.overrides(chosen)]
+    console.print(" ".join(command), soft_wrap=True, highlight=False)
+
+
+def _fitting_plans(planner: Planner, plans: Sequence[Plan], chosen: Plan) -> Table:
+    table = _table(f"the fastest plans that fit, {planner.cfg.num_steps} steps", "topology", "GPUs")
+    for heading in ("ckpt", "offload", "tokens", "seqs", "s/step", "hours", "$"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    fitting = [plan for plan in plans if plan.problem is None]
+    for plan in sorted(fitting, key=lambda plan: plan.step_seconds)[:SHOWN_PLANS]:
+        split = plan.split
+        gpus = f"{split.trainers}" if split.colocated else f"{split.trainers} + {split.generators}"
+        figures = (
+            _yes(split.checkpointing),
+            _yes(split.offload_actor),
+            f"{plan.micro_batch_tokens:,}",
+            f"{plan.sequences}",
+        )
+        costs = (f"{plan.step_seconds:.0f}", f"{plan.hours:.1f}", f"{plan.usd:.2f}")
+        table.add_row(split.topology, gpus, *figures, *costs, style="bold" if plan is chosen else None)
+    return table
+
+
+def _print_problems(console: Console, plans: Sequence[Plan]) -> None:
+    """Print why plans do not fit, one line per topology and gradient checkpointing."""
+    problems: dict[str, str] = {}
+    for plan in plans:
+        if plan.problem is not None:
+            checkpointing = "with" if plan.split.checkpointing else "without"
+            problems[f"{plan.split.topology} {checkpointing} gradient checkpointing"] = plan.problem
+    for name, problem in problems.items():
+        console.print(f"does not fit: {name}: {problem}", highlight=False)
+
+
+def _memory(plan: Plan) -> Table:
+    where = "each GPU" if plan.split.colocated else "a generating and a training GPU"
+    table = _table(f"GiB on {where}", "part")
+    for heading in ("generating", "training"):
+        table.add_column(heading, justify="right")
+    for part in [*plan.training, *(part for part in plan.generating if part not in plan.training)]:
+        table.add_row(part, _gib(plan.generating.get(part)), _gib(plan.training.get(part)))
+    table.add_section()
+    table.add_row("total", _gib(sum(plan.generating.values())), _gib(sum(plan.training.values())))
+    return table
+
+
+def _actor_passes(planner: Planner, plan: Plan) -> Table:
+    """Memory of the forward and backward passes by micro-batch size."""
+    table = _table("GiB of the actor's passes, without weights, gradients and optimizer")
+    for heading in ("micro-batch tokens", "without checkpointing", "with"):
+        table.add_column(heading, justify="right")
+    row = planner.cfg.model.max_prompt_tokens + planner.cfg.model.max_completion_tokens
+    for rows in SHOWN_ROWS:
+        without, with_it = (planner.tables[on, plan.split.optimizer].at(rows).passes for on in (False, True))
+        table.add_row(f"{rows * row:,}", _gib(without.total), _gib(with_it.total))
+    return table
+
+
+def _seconds(plan: Plan) -> Table:
+    assert plan.seconds is not None
+    table = _table("seconds per step", "phase")
+    table.add_column("seconds", justify="right")
+    for phase, seconds in plan.seconds.items():
+        table.add_row(phase, f"{seconds:.1f}")
+    table.add_section()
+    total = "the longer of generation and the rest" if plan.split.topology == "async" else "total"
+    table.add_row(total, f"{plan.step_seconds:.1f}")
+    return table
+
+
+def _gib(size: float | None) -> str:
+    return "" if size is None else f"{size / GIB:.1f}"
+
+
+def _yes(value: bool) -> str:
+    return "yes" if value else "no"
+
+
+def _table(title: str, *columns: str) -> Table:
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in columns:
+        table.add_column(column, no_wrap=True)
+    return table
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Every way to lay a run out on N GPUs, what fits, and which is the fastest."""
+"""Enumerate the ways to split a run over N GPUs, keep those that fit and choose the fastest."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -7,58 +7,34 @@ from dataclasses import dataclass, replace
 from conf.schema import Config
 from run.cost import price_of
 from tools.planner import roofline
-from tools.planner.hardware import Gpu
-from tools.planner.memory import (
-    COMMUNICATION,
-    CONTEXT,
-    CUDA_GRAPHS,
-    FRAGMENTATION,
-    ActorTable,
-    RolloutMemory,
-    actor_table,
-    model_bytes,
-    rollout_memory,
-    sharded,
-)
-from tools.planner.roofline import Job
+from tools.planner.fit import KV_CACHE, GpuMemory, GpuSplit
+from tools.planner.hardware import GpuSpec
+from tools.planner.host import HostNeeds, host_needs
+from tools.planner.memory import ActorTable, RolloutMemory, actor_table, rollout_memory, sharded
+from tools.planner.roofline import Workload
 from tools.planner.shape import Shape, config_of, shape_of
 from tools.planner.trace import UpdateMemory
 
-MOST_MICRO_BATCH_TOKENS = 32768  # more make a GPU no busier
-MOST_ROLLOUT_SHARE = 0.9  # of the GPU's memory that vLLM is given
-ASYNC_GAIN = 0.9  # async trains on completions of older weights: only if it takes less than this of the time
-
-
-@dataclass(frozen=True)
-class Layout:
-    """trainers, generators: GPUs; the same ones where the roles are shared. offload: the actor's weights and
-    optimizer wait in the host's memory while the samplers work."""
-
-    topology: str
-    trainers: int
-    generators: int
-    checkpointing: bool
-    optimizer: str
-    offload: bool = False
-
-    @property
-    def shared(self) -> bool:
-        return self.topology in ("one_gpu", "colocated")
+MAX_MICRO_BATCH_TOKENS = 32768  # a larger micro-batch does not use a GPU better
+MAX_GPU_MEMORY_UTILIZATION = 0.9
+ASYNC_GAIN = 0.9  # async trains on completions of older weights: choose it only below this fraction of the time
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A layout and what it comes to.
+    """A split of the GPUs, what it needs and how long it takes.
 
-    generating, training   bytes by part, on a GPU that generates and on one that trains
-    actor                  one rank's memory with the micro-batch below
-    problem                why it does not fit, None where it does; then the rest means nothing
-    micro_batch_tokens     the largest that fits
-    sequences              that an engine runs at once, each at its limit
-    seconds                of a step, by phase; hours and usd: of the run, evaluations included
+    generating, training    bytes by part on a GPU that generates and on one that trains
+    actor                   one rank's memory with the micro-batch below
+    problem                 why it does not fit, or None; if set, the fields below have no meaning
+    micro_batch_tokens      the largest micro-batch that fits
+    gpu_memory_utilization  fraction of the GPU for vLLM
+    sequences               sequences that an engine runs at once, each at its length limit
+    seconds                 per step, by phase
+    hours, usd              of the whole run, evaluations included
     """
 
-    layout: Layout
+    split: GpuSplit
     generating: dict[str, float]
     training: dict[str, float]
     actor: UpdateMemory
@@ -74,139 +50,106 @@ class Plan:
 
 @dataclass(frozen=True)
 class Planner:
-    """A run to be laid out. tables: the actor's memory by (gradient checkpointing, optimizer)."""
+    """A run to be planned. tables: the actor's memory by (gradient checkpointing, optimizer)."""
 
     cfg: Config
-    gpu: Gpu
+    gpu: GpuSpec
     count: int
     shape: Shape
     rollout: RolloutMemory
     tables: dict[tuple[bool, str], ActorTable]
 
     @property
-    def usable(self) -> float:
-        return self.gpu.memory * (1 - FRAGMENTATION)
-
-    @property
-    def has_reference(self) -> bool:
-        """As a model of its own: an adapter's base is in the actor."""
-        return self.cfg.algorithm.uses_reference and not self.cfg.model.lora.rank
+    def memory(self) -> GpuMemory:
+        return GpuMemory(self.cfg, self.shape, self.rollout, self.gpu.memory)
 
     def plans(self) -> list[Plan]:
-        """All layouts; those with an optimizer of 8 bits only where nothing else fits."""
+        """Plans of all splits. Those with an 8-bit optimizer are considered only if nothing else fits."""
         for optimizer in dict.fromkeys([self.cfg.algorithm.optimizer.name, "adamw_8bit"]):
-            plans = [self.plan(layout) for layout in layouts(self.count, optimizer) if self.can_share(layout)]
+            plans = [self.plan(split) for split in gpu_splits(self.count, optimizer) if self.is_allowed(split)]
             if any(plan.problem is None for plan in plans):
                 break
         return plans
 
-    def can_share(self, layout: Layout) -> bool:
-        """Whether the completions of an update can be dealt out to the training GPUs evenly, and an optimizer of
-        8 bits is whole."""
+    def is_allowed(self, split: GpuSplit) -> bool:
+        """Whether the completions of an update divide evenly among the training GPUs, and an 8-bit optimizer
+        holds the full model on one GPU without offloading."""
         algorithm = self.cfg.algorithm
-        even = algorithm.num_completions // algorithm.num_minibatches % layout.trainers == 0
-        whole = layout.trainers == 1 and not layout.offload
-        return even and (whole or layout.optimizer != "adamw_8bit")
+        divides = algorithm.num_completions // algorithm.num_minibatches % split.trainers == 0
+        one_device = split.trainers == 1 and not split.offload_actor
+        return divides and (one_device or split.optimizer != "adamw_8bit")
 
-    def plan(self, layout: Layout) -> Plan:
-        training, rows = self._training(layout)
-        generating = self._generating(layout, rows)
-        actor = self._actor(layout, max(rows, 1))
-        resident = sum(generating.values()) - generating["KV cache"]
-        partial = Plan(layout, generating, training, actor)
-        if rows == 0:
-            return replace(partial, problem=_too_much("training", sum(training.values()), self.usable))
-        if generating["KV cache"] < self.rollout.kv_sequence:
-            return replace(partial, problem=_too_much("generating", resident + self.rollout.kv_sequence, self.usable))
-        share = math.floor(100 * (self.rollout.fixed + generating["KV cache"]) / self.gpu.memory) / 100
-        wanted = min(self.cfg.rollout.max_num_seqs, math.ceil(self.cfg.algorithm.num_completions / layout.generators))
+    def plan(self, split: GpuSplit) -> Plan:
+        memory = self.memory
+        training, rows = self._training(split)
+        actor = self._actor(split, max(rows, 1))
+        generating = memory.generating(split, actor)
+        # The KV cache takes what is left, up to the largest fraction that vLLM is given.
+        left = memory.usable - sum(generating.values())
+        most = MAX_GPU_MEMORY_UTILIZATION * self.gpu.memory - self.rollout.fixed
+        generating[KV_CACHE] = max(0.0, min(left, most))
+        partial = Plan(split, generating, training, actor, memory.problem(training, generating))
+        if partial.problem is not None:
+            return partial
+        utilization = math.floor(100 * (self.rollout.fixed + generating[KV_CACHE]) / self.gpu.memory) / 100
+        wanted = min(self.cfg.rollout.max_num_seqs, math.ceil(self.cfg.algorithm.num_completions / split.generators))
         fitting = replace(
             partial,
             micro_batch_tokens=rows * self._row_tokens,
-            gpu_memory_utilization=share,
-            sequences=min(wanted, int(generating["KV cache"] / self.rollout.kv_sequence)),
+            gpu_memory_utilization=utilization,
+            sequences=min(wanted, int(generating[KV_CACHE] / self.rollout.kv_sequence)),
         )
         return self._timed(fitting)
+
+    def host(self, plan: Plan) -> HostNeeds:
+        """Host memory, shared memory and disk of a plan."""
+        split = plan.split
+        rows = plan.micro_batch_tokens / self._row_tokens
+        actor = self.tables[split.checkpointing, split.optimizer].at(rows)
+        return host_needs(self.cfg, self.shape, split, actor, on_gpu=True)
 
     @property
     def _row_tokens(self) -> int:
         return self.cfg.model.max_prompt_tokens + self.cfg.model.max_completion_tokens
 
-    def _actor(self, layout: Layout, rows: int) -> UpdateMemory:
-        table = self.tables[layout.checkpointing, layout.optimizer]
-        return sharded(table.at(rows), self.shape, layout.trainers)
+    def _actor(self, split: GpuSplit, rows: int) -> UpdateMemory:
+        table = self.tables[split.checkpointing, split.optimizer]
+        return sharded(table.at(rows), self.shape, split.trainers)
 
-    def _training(self, layout: Layout) -> tuple[dict[str, float], int]:
-        """Bytes by part while a GPU trains, with the most rows of a micro-batch that fit; 0: not even one,
-        whose bytes these are."""
-        algorithm = self.cfg.algorithm
+    def _training(self, split: GpuSplit) -> tuple[dict[str, float], int]:
+        """Bytes by part while a GPU trains, and the largest number of rows in a micro-batch that fits; 0 if not even
+        a single row fits, whose bytes are then returned."""
+        algorithm, memory = self.cfg.algorithm, self.memory
         most = min(
-            MOST_MICRO_BATCH_TOKENS // self._row_tokens,
-            algorithm.num_completions // algorithm.num_minibatches // layout.trainers,
+            MAX_MICRO_BATCH_TOKENS // self._row_tokens,
+            algorithm.num_completions // algorithm.num_minibatches // split.trainers,
         )
         for rows in range(max(most, 1), 0, -1):
-            parts = self._training_parts(layout, rows)
-            if sum(parts.values()) <= self.usable:
+            parts = memory.training(split, self._actor(split, rows))
+            if sum(parts.values()) <= memory.usable:
                 return parts, rows
         return parts, 0
 
-    def _training_parts(self, layout: Layout, rows: int) -> dict[str, float]:
-        actor = self._actor(layout, rows)
-        passes = actor.passes
-        parts = {
-            "actor: weights": actor.weights,
-            "actor: gradients": actor.gradients,
-            "actor: optimizer": actor.state,
-            "actor: autocast copies": passes.copies,
-            "actor: activations": passes.activations,
-        }
-        if actor.step > passes.total:  # they take turns: the larger of the two counts
-            parts |= {"actor: autocast copies": 0.0, "actor: activations": 0.0, "actor: optimizer's step": actor.step}
-        asleep = {"rollout: asleep": CUDA_GRAPHS} if layout.shared else {}
-        return parts | self._reference() | asleep | self._contexts(layout, trains=True)
-
-    def _generating(self, layout: Layout, rows: int) -> dict[str, float]:
-        """Bytes by part while a GPU generates; the KV cache takes what is left, up to vLLM's largest share."""
-        parts: dict[str, float] = {}
-        if layout.shared:
-            kept = 0.0 if layout.offload else self._actor(layout, max(rows, 1)).kept
-            parts = {"actor: weights, optimizer": kept} | self._reference()
-        parts |= self._contexts(layout, trains=False)
-        engine = self.rollout
-        parts |= {"rollout: weights": engine.weights, "rollout: activations": engine.activations}
-        parts |= {"rollout: CUDA graphs": engine.graphs}
-        left = self.usable - sum(parts.values())
-        return parts | {"KV cache": max(0.0, min(left, MOST_ROLLOUT_SHARE * self.gpu.memory - engine.fixed))}
-
-    def _reference(self) -> dict[str, float]:
-        return {"reference: weights": model_bytes(self.shape, self.cfg.model.dtype)} if self.has_reference else {}
-
-    def _contexts(self, layout: Layout, trains: bool) -> dict[str, float]:
-        """One process for each role on the GPU."""
-        processes = 1 + (self.has_reference if layout.shared or trains else 0) + layout.shared
-        talking = COMMUNICATION if self.count > 1 else 0
-        return {"CUDA contexts, NCCL": processes * CONTEXT + talking}
-
     def _timed(self, plan: Plan) -> Plan:
-        layout, algorithm, evaluation = plan.layout, self.cfg.algorithm, self.cfg.evaluation
-        job = Job(self.gpu, self.shape, self.cfg.model, algorithm)
-        ranks, micro = layout.trainers, plan.micro_batch_tokens
+        split, algorithm, evaluation = plan.split, self.cfg.algorithm, self.cfg.evaluation
+        work = Workload(self.gpu, self.shape, self.cfg.model, algorithm)
+        ranks, micro = split.trainers, plan.micro_batch_tokens
 
         def generation(completions: float, prompts: float) -> float:
-            return roofline.generation_seconds(job, completions, prompts, layout.generators, plan.sequences)
+            return roofline.generation_seconds(work, completions, prompts, split.generators, plan.sequences)
 
         seconds = {
             "generate": generation(algorithm.num_completions, algorithm.num_prompts),
-            "log-probabilities": roofline.logprobs_seconds(job, ranks, micro),
-            "update": roofline.update_seconds(job, ranks, micro, layout.checkpointing),
-            "weight sync": roofline.sync_seconds(job, layout.shared, ranks),
+            "log-probabilities": roofline.logprobs_seconds(work, ranks, micro),
+            "update": roofline.update_seconds(work, ranks, micro, split.checkpointing),
+            "weight sync": roofline.sync_seconds(work, split.colocated, ranks),
         }
-        if layout.shared:
-            moved = job.synced_bytes + (plan.actor.kept if layout.offload else 0)
-            seconds["sleep, wake, offload"] = roofline.to_host_and_back_seconds(job, moved)
+        if split.colocated:
+            moved = work.synced_bytes + (plan.actor.kept if split.offload_actor else 0)
+            seconds["sleep, wake, offload"] = roofline.to_host_and_back_seconds(work, moved)
         seconds["everything else"] = roofline.STEP_SECONDS
         step = sum(seconds.values())
-        if layout.topology == "async":
+        if split.topology == "async":
             step = max(seconds["generate"], step - seconds["generate"])
         interim = self.cfg.num_steps // evaluation.every * evaluation.interim_problems if evaluation.every else 0
         evaluated = interim + 4 * evaluation.num_problems  # sampled and greedy, at the start and at the end
@@ -215,26 +158,29 @@ class Planner:
         return replace(plan, seconds=seconds, step_seconds=step, hours=hours, usd=hours * price.usd_per_hour)
 
     def overrides(self, plan: Plan) -> list[str]:
-        """What to put on the command line."""
-        layout = plan.layout
+        """The settings of a plan as command-line overrides."""
+        split = plan.split
         chosen = [
-            f"topology={layout.topology}",
-            f"rollout.replicas={layout.generators}",
+            f"topology={split.topology}",
+            f"rollout.replicas={split.generators}",
             f"rollout.gpu_memory_utilization={plan.gpu_memory_utilization}",
             "rollout.kv_cache_gb=null",
             f"algorithm.micro_batch_tokens={plan.micro_batch_tokens}",
-            f"model.gradient_checkpointing={str(layout.checkpointing).lower()}",
+            f"model.gradient_checkpointing={str(split.checkpointing).lower()}",
         ]
-        if layout.shared:
-            chosen += [f"topology.offload_actor={str(layout.offload).lower()}", "topology.offload_reference=false"]
-        changed = layout.optimizer != self.cfg.algorithm.optimizer.name
-        return chosen + ([f"algorithm.optimizer.name={layout.optimizer}"] if changed else [])
+        if split.colocated:
+            chosen += [
+                f"topology.offload_actor={str(split.offload_actor).lower()}",
+                "topology.offload_reference=false",
+            ]
+        changed = split.optimizer != self.cfg.algorithm.optimizer.name
+        return chosen + ([f"algorithm.optimizer.name={split.optimizer}"] if changed else [])
 
 
-def make_planner(cfg: Config, gpu: Gpu, count: int) -> Planner:
+def make_planner(cfg: Config, gpu: GpuSpec, count: int) -> Planner:
     """
     Raises:
-        ValueError: the model's config can't be had.
+        ValueError: the model's config is not available.
     """
     config = config_of(cfg.model)
     shape = shape_of(config)
@@ -247,27 +193,22 @@ def make_planner(cfg: Config, gpu: Gpu, count: int) -> Planner:
     return Planner(cfg, gpu, count, shape, engine, tables)
 
 
-def layouts(count: int, optimizer: str) -> Iterator[Layout]:
-    """Every way that `count` GPUs can be given to the trio."""
+def gpu_splits(count: int, optimizer: str) -> Iterator[GpuSplit]:
+    """Every way to divide `count` GPUs among the trio."""
     for checkpointing in (False, True):
         for offload in (False, True):
-            yield Layout(
-                "one_gpu" if count == 1 else "colocated", count, count, checkpointing, optimizer, offload=offload
-            )
+            topology = "one_gpu" if count == 1 else "colocated"
+            yield GpuSplit(topology, count, count, True, checkpointing, optimizer, offload_actor=offload)
         for trainers in range(1, count):
             for topology in ("split", "async"):
-                yield Layout(topology, trainers, count - trainers, checkpointing, optimizer)
+                yield GpuSplit(topology, trainers, count - trainers, False, checkpointing, optimizer)
 
 
 def choose(plans: Sequence[Plan]) -> Plan | None:
-    """The fastest that fits; an asynchronous one only where it is faster by far. None where nothing fits."""
+    """The fastest plan that fits, with a handicap for async; None if nothing fits."""
     fitting = [plan for plan in plans if plan.problem is None]
 
     def handicapped(plan: Plan) -> float:
-        return plan.step_seconds / (ASYNC_GAIN if plan.layout.topology == "async" else 1)
+        return plan.step_seconds / (ASYNC_GAIN if plan.split.topology == "async" else 1)
 
     return min(fitting, key=handicapped, default=None)
-
-
-def _too_much(what: str, needed: float, usable: float) -> str:
-    return f"{what} needs {needed / 2**30:.1f} GiB of {usable / 2**30:.1f}"

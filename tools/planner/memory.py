@@ -1,7 +1,8 @@
-"""Bytes of each role on a GPU: of the actor by tracing it, of the others by arithmetic."""
+"""Bytes that each role needs: the actor's are traced, the reference's and vLLM's are computed."""
 
 from dataclasses import dataclass, replace
-from typing import Any
+
+from transformers import PretrainedConfig
 
 from conf.algorithms import AlgorithmConfig
 from conf.schema import ModelConfig
@@ -11,62 +12,89 @@ from tools.planner.trace import Peak, UpdateMemory, full_batch, trace_update
 GIB = 2**30
 DTYPE_BYTES = {"float32": 4, "bfloat16": 2}
 
-# What no config tells. Of a GPU, none is measured here yet.
-CONTEXT = 0.5 * GIB  # CUDA's own, of each process on the GPU
-COMMUNICATION = 0.5 * GIB  # NCCL's buffers, of each process that talks to other GPUs
-CUDA_GRAPHS = 1.0 * GIB  # vLLM's, kept while it sleeps
-FRAGMENTATION = 0.05  # of the GPU, kept free of plans
+# Overheads that a model's config does not tell. None of them has been measured on a GPU.
+CONTEXT = 0.5 * GIB  # the CUDA context of each process on the GPU
+COMMUNICATION = 0.5 * GIB  # NCCL's buffers of each process that communicates with other GPUs
+CUDA_GRAPHS = 1.0 * GIB  # vLLM's CUDA graphs, which stay allocated while it sleeps
+FRAGMENTATION = 0.05  # fraction of the GPU's memory that plans leave free
 
 SAMPLED_LAYERS = (2, 4)
 SAMPLED_ROWS = (1, 4, 16)
-STATE_BYTES_8BIT = 2 + 2 * 4 / 256  # two moments of a byte, each with a float32 scale for 256 of them
+STATE_BYTES_8BIT = 2 + 2 * 4 / 256  # two moments of one byte each, with one float32 scale per 256 values
 
 
 @dataclass(frozen=True)
 class ActorTable:
-    """An actor's memory by the number of full rows in a micro-batch."""
+    """The actor's memory, sampled at several numbers of full rows per micro-batch."""
 
     rows: tuple[int, ...]
     memory: tuple[UpdateMemory, ...]
 
     def at(self, rows: float) -> UpdateMemory:
-        """On straight lines between the sampled numbers of rows, the last one going on."""
-        place = next((i for i in range(1, len(self.rows) - 1) if rows <= self.rows[i]), len(self.rows) - 1)
-        low, high = self.rows[place - 1], self.rows[place]
-        return _between(self.memory[place - 1], self.memory[place], (rows - low) / (high - low))
+        """Interpolate linearly between the samples, and extrapolate beyond the last one."""
+        low, high = bracket(self.rows, rows)
+        fraction = (rows - self.rows[low]) / (self.rows[high] - self.rows[low])
+        return _interpolate(self.memory[low], self.memory[high], fraction)
 
     def with_8bit_optimizer(self) -> "ActorTable":
-        return ActorTable(self.rows, tuple(with_8bit_optimizer(one) for one in self.memory))
+        return ActorTable(self.rows, tuple(with_8bit_optimizer(memory) for memory in self.memory))
 
 
-def actor_table(config: Any, model: ModelConfig, algorithm: AlgorithmConfig) -> ActorTable:
-    return ActorTable(SAMPLED_ROWS, tuple(_update(config, model, algorithm, n) for n in SAMPLED_ROWS))
+def bracket(samples: tuple[int, ...], rows: float) -> tuple[int, int]:
+    """Indices of the two neighboring samples whose line gives the memory of `rows`."""
+    high = next((i for i in range(1, len(samples) - 1) if rows <= samples[i]), len(samples) - 1)
+    return high - 1, high
 
 
-def _update(config: Any, model: ModelConfig, algorithm: AlgorithmConfig, rows: int) -> UpdateMemory:
-    """One micro-batch of `rows` completions at their limits. Layers are alike, so each number is a straight
-    line over their count: two small models are traced in place of a large one."""
+def actor_table(
+    config: PretrainedConfig,
+    model: ModelConfig,
+    algorithm: AlgorithmConfig,
+    rows: tuple[int, ...] = SAMPLED_ROWS,
+    foreach: bool = True,
+) -> ActorTable:
+    """Trace one update for each of these numbers of rows. foreach: see `trace_update`."""
+    return ActorTable(rows, tuple(_update(config, model, algorithm, n, foreach) for n in rows))
+
+
+def actor_memory(
+    config: PretrainedConfig, model: ModelConfig, algorithm: AlgorithmConfig, rows: int, foreach: bool = True
+) -> UpdateMemory:
+    """What `actor_table(...).at(rows)` returns, traced at the two samples around `rows` only, and with the
+    optimizer that `algorithm` names."""
+    low, high = bracket(SAMPLED_ROWS, rows)
+    memory = actor_table(config, model, algorithm, (SAMPLED_ROWS[low], SAMPLED_ROWS[high]), foreach).at(rows)
+    return with_8bit_optimizer(memory) if algorithm.optimizer.name == "adamw_8bit" else memory
+
+
+def _update(
+    config: PretrainedConfig, model: ModelConfig, algorithm: AlgorithmConfig, rows: int, foreach: bool
+) -> UpdateMemory:
+    """Memory of one micro-batch of `rows` completions at their length limits.
+
+    All layers are alike, so memory is linear in their number: a large model is extrapolated from two small ones.
+    """
     tokens = model.max_prompt_tokens + model.max_completion_tokens
-    whole = replace(algorithm, micro_batch_tokens=rows * tokens, num_minibatches=1, num_epochs=1)
+    one_pass = replace(algorithm, micro_batch_tokens=rows * tokens, num_minibatches=1, num_epochs=1)
     batch, layers = full_batch(model, rows), config.num_hidden_layers
     if layers <= SAMPLED_LAYERS[-1]:
-        return trace_update(config, model, whole, batch, foreach=True)
+        return trace_update(config, model, one_pass, batch, foreach)
     few, more = SAMPLED_LAYERS
-    low, high = (trace_update(with_layers(config, n), model, whole, batch, foreach=True) for n in (few, more))
-    return _between(low, high, (layers - few) / (more - few))
+    low, high = (trace_update(with_layers(config, n), model, one_pass, batch, foreach) for n in (few, more))
+    return _interpolate(low, high, (layers - few) / (more - few))
 
 
 def with_8bit_optimizer(memory: UpdateMemory) -> UpdateMemory:
-    """AdamW of bitsandbytes moves tensor by tensor, in place."""
+    """The same update with bitsandbytes' AdamW, which steps one tensor at a time, in place."""
     return replace(memory, state=memory.gradients / 4 * STATE_BYTES_8BIT, step=0.0)
 
 
-def _between(low: UpdateMemory, high: UpdateMemory, share: float) -> UpdateMemory:
-    def line(one: float, other: float) -> float:
-        return one + share * (other - one)
+def _interpolate(low: UpdateMemory, high: UpdateMemory, fraction: float) -> UpdateMemory:
+    def line(a: float, b: float) -> float:
+        return a + fraction * (b - a)
 
-    def peak(one: Peak, other: Peak) -> Peak:
-        return Peak(line(one.copies, other.copies), line(one.activations, other.activations))
+    def peak(a: Peak, b: Peak) -> Peak:
+        return Peak(line(a.copies, b.copies), line(a.activations, b.activations))
 
     return UpdateMemory(
         weights=line(low.weights, high.weights),
@@ -79,11 +107,11 @@ def _between(low: UpdateMemory, high: UpdateMemory, share: float) -> UpdateMemor
 
 
 def sharded(memory: UpdateMemory, shape: Shape, ranks: int) -> UpdateMemory:
-    """One rank's part under FSDP2: weights, gradients and state are divided, activations are not.
+    """One rank's memory under FSDP2: weights, gradients and optimizer state are divided, activations are not.
 
-    The weights of a layer are gathered before it runs, those of the next one meanwhile, and those outside
-    the layers stay gathered; in the backward pass the layer's whole gradient is there too. Gathered
-    weights are taken to be of the type that is kept.
+    FSDP2 gathers the weights of a layer before it runs and prefetches those of the next one; the weights outside
+    the layers stay gathered. In the backward pass the full gradient of the layer is added. Gathered weights are
+    assumed to have the dtype in which they are stored.
     """
     if ranks == 1:
         return memory
@@ -105,13 +133,13 @@ def sharded(memory: UpdateMemory, shape: Shape, ranks: int) -> UpdateMemory:
 
 
 def model_bytes(shape: Shape, dtype: str) -> int:
-    """The whole model in this type: the reference, which keeps nothing else while others work."""
+    """Weights of the full model in this dtype, for example those of the reference."""
     return shape.parameters * DTYPE_BYTES[dtype]
 
 
 @dataclass(frozen=True)
 class RolloutMemory:
-    """Bytes of one vLLM engine. kv_sequence: keys and values of one sequence at its limit."""
+    """Bytes of one vLLM engine on each of its GPUs. kv_sequence: keys and values of one sequence at its limit."""
 
     weights: float
     activations: float
@@ -120,6 +148,7 @@ class RolloutMemory:
 
     @property
     def fixed(self) -> float:
+        """Everything but the KV cache."""
         return self.weights + self.activations + self.graphs
 
 
@@ -128,12 +157,18 @@ def kv_bytes_per_token(shape: Shape, dtype: str) -> int:
     return 2 * shape.layers * shape.kv_width * DTYPE_BYTES[dtype]
 
 
-def rollout_memory(shape: Shape, model: ModelConfig, max_num_seqs: int, batched_tokens: int) -> RolloutMemory:
-    """vLLM's activations are those of its own measurement at the start: the widest part of a layer over the
-    tokens read at once (the gated layer's two inputs and its product, and four hidden states), and float32
-    logits of all sequences with two copies (the log-probabilities and the sampler's)."""
+def rollout_memory(
+    shape: Shape, model: ModelConfig, max_num_seqs: int, batched_tokens: int, tensor_parallel_size: int = 1
+) -> RolloutMemory:
+    """An engine's memory. Tensor parallelism divides its weights and its KV cache.
+
+    vLLM measures its activations at startup: the widest part of a layer for `batched_tokens` tokens (two inputs and
+    the product of the gated MLP, and four hidden states), and float32 logits of all sequences with two copies (for
+    the log-probabilities and the sampler).
+    """
     width = DTYPE_BYTES[model.dtype]
     layer = batched_tokens * (3 * shape.intermediate + 4 * shape.hidden) * width
     logits = 3 * max_num_seqs * shape.vocabulary * 4
     sequence = (model.max_prompt_tokens + model.max_completion_tokens) * kv_bytes_per_token(shape, model.dtype)
-    return RolloutMemory(model_bytes(shape, model.dtype), layer + logits, CUDA_GRAPHS, sequence)
+    weights = model_bytes(shape, model.dtype) / tensor_parallel_size
+    return RolloutMemory(weights, layer + logits, CUDA_GRAPHS, sequence / tensor_parallel_size)

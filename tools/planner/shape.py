@@ -1,25 +1,26 @@
-"""What of a model decides its memory and speed, read from its config alone."""
+"""The numbers of a model's architecture that decide its memory and speed, from its config alone."""
 
 import copy
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+
+from transformers import PretrainedConfig
 
 from conf.schema import ModelConfig
 from workers.models import empty_model, load_config
 
-# The configs of models whose planning should need no network, by their Hub names.
+# Model configs in this repository, by Hub name, so that planning needs no network.
 SHIPPED = Path(__file__).parent / "configs"
 
 
 @dataclass(frozen=True)
 class Shape:
-    """parameters        tied ones counted once
-    matrix_parameters those that a token is multiplied with: all but an embedding that is only looked up
+    """parameters        of the whole model; tied weights count once
+    matrix_parameters weights of matrix multiplications: all but an embedding that is only looked up
     layer_parameters  of one layer
     outer_parameters  outside the layers
-    attention_width   query heads times their size
-    kv_width          key heads times their size
+    attention_width   number of query heads times head size
+    kv_width          number of key heads times head size
     """
 
     parameters: int
@@ -34,18 +35,18 @@ class Shape:
     vocabulary: int
 
 
-def config_of(model: ModelConfig) -> Any:
+def config_of(model: ModelConfig) -> PretrainedConfig:
     """The transformers config of a model: from its folder, from tools/planner/configs, or from the Hub.
 
     Raises:
-        ValueError: there is no such folder, or the Hub can't give it now.
+        ValueError: there is no such folder, and the Hub does not provide the config.
     """
     shipped = SHIPPED / model.path / "config.json"
     return load_config(str(shipped.parent) if model.source == model.path and shipped.is_file() else model.source)
 
 
-def shape_of(config: Any) -> Shape:
-    """Counts the parameters of the model that transformers makes of this config."""
+def shape_of(config: PretrainedConfig) -> Shape:
+    """Count the parameters of the model that transformers builds from this config."""
     model = empty_model(config, "float32")
     total = sum(parameter.numel() for parameter in model.parameters())
     layers = model.get_decoder().layers
@@ -66,7 +67,7 @@ def shape_of(config: Any) -> Shape:
     )
 
 
-def with_layers(config: Any, count: int) -> Any:
+def with_layers(config: PretrainedConfig, count: int) -> PretrainedConfig:
     """The same model with its first `count` layers."""
     fewer = copy.deepcopy(config)
     fewer.num_hidden_layers = count

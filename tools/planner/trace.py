@@ -1,15 +1,15 @@
-"""What an optimizer update holds in memory, found by doing it without numbers.
+"""Measure the memory of an optimizer update by running it on fake tensors.
 
-The actor's own code (workers/policy.py) runs over fake tensors, which have shapes and no values, while
-every storage is counted from its making to its end. So whatever autograd, autocast, gradient
-checkpointing and the chunks of grpo/logprobs.py keep alive is seen, not assumed.
+The actor's own code (workers/actor.py) runs on tensors that have shapes but no values, while a tracker counts every
+storage from its allocation until it is freed. Whatever autograd, autocast, gradient checkpointing and the chunks of
+`completion_logprobs` keep alive is thereby observed instead of assumed.
 
-torch.distributed._tools.MemTracker does the same for one forward and backward pass; an update makes
-several, which it refuses, and it walks through all modules at every operation.
+torch.distributed._tools.MemTracker does the same for a single forward and backward pass. It rejects the several passes
+of an update, and it visits all modules at every operation.
 """
 
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,18 +17,19 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
+from transformers import PretrainedConfig, PreTrainedModel
 
 from conf.algorithms import AlgorithmConfig
-from conf.schema import ModelConfig
-from grpo.batching import Batch
+from conf.schema import ModelConfig, TopologyConfig
+from grpo.grpo import Batch
+from workers.actor import Actor
 from workers.models import empty_model
-from workers.policy import TrainedPolicy
 
 
 @dataclass(frozen=True)
 class Peak:
-    """Bytes beyond the weights, gradients and state: autocast's copies of weights in the type of the
-    computation, and everything else."""
+    """Bytes beyond weights, gradients and optimizer state: autocast's copies of the weights in the compute dtype, and
+    everything else."""
 
     copies: float = 0
     activations: float = 0
@@ -40,13 +41,13 @@ class Peak:
 
 @dataclass(frozen=True)
 class UpdateMemory:
-    """Bytes of the actor on one device that holds all of it.
+    """Bytes of the actor on a device that holds all of it.
 
-    weights            as they are kept: float32, or the base's dtype below an adapter
-    gradients          of what trains, float32
-    state              of AdamW: two float32 moments of what trains
-    forward, backward  the peaks of the passes of a micro-batch
-    step               temporaries of the optimizer's step
+    weights            as stored: float32, or the base model's dtype if an adapter is trained
+    gradients          of the trained parameters, float32
+    state              of AdamW: two float32 moments of the trained parameters
+    forward, backward  peaks of the passes of a micro-batch
+    step               temporaries of the optimizer step
     """
 
     weights: float
@@ -62,7 +63,7 @@ class UpdateMemory:
 
     @property
     def kept(self) -> float:
-        """From one step to the next."""
+        """Bytes that persist from one training step to the next."""
         return self.weights + self.state
 
     @property
@@ -71,22 +72,22 @@ class UpdateMemory:
 
 
 def trace_update(
-    config: Any, model: ModelConfig, algorithm: AlgorithmConfig, batch: Batch, foreach: bool
+    config: PretrainedConfig, model: ModelConfig, algorithm: AlgorithmConfig, batch: Batch, foreach: bool
 ) -> UpdateMemory:
-    """The memory of `TrainedPolicy.update(batch)` once the optimizer has its state.
+    """Trace the memory of `Actor.update(batch)` once the optimizer has its state.
 
-    config: transformers'; its weights are not needed. foreach: the optimizer moves all tensors at once,
-    PyTorch's default on a GPU, or one after the other, its default on a CPU.
+    config: the transformers config; no weights are needed. foreach: the optimizer steps all tensors at once (PyTorch's
+    default on a GPU) instead of one after the other (its default on a CPU).
     """
     fake = FakeTensorMode(allow_non_fake_inputs=True)
-    policy = FakeTrainedPolicy(config, model, algorithm, fake)
+    policy = FakeActor(config, model, algorithm, fake)
     for group in policy.optimizer.param_groups:
         group["foreach"] = foreach
     weights = _storages(policy.model.parameters())
     trained = [parameter for parameter in policy.model.parameters() if parameter.requires_grad]
     tracker = StorageTracker(weights)
     with fake:
-        for parameter in trained:  # every micro-batch but the first adds to gradients that are there
+        for parameter in trained:  # all micro-batches but the first add to existing gradients
             parameter.grad = torch.zeros_like(parameter)
             tracker.count(parameter.grad)
     kept, gradients = sum(weights.values()), tracker.current - sum(weights.values())
@@ -115,35 +116,50 @@ def trace_update(
 
 
 def full_batch(model: ModelConfig, rows: int) -> Batch:
-    """`rows` completions, each at its limit after a prompt at its limit."""
+    """A batch of `rows` completions, with prompts and completions at their length limits."""
     prompt, completion = model.max_prompt_tokens, model.max_completion_tokens
     mask = torch.ones(rows, completion, dtype=torch.bool)
     zeros = torch.zeros(rows, completion)
-    ids = torch.zeros(rows, prompt + completion, dtype=torch.long)
-    return Batch(ids, torch.full((rows,), prompt), mask, mask, zeros, zeros, zeros, zeros)
+    return Batch(
+        input_ids=torch.zeros(rows, prompt + completion, dtype=torch.long),
+        prompt_lengths=torch.full((rows,), prompt),
+        mask=mask,
+        loss_mask=mask,
+        behavior_logprobs=zeros,
+        rewards=torch.zeros(rows, dtype=torch.float64),
+        group_ids=torch.zeros(rows, dtype=torch.long),
+        advantages=zeros,
+        old_logprobs=zeros,
+        ref_logprobs=zeros,
+    )
 
 
-class FakeTrainedPolicy(TrainedPolicy):
-    """The actor over a model without weights. It is on PyTorch's CPU device, whatever is planned: a PyTorch
-    without CUDA can't run a fake GPU, and autocast and attention make tensors of the same sizes on both."""
+class FakeActor(Actor):
+    """The actor with a model that has no weights.
 
-    def __init__(self, config: Any, model: ModelConfig, algorithm: AlgorithmConfig, fake: FakeTensorMode) -> None:
+    It always uses PyTorch's CPU device, since a PyTorch build without CUDA cannot run fake CUDA tensors. Autocast and
+    attention create tensors of the same sizes on both devices.
+    """
+
+    def __init__(
+        self, config: PretrainedConfig, model: ModelConfig, algorithm: AlgorithmConfig, fake: FakeTensorMode
+    ) -> None:
         self.config, self.fake = config, fake
         plain = replace(algorithm, optimizer=replace(algorithm.optimizer, name="adamw"))
-        super().__init__(model, plain, "cpu", num_steps=1)
+        super().__init__(model, plain, TopologyConfig(), num_steps=1)
 
     def _load(self, model: ModelConfig, dtype: str) -> Any:
         return empty_model(self.config, dtype, model.attn_implementation)
 
-    def _adapt(self, model: ModelConfig) -> Any:
-        adapter = super()._adapt(model)
+    def _add_adapter(self, model: ModelConfig) -> Any:
+        adapter = super()._add_adapter(model)
         _become_fake(self.model, self.fake)
         return adapter
 
 
 @dataclass(frozen=True, order=True)
 class Snapshot:
-    """Bytes that are alive at one time, and how many of them are autocast's copies."""
+    """Bytes that are allocated at one moment, and how many of them are autocast's copies of weights."""
 
     total: int
     copies: int
@@ -151,16 +167,16 @@ class Snapshot:
 
 @dataclass
 class Peaks:
-    """The highest within backward passes, and outside of them."""
+    """The largest snapshots within backward passes, and outside of them."""
 
     forward: Snapshot
     backward: Snapshot
 
 
 class StorageTracker(TorchDispatchMode):
-    """Counts the bytes of the fake storages that are alive. `parameters`: those of the model, by address.
+    """Counts the bytes of the fake storages that are allocated. parameters: bytes of the model's storages by address.
 
-    Real tensors, those of the batch, are left alone: the micro-batches are cut as in a run.
+    The tensors of the batch are real and not counted, so that micro-batches are formed as in a run.
     """
 
     def __init__(self, parameters: dict[int, int]) -> None:
@@ -171,7 +187,7 @@ class StorageTracker(TorchDispatchMode):
         self.peaks = self._from_here()
 
     def read_peaks(self) -> Peaks:
-        """The peaks since the last reading."""
+        """Return the peaks since the previous call."""
         read, self.peaks = self.peaks, self._from_here()
         return read
 
@@ -198,7 +214,7 @@ class StorageTracker(TorchDispatchMode):
         return isinstance(tensor, FakeTensor) and tensor.untyped_storage()._cdata in self.parameters
 
     def count(self, tensor: torch.Tensor, is_copy: bool = False) -> None:
-        """From now on until its storage is freed."""
+        """Count the storage of this tensor from now on until it is freed."""
         storage = tensor.untyped_storage()
         address = storage._cdata
         if address in self.alive:
@@ -215,12 +231,12 @@ class StorageTracker(TorchDispatchMode):
         self.copies -= size if is_copy else 0
 
 
-def _become_fake(model: Any, fake: FakeTensorMode) -> None:
+def _become_fake(model: PreTrainedModel, fake: FakeTensorMode) -> None:
     with fake:
         model.to_empty(device="cpu")
     model.tie_weights()
 
 
-def _storages(tensors: Sequence[torch.Tensor] | Any) -> dict[int, int]:
-    """Bytes of each storage, by its address; tied tensors share one."""
+def _storages(tensors: Iterable[torch.Tensor]) -> dict[int, int]:
+    """Bytes of each storage by address; tied tensors share a storage."""
     return {t.untyped_storage()._cdata: t.untyped_storage().nbytes() for t in tensors}

@@ -1,14 +1,23 @@
-"""GPU cases, from what nvidia-smi prints."""
+"""GPU cases, from the output of nvidia-smi."""
 
 from dataclasses import replace
 
 import pytest
 
 from conf.compose import compose_config
-from tools.doctor.facts import Driver, Gpu, Holder, Torch
-from tools.doctor.gpus import judge_architecture, judge_driver, judge_fit, judge_gpu_memory, judge_no_gpu, judge_peers
-from tools.doctor.needs import needs_of
-from tools.doctor.probes.gpu import read_driver, read_peers
+from tests.tools.doctor.made_facts import NEEDED
+from tools.doctor.facts import Driver, Holder, InstalledGpu, Torch
+from tools.doctor.gpus import (
+    judge_architecture,
+    judge_driver,
+    judge_fit,
+    judge_gpu_memory,
+    judge_no_gpu,
+    judge_peers,
+    judge_topology,
+    read_driver,
+    read_peers,
+)
 from tools.doctor.software import judge_torch, judge_vllm
 
 BANNER = """\
@@ -16,7 +25,7 @@ BANNER = """\
 | NVIDIA-SMI {driver}             Driver Version: {driver}     CUDA Version: {cuda}     |
 |-----------------------------------------+------------------------+----------------------+
 """
-# Since driver 590 the line reads otherwise.
+# The line has another form since driver 590.
 NEW_BANNER = "| NVIDIA-SMI 610.57.04              KMD Version: 610.57.04     CUDA UMD Version: 13.3     |\n"
 GPUS = """\
 0, GPU-5a1c9e2e-0a3f-7c46-9f7e-6f6b8a0a5f10, {driver}, 24564, {free}, 8.9, NVIDIA GeForce RTX 4090
@@ -40,8 +49,6 @@ Legend:
   GNS  = GPU not supported
 """
 TORCH = Torch("2.13.0+cu130", "13.0", ("sm_75", "sm_80", "sm_86", "sm_90", "sm_100", "sm_120", "compute_120"), 2)
-CFG = compose_config(["experiment=one_24gb"])
-NEEDS = needs_of(CFG, 1_543_714_304, on_gpu=True)
 
 
 def driver(version="580.95.05", cuda="13.0", free=24210, holders="") -> Driver:
@@ -49,7 +56,7 @@ def driver(version="580.95.05", cuda="13.0", free=24210, holders="") -> Driver:
     return read_driver(banner, GPUS.format(driver=version, free=free), holders)
 
 
-def test_what_nvidia_smi_prints_is_read():
+def test_the_output_of_nvidia_smi_is_parsed():
     read = driver(free=4000, holders=HOLDERS)
     assert (read.version, read.cuda, len(read.gpus)) == ("580.95.05", (13, 0), 2)
     first = read.gpus[0]
@@ -60,20 +67,20 @@ def test_what_nvidia_smi_prints_is_read():
     assert read_driver(NEW_BANNER, GPUS.format(driver="610.57.04", free=1), "").cuda == (13, 3)
 
 
-def test_outputs_in_another_form_are_a_fact_that_can_t_be_had():
+def test_output_in_an_unknown_format_is_rejected():
     with pytest.raises(ValueError, match="names no CUDA version"):
         read_driver("NVIDIA-SMI", GPUS.format(driver="1", free=1), "")
     with pytest.raises(ValueError, match="lists no GPU"):
         read_driver(NEW_BANNER, "\n", "")
 
 
-def test_a_driver_that_is_too_old_is_an_error_and_names_the_one_that_is_needed():
+def test_a_driver_that_is_too_old_is_an_error_that_names_the_required_version():
     found = judge_driver(driver("550.54.14", "12.4"), TORCH)
     assert found.level == "error" and "driver 580 or newer" in found.do
-    assert found.saw == "550.54.14, CUDA up to 12.4; torch is for CUDA 13.0"
+    assert found.saw == "550.54.14, CUDA up to 12.4; torch is built for CUDA 13.0"
 
 
-def test_a_driver_of_the_same_major_cuda_is_enough_with_a_warning_when_it_is_older():
+def test_an_older_driver_of_the_same_major_cuda_version_is_a_warning():
     assert judge_driver(driver(), TORCH).level == "ok"
     assert judge_driver(driver("610.57.04", "13.3"), TORCH).level == "ok"
     assert judge_driver(driver(), replace(TORCH, cuda="13.2")).level == "warning"
@@ -82,44 +89,46 @@ def test_a_driver_of_the_same_major_cuda_is_enough_with_a_warning_when_it_is_old
 @pytest.mark.parametrize(
     ("capability", "dtype", "level"),
     [
-        ((8, 9), "bfloat16", "ok"),  # binaries for 8.6 serve 8.9
+        ((8, 9), "bfloat16", "ok"),  # binaries for 8.6 run on 8.9
         ((9, 0), "bfloat16", "ok"),
         ((12, 1), "bfloat16", "ok"),
-        ((13, 0), "bfloat16", "ok"),  # compute_120 is compiled for what is newer
-        ((11, 0), "bfloat16", "error"),  # 10.0 is another major, and 12.0 is newer
+        ((13, 0), "bfloat16", "ok"),  # compute_120 is compiled for newer GPUs
+        ((11, 0), "bfloat16", "error"),  # 10.0 is another major version, and 12.0 is newer
         ((7, 5), "bfloat16", "error"),  # has kernels, but no bfloat16
         ((7, 5), "float32", "ok"),
         ((7, 0), "float32", "error"),
     ],
 )
-def test_kernels_serve_their_major_version_and_bfloat16_needs_ampere(capability, dtype, level):
-    gpu = Gpu(0, "a GPU", 24.0, 23.0, capability)
+def test_kernels_run_on_their_major_version_and_bfloat16_needs_ampere(capability, dtype, level):
+    gpu = InstalledGpu(0, "a GPU", 24.0, 23.0, capability)
     assert judge_architecture(gpu, TORCH, dtype).level == level
 
 
-def test_memory_held_by_another_process_is_named_with_what_ends_it():
+def test_processes_that_hold_memory_are_named_with_the_command_that_stops_them():
     held = driver(free=4000, holders=HOLDERS).gpus[0]
-    found = judge_gpu_memory(held, CFG, NEEDS)
-    # vLLM takes 40% of 23.99 GB
+    vllm = 0.4 * 24564 / 1024
+    found = judge_gpu_memory(held, vllm)
     assert found.level == "error" and "vLLM takes 9.6 GB" in found.saw and "(4242) 20.0 GB" in found.saw
     assert found.do == "nvidia-smi -i 0; kill 4242 4243"
-    assert judge_gpu_memory(driver(free=20000, holders=HOLDERS).gpus[0], CFG, NEEDS).level == "warning"
-    unseen = judge_gpu_memory(driver(free=20000).gpus[0], CFG, NEEDS)
-    assert unseen.level == "warning" and "a process that is not seen from here" in unseen.saw
-    assert judge_gpu_memory(driver().gpus[0], CFG, NEEDS).level == "ok"
+    assert judge_gpu_memory(driver(free=20000, holders=HOLDERS).gpus[0], vllm).level == "warning"
+    unseen = judge_gpu_memory(driver(free=20000).gpus[0], vllm)
+    assert unseen.level == "warning" and "a process that is not visible here" in unseen.saw
+    assert judge_gpu_memory(driver().gpus[0], vllm).level == "ok"
 
 
-def test_what_can_t_fit_is_known_before_it_is_loaded():
-    whole = compose_config(["experiment=tinyzero_countdown_3b"])
-    needs = needs_of(whole, 3_085_938_688, on_gpu=True)
-    # 16 bytes a parameter 45.98 GB, reference 5.75 GB, vLLM 40% of 80 GB
-    one_80gb = Driver("580.95.05", (13, 0), (Gpu(0, "NVIDIA H100 80GB HBM3", 80.0, 79.0, (9, 0)),))
-    found = judge_fit(one_80gb, whole, needs)
-    assert found.level == "error" and found.saw.startswith("about 83.7 of 80.0 GB")
-    assert judge_fit(replace(one_80gb, gpus=one_80gb.gpus * 2), whole, needs).level == "ok"
-    eight_bit = compose_config(["experiment=tinyzero_countdown_3b", "algorithm.optimizer.name=adamw_8bit"])
-    assert judge_fit(one_80gb, eight_bit, needs_of(eight_bit, 3_085_938_688, True)).level == "ok"
-    assert judge_fit(driver(), CFG, NEEDS).level == "ok"
+def test_the_planner_s_verdict_decides_the_fit():
+    assert judge_fit(NEEDED).saw == "GiB per GPU: training 60.0, generating 55.0 of 76.0 (calculated)"
+    found = judge_fit(replace(NEEDED, problem="training needs 83.7 GiB of 76.0"))
+    assert found.level == "error" and found.saw == "does not fit: training needs 83.7 GiB of 76.0"
+
+
+def test_a_topology_that_cannot_divide_the_gpus_is_an_error():
+    split = compose_config(["topology=split"])
+    assert judge_topology(split, 2).saw == "split: 1 actor ranks, 1 rollout replicas"
+    assert judge_topology(split, 1).level == "error" and "do not fit on 1 GPU(s)" in judge_topology(split, 1).saw
+    three = judge_topology(compose_config(["topology=colocated"]), 3)
+    assert three.level == "error" and "3 actor ranks" in three.saw
+    assert judge_topology(compose_config(["topology=multi_node"]), 1).level == "ok"
 
 
 def test_pairs_without_peer_access_are_named_once():
@@ -128,14 +137,14 @@ def test_pairs_without_peer_access_are_named_once():
 
 
 def test_no_gpu_is_fine_for_the_tiny_model_and_an_error_for_a_large_one():
-    tiny = compose_config([])
-    assert judge_no_gpu("none", tiny, needs_of(tiny, 600_000, False)).level == "ok"
-    assert judge_no_gpu("none", CFG, needs_of(compose_config(["model=qwen-3b"]), 3 * 10**9, False)).level == "error"
-    asked = compose_config(["topology.device=cuda"])
-    assert judge_no_gpu("none", asked, needs_of(asked, 600_000, False)).level == "error"
+    tiny, large = compose_config([]), compose_config(["model=qwen-3b"])
+    small = replace(NEEDED, training_state=0.01)
+    assert judge_no_gpu("none", tiny, small).level == "ok"
+    assert judge_no_gpu("none", large, NEEDED).level == "error"
+    assert judge_no_gpu("none", compose_config(["topology.device=cuda"]), small).level == "error"
 
 
-def test_a_torch_and_a_vllm_for_another_device_are_errors():
+def test_builds_of_torch_and_vllm_for_another_device_are_errors():
     cpu = Torch("2.13.0+cpu", None, (), 0)
     assert judge_torch(cpu, driver(), "auto").level == "error"
     assert judge_torch(cpu, None, "auto").level == "ok" and judge_torch(cpu, None, "cuda").level == "error"

@@ -3,7 +3,8 @@ from functools import cache
 import pytest
 
 from conf.compose import compose_config
-from tools.planner.choice import Layout, Plan, Planner, choose, layouts, make_planner
+from tools.planner.choice import Plan, Planner, choose, gpu_splits, make_planner
+from tools.planner.fit import GpuSplit
 from tools.planner.hardware import GPUS, gpu_named
 from tools.planner.memory import rollout_memory
 from tools.planner.trace import Peak, UpdateMemory
@@ -15,7 +16,7 @@ def planner(gpu: str = "a100-80gb", count: int = 1, overrides: tuple[str, ...] =
 
 
 def on(name: str, count: int = 1) -> Planner:
-    """The same model elsewhere: only the first planner traces it."""
+    """The same model on another GPU, without tracing it again."""
     base, gpu = planner(), gpu_named(name)
     engine = rollout_memory(base.shape, base.cfg.model, base.cfg.rollout.max_num_seqs, gpu.vllm_tokens)
     return Planner(base.cfg, gpu, count, base.shape, engine, base.tables)
@@ -23,15 +24,15 @@ def on(name: str, count: int = 1) -> Planner:
 
 def test_a_larger_gpu_never_fits_less():
     for optimizer in ("adamw", "adamw_8bit"):
-        for layout in layouts(1, optimizer):
-            found = [on(name).plan(layout) for name in sorted(GPUS, key=lambda name: GPUS[name].memory)]
+        for split in gpu_splits(1, optimizer):
+            found = [on(name).plan(split) for name in sorted(GPUS, key=lambda name: GPUS[name].memory)]
             assert [plan.micro_batch_tokens for plan in found] == sorted(plan.micro_batch_tokens for plan in found)
             assert [plan.problem is None for plan in found] == sorted(plan.problem is None for plan in found)
 
 
 @pytest.mark.parametrize("count", [1, 2, 4])
 @pytest.mark.parametrize("gpu", ["rtx4090", "h200"])
-def test_what_is_chosen_fits_and_composes(gpu, count):
+def test_the_chosen_plan_fits_and_its_overrides_compose(gpu, count):
     found = on(gpu, count)
     chosen = choose(found.plans())
     assert chosen is not None
@@ -39,10 +40,10 @@ def test_what_is_chosen_fits_and_composes(gpu, count):
     cfg = compose_config(["model=qwen-0.5b", *found.overrides(chosen)])
     assert cfg.algorithm.micro_batch_tokens == chosen.micro_batch_tokens >= 1536
     assert cfg.rollout.kv_cache_gb is None and cfg.rollout.gpu_memory_utilization == chosen.gpu_memory_utilization
-    assert cfg.model.gradient_checkpointing == chosen.layout.checkpointing
+    assert cfg.model.gradient_checkpointing == chosen.split.checkpointing
 
 
-def test_vllm_s_share_holds_its_weights_and_the_sequences_that_are_promised():
+def test_the_memory_of_vllm_holds_its_weights_and_the_planned_sequences():
     found = on("rtx4090")
     chosen = choose(found.plans())
     held = chosen.gpu_memory_utilization * found.gpu.memory
@@ -56,38 +57,38 @@ def test_dollars_are_hours_times_the_price_of_all_gpus():
 
 
 def test_one_gpu_has_one_topology_and_several_have_three():
-    assert {layout.topology for layout in layouts(1, "adamw")} == {"one_gpu"}
-    assert {layout.topology for layout in layouts(2, "adamw")} == {"colocated", "split", "async"}
+    assert {split.topology for split in gpu_splits(1, "adamw")} == {"one_gpu"}
+    assert {split.topology for split in gpu_splits(2, "adamw")} == {"colocated", "split", "async"}
 
 
 def timed(topology: str, seconds: float, problem: str | None = None) -> Plan:
     nothing = UpdateMemory(0, 0, 0, Peak(), Peak(), 0)
-    return Plan(Layout(topology, 1, 1, True, "adamw"), {}, {}, nothing, problem, step_seconds=seconds)
+    return Plan(GpuSplit(topology, 1, 1, False, True, "adamw"), {}, {}, nothing, problem, step_seconds=seconds)
 
 
-def test_async_must_be_faster_by_a_tenth():
+def test_async_is_chosen_only_if_it_saves_a_tenth_of_the_time():
     split = timed("split", 100)
     assert choose([split, timed("async", 95)]) is split
-    assert choose([split, timed("async", 85)]).layout.topology == "async"
+    assert choose([split, timed("async", 85)]).split.topology == "async"
     assert choose([timed("split", 1, "training needs 9 GiB of 8")]) is None
 
 
 def test_an_async_step_is_the_longer_of_generation_and_the_rest():
     found = on("a100-80gb", 2)
-    plan = next(p for p in found.plans() if p.layout.topology == "async" and p.problem is None)
+    plan = next(p for p in found.plans() if p.split.topology == "async" and p.problem is None)
     generate = plan.seconds["generate"]
     assert plan.step_seconds == max(generate, sum(plan.seconds.values()) - generate)
 
 
-def test_without_room_it_says_how_much_is_needed():
+def test_a_plan_that_does_not_fit_names_the_memory_it_needs():
     small = on("rtx4090")
     engine = rollout_memory(small.shape, small.cfg.model, max_num_seqs=30_000, batched_tokens=8192)
     crowded = Planner(small.cfg, small.gpu, 1, small.shape, engine, small.tables)
-    plan = crowded.plan(next(layouts(1, "adamw")))
+    plan = crowded.plan(next(gpu_splits(1, "adamw")))
     assert "needs" in plan.problem and "GiB of 22.8" in plan.problem
 
 
-def test_unknown_names_are_refused_in_one_line():
+def test_unknown_names_are_rejected_in_one_line():
     with pytest.raises(ValueError, match="GPU=b100: unknown; allowed are rtx3090, rtx4090, l4"):
         gpu_named("b100")
     with pytest.raises(ValueError, match="model=qwen-7b: unknown; allowed are qwen-0.5b"):

@@ -3,12 +3,12 @@ import pytest
 from conf.algorithms import AlgorithmConfig
 from conf.schema import LoraConfig, ModelConfig
 from tools.planner import roofline
-from tools.planner.hardware import Gpu
-from tools.planner.roofline import Job
+from tools.planner.hardware import GpuSpec
+from tools.planner.roofline import Workload
 from tools.planner.shape import Shape
 
 # A petaflop, a terabyte a second, links of 100 and a host of 10 GB/s.
-GPU = Gpu("a GPU", 81920, 1000, 1000, 100, 10)
+GPU = GpuSpec("a GPU", 81920, 1000, 1000, 100, 10)
 SHAPE = Shape(
     parameters=10**9,
     matrix_parameters=10**9,
@@ -23,7 +23,7 @@ SHAPE = Shape(
 )
 
 
-def job(lora: int = 0, **algorithm) -> Job:
+def workload(lora: int = 0, **algorithm) -> Workload:
     model = ModelConfig(
         "m",
         "envs/countdown/models/tiny",
@@ -32,45 +32,45 @@ def job(lora: int = 0, **algorithm) -> Job:
         max_completion_tokens=1000,
         lora=LoraConfig(lora),
     )
-    return Job(GPU, SHAPE, model, AlgorithmConfig(num_prompts=10, group_size=10, **algorithm))
+    return Workload(GPU, SHAPE, model, AlgorithmConfig(num_prompts=10, group_size=10, **algorithm))
 
 
-def test_generation_by_hand():
-    # 100 completions of 500 tokens on average at once: 1,000 decoding steps, for the longest. Each reads 2 GB of
+def test_seconds_of_generation_by_hand():
+    # 100 concurrent completions of 500 tokens on average: 1,000 decoding steps, for the longest. Each reads 2 GB of
     # weights; each of the 50,000 tokens reads 100 + 250 tokens' keys and values of 4,000 bytes: 70 GB.
     decoding = (1000 * 2 + 70) / (1000 * 0.6) + 1000 * 0.004
     prefill = 2e9 * 10 * 100 / (1e15 * 0.5)
-    assert roofline.generation_seconds(job(), 100, 10, 1, 256) == pytest.approx(decoding + prefill)
+    assert roofline.generation_seconds(workload(), 100, 10, 1, 256) == pytest.approx(decoding + prefill)
     # with 25 sequences at a time the tokens need 2,000 steps
-    assert roofline.generation_seconds(job(), 100, 10, 1, 25) == pytest.approx(
+    assert roofline.generation_seconds(workload(), 100, 10, 1, 25) == pytest.approx(
         (2000 * 2 + 70) / 600 + 2000 * 0.004 + prefill
     )
 
 
-def test_training_by_hand():
+def test_seconds_of_training_by_hand():
     # 100 completions of 600 tokens; 2e9 operations a token, and attention 2 * 10 layers * 1000 * 600
     forward = 60_000 * (2e9 + 12e6)
-    assert job().forward_flops == forward
-    # 3 forward passes' worth; 6 micro-batches of 24 bytes a weight; one optimizer step of 28
+    assert workload().forward_flops == forward
+    # equal to 3 forward passes; 6 micro-batches of 24 bytes a weight; one optimizer step of 28
     plain = 3 * forward / 0.35e15 + (6 * 24 + 28) / 700
-    assert roofline.update_seconds(job(), 1, 10_000, False) == pytest.approx(plain)
-    assert roofline.update_seconds(job(), 1, 10_000, True) - plain == pytest.approx(forward / 0.35e15)
-    assert roofline.update_seconds(job(lora=8), 1, 10_000, False) == pytest.approx(2 * forward / 0.35e15)
+    assert roofline.update_seconds(workload(), 1, 10_000, False) == pytest.approx(plain)
+    assert roofline.update_seconds(workload(), 1, 10_000, True) - plain == pytest.approx(forward / 0.35e15)
+    assert roofline.update_seconds(workload(lora=8), 1, 10_000, False) == pytest.approx(2 * forward / 0.35e15)
 
 
-def test_log_probabilities_are_two_forward_passes_where_there_is_a_reference():
+def test_a_reference_adds_a_second_forward_pass_for_log_probabilities():
     forward = 60_000 * (2e9 + 12e6)
-    assert roofline.logprobs_seconds(job(), 1, 10_000) == pytest.approx(2 * forward / 0.4e15)
+    assert roofline.logprobs_seconds(workload(), 1, 10_000) == pytest.approx(2 * forward / 0.4e15)
 
 
-def test_ranks_that_wait_for_weights_take_the_link_s_time():
+def test_gathering_weights_bounds_the_time_of_small_micro_batches():
     # 30 micro-batches of 1,000 tokens a rank, three times half of 4 GB over 70 GB/s: more than the arithmetic
     gathering = 30 * 3 * 2 / 70
     moved = 30 * 24 / 700 + 28 / 700 / 2
-    assert roofline.update_seconds(job(), 2, 1000, False) == pytest.approx(gathering + moved)
+    assert roofline.update_seconds(workload(), 2, 1000, False) == pytest.approx(gathering + moved)
 
 
-def test_weights_travel_by_hand():
-    assert roofline.sync_seconds(job(), shared=True, ranks=1) == pytest.approx(4 / 1000)
-    assert roofline.sync_seconds(job(), shared=False, ranks=1) == pytest.approx(2 / 70)
-    assert roofline.to_host_and_back_seconds(job(), 7e9) == pytest.approx(2.0)
+def test_seconds_of_weight_transfers_by_hand():
+    assert roofline.sync_seconds(workload(), colocated=True, ranks=1) == pytest.approx(4 / 1000)
+    assert roofline.sync_seconds(workload(), colocated=False, ranks=1) == pytest.approx(2 / 70)
+    assert roofline.to_host_and_back_seconds(workload(), 7e9) == pytest.approx(2.0)

@@ -35,15 +35,15 @@ def traced(config, model, rows=2, foreach=True):
     return trace_update(config, model, AlgorithmConfig(micro_batch_tokens=16 * rows), full_batch(model, rows), foreach)
 
 
-def test_weights_gradients_and_state_are_those_counted_on_paper(config):
+def test_weights_gradients_and_state_by_hand(config):
     assert shape_of(config).parameters == PARAMETERS
     memory = traced(config, settings())
     assert memory.weights == memory.gradients == 4 * PARAMETERS
     assert memory.state == 8 * PARAMETERS
 
 
-def test_moving_all_weights_at_once_takes_another_float_of_each(config):
-    # AdamW has the square root of the second moment beside it, of all tensors or of the largest.
+def test_a_foreach_step_needs_a_temporary_of_the_size_of_the_weights(config):
+    # The temporary is the square root of the second moment, of all tensors or of the largest one.
     all_at_once, one_by_one = traced(config, settings()), traced(config, settings(), foreach=False)
     assert all_at_once.step == pytest.approx(4 * PARAMETERS, rel=0.05)
     assert 4 * 32 * 8 <= one_by_one.step <= 3 * 4 * 32 * 8
@@ -56,7 +56,7 @@ def test_autocast_copies_the_matrices_in_bfloat16(config):
     assert traced(config, settings(dtype="bfloat16")).forward.copies == 2 * (matrices + biases)
 
 
-def test_an_adapter_alone_has_gradients_and_state(config):
+def test_only_the_adapter_has_gradients_and_state(config):
     rank = 2
     # Two factors at each of q, k, v, o, gate, up and down: rank x (inputs + outputs).
     adapter = rank * ((8 + 8) + 2 * (8 + 4) + (8 + 8) + 3 * (8 + 16))
@@ -77,7 +77,7 @@ def test_activations_grow_with_the_rows_and_shrink_with_checkpointing(config):
     assert traced(config, checkpointed, 64).passes.total < 0.6 * traced(config, plain, 64).passes.total
 
 
-def test_a_storage_counts_once_from_its_making_to_its_end():
+def test_a_storage_counts_once_until_it_is_freed():
     from torch._subclasses.fake_tensor import FakeTensorMode
 
     with FakeTensorMode():

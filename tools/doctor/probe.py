@@ -1,4 +1,4 @@
-"""Looking at the machine. Each probe returns facts, or raises one of FAILURES; none changes anything."""
+"""Helpers to look at the machine without changing it: probes return facts or raise one of FAILURES."""
 
 import subprocess
 from collections.abc import Callable, Sequence
@@ -16,20 +16,19 @@ FAILURES = (OSError, ValueError, LookupError, ImportError, subprocess.Subprocess
 
 
 def known(probe: Callable[[], T]) -> T | Unknown:
-    """What the probe finds, or why it can't."""
+    """The probe's result, or why it failed."""
     try:
         return probe()
     except FAILURES as error:
-        said = (str(error).strip() or type(error).__name__).splitlines()[0]
-        return Unknown(said, isinstance(error, TimeoutError))
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        return Unknown(reason, isinstance(error, TimeoutError))
 
 
 def within(seconds: float, probe: Callable[[], T]) -> T:
-    """The probe, in a thread that is left to itself when it takes longer: a name that does not resolve
-    can't be interrupted.
+    """Run the probe in a thread, which is abandoned after a time-out: a pending DNS lookup cannot be interrupted.
 
     Raises:
-        TimeoutError: it took longer.
+        TimeoutError: the probe took longer than `seconds`.
     """
     future: Future[T] = Future()
 
@@ -47,11 +46,11 @@ def within(seconds: float, probe: Callable[[], T]) -> T:
 
 
 def output_of(command: Sequence[str], seconds: float, folder: Path | None = None) -> str:
-    """What a command prints, started in `folder`.
+    """Run a command in `folder` and return its standard output.
 
     Raises:
-        OSError: there is no such command, or it failed; with its last words.
-        TimeoutError: it took longer.
+        OSError: the command does not exist, or it failed; the message has the last line of its output.
+        TimeoutError: the command took longer than `seconds`.
     """
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False, cwd=folder)
@@ -60,6 +59,6 @@ def output_of(command: Sequence[str], seconds: float, folder: Path | None = None
     except subprocess.TimeoutExpired as error:
         raise TimeoutError(f"{command[0].rpartition('/')[2]} gave no answer within {seconds:.0f} s") from error
     if done.returncode != 0:
-        last = (done.stderr.strip() or done.stdout.strip() or "nothing said").splitlines()[-1]
+        last = (done.stderr.strip() or done.stdout.strip() or "no output").splitlines()[-1]
         raise OSError(f"{command[0].rpartition('/')[2]} failed: {last}")
     return done.stdout

@@ -1,9 +1,8 @@
-"""The jobs of a sweep, and what they are called, from the overrides that it is started with."""
+"""Derive the jobs of a sweep and their names from its command-line overrides."""
 
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
@@ -16,9 +15,10 @@ from omegaconf.errors import OmegaConfBaseException
 
 from conf.launch import one_line
 from conf.schema import Config
+from report.sweep_results import Job
 
-CONF = Path(__file__).resolve().parent
-# Launchers that are plugins of Hydra, and no dependency of this project.
+CONF = Path(__file__).resolve().parents[2] / "conf"
+# Launchers that are Hydra plugins and not dependencies of this project.
 LAUNCHERS = {
     "joblib": "hydra-joblib-launcher",
     "submitit_local": "hydra-submitit-launcher",
@@ -27,27 +27,16 @@ LAUNCHERS = {
 }
 
 
-@dataclass(frozen=True)
-class PlannedJob:
-    """overrides: what varies within the sweep, key to value; variant: the name of all of that but the
-    seed; baseline: the overrides that turn a job into the one it is compared with."""
-
-    sweep: str
-    name: str
-    variant: str
-    overrides: dict[str, str]
-    baseline: dict[str, str]
-
-
-def plan_sweep(overrides: Sequence[str]) -> list[PlannedJob]:
-    """The jobs that Hydra's sweeper will make of these overrides, in its order.
+def plan_sweep(overrides: Sequence[str]) -> list[Job]:
+    """List the jobs that Hydra's sweeper will create from these overrides, in its order.
 
     Raises:
-        ValueError: they do not parse, nothing varies, a plugin is missing, names or the baseline do not fit.
+        ValueError: the overrides cannot be parsed, nothing varies, a plugin is missing, two jobs have the same name, or
+            the baseline is not part of the sweep.
     """
     check_launcher(overrides)
     check_name(overrides)
-    # Only what says how to sweep: the rest need not compose without the values that vary.
+    # Compose only the overrides about the sweep; the others may not compose without the values that vary.
     about_sweep = [text for text in overrides if re.match(r"\+*(sweep[.=]|hydra\.sweeper\.)", text)]
     try:
         with initialize_config_dir(str(CONF), version_base=None):
@@ -58,37 +47,40 @@ def plan_sweep(overrides: Sequence[str]) -> list[PlannedJob]:
             combinations = BasicSweeper.split_arguments(parsed, None)[0]
     except OverrideParseException as error:
         raise ValueError(
-            f"{error.override}: not an override of Hydra; quote a value with other signs, as key='a=b'"
+            f"{error.override}: not a valid Hydra override; quote values with special characters, as in key='a=b'"
         ) from error
     except (HydraException, OmegaConfBaseException) as error:
         raise ValueError(one_line(error, Config)) from error
-    varied = [one for one in parsed if one.is_sweep_override() or one.get_key_element() in listed]
+    varied = [o for o in parsed if o.is_sweep_override() or o.get_key_element() in listed]
     if not varied:
-        raise ValueError("sweep: nothing varies; give a name of conf/sweep/, or a key with values as seed=0,1")
-    if any(one.key_or_group == "run" for one in parsed) or any(one.key_or_group == "sweep" for one in varied):
         raise ValueError(
-            "run= and sweep=A,B: a sweep names its runs itself; give one sweep, with sweep.name=NAME if need be"
+            "sweep: no key has several values; name a file of conf/sweep/, or give a key several values, as in seed=0,1"
         )
-    keys = list(dict.fromkeys(one.get_key_element() for one in varied))
-    chosen = [{key: value for key, value in map(split, one) if key in keys} for one in combinations]
+    if any(o.key_or_group == "run" for o in parsed) or any(o.key_or_group == "sweep" for o in varied):
+        raise ValueError(
+            "run=NAME and sweep=A,B are not allowed in a sweep, which names its runs itself; choose one sweep, "
+            "and name it with sweep.name=NAME"
+        )
+    keys = list(dict.fromkeys(o.get_key_element() for o in varied))
+    chosen = [{key: value for key, value in map(split, combination) if key in keys} for combination in combinations]
     name = cfg.sweep.name or "-".join(last_part(key) for key in keys)
     if not re.fullmatch(r"\w[\w.+-]*", name, re.ASCII):
-        raise ValueError(f"sweep.name={name}: may hold letters, digits and ._+- alone, for it names a folder")
+        raise ValueError(f"sweep.name={name}: only letters, digits and ._+- are allowed, since it names a folder")
     baseline = baseline_of(cfg.sweep.baseline, chosen)
-    jobs = [PlannedJob(name, job_name(one), variant_name(one), one, baseline) for one in chosen]
+    jobs = [Job(name, job_name(varying), variant_name(varying), varying, baseline) for varying in chosen]
     refuse_clashes(jobs)
     return jobs
 
 
 def split(override: str) -> tuple[str, str]:
-    """Key and value."""
+    """Split an override into key and value."""
     key, _, value = override.partition("=")
     return key, value
 
 
 def job_name(overrides: Mapping[str, str]) -> str:
-    """ "dapo-seed1" of algorithm=dapo and seed=1: a choice of a config group names itself, another
-    value comes after the last part of its key."""
+    """Name a job by what varies, as in "dapo-seed1" for algorithm=dapo and seed=1: the value alone for a choice of a
+    config group, otherwise the last part of the key and the value."""
     return "-".join(
         tidy(value) if (CONF / key.lstrip("+")).is_dir() else last_part(key) + tidy(value)
         for key, value in overrides.items()
@@ -96,7 +88,7 @@ def job_name(overrides: Mapping[str, str]) -> str:
 
 
 def variant_name(overrides: Mapping[str, str]) -> str:
-    """The name of all that varies but the seed."""
+    """Name a job by everything that varies except the seed."""
     return job_name({key: value for key, value in overrides.items() if key != "seed"}) or "all"
 
 
@@ -105,18 +97,17 @@ def last_part(key: str) -> str:
 
 
 def tidy(text: str) -> str:
-    """What a folder may be called."""
+    """Replace the characters that a folder name should not have."""
     return re.sub(r"[^\w.+-]+", "_", text.strip("'\"[]{}()+ "), flags=re.ASCII)
 
 
 def baseline_of(text: str | None, chosen: Sequence[Mapping[str, str]]) -> dict[str, str]:
-    """The overrides of the baseline, given as "algorithm=grpo" or by a variant's name; the first
-    variant where none is given.
+    """The overrides of the baseline. text: "algorithm=grpo" or the name of a variant; by default the first variant.
 
     Raises:
-        ValueError: it is none of this sweep.
+        ValueError: the sweep has no such variant.
     """
-    variants = [{key: value for key, value in one.items() if key != "seed"} for one in chosen]
+    variants = [{key: value for key, value in varying.items() if key != "seed"} for varying in chosen]
     if not text:
         return variants[0]
     for variant in variants:
@@ -129,7 +120,7 @@ def baseline_of(text: str | None, chosen: Sequence[Mapping[str, str]]) -> dict[s
     return baseline
 
 
-def refuse_clashes(jobs: Sequence[PlannedJob]) -> None:
+def refuse_clashes(jobs: Sequence[Job]) -> None:
     """
     Raises:
         ValueError: two jobs would share a folder.
@@ -137,24 +128,24 @@ def refuse_clashes(jobs: Sequence[PlannedJob]) -> None:
     name, count = Counter(job.name for job in jobs).most_common(1)[0]
     if count > 1:
         clash = "; ".join(" ".join(f"{k}={v}" for k, v in job.overrides.items()) for job in jobs if job.name == name)
-        raise ValueError(f"sweep: {count} jobs would be named {name} ({clash}); give each value once, and plain ones")
+        raise ValueError(f"sweep: {count} jobs would be named {name} ({clash}); give each value once, without brackets")
 
 
 def check_name(overrides: Sequence[str]) -> None:
     """
     Raises:
-        ValueError: conf/sweep/ has no such file (which Hydra would pass over, for the group is optional).
+        ValueError: conf/sweep/ has no such file. (Hydra itself would ignore it, since the group is optional.)
     """
     known = sorted(path.stem for path in (CONF / "sweep").glob("*.yaml"))
     for key, value in map(split, overrides):
         if key == "sweep" and value not in known:
-            raise ValueError(f"sweep={value}: unknown; allowed are {', '.join(known)}, or give overrides as seed=0,1")
+            raise ValueError(f"sweep={value}: unknown; allowed are {', '.join(known)}, or overrides such as seed=0,1")
 
 
 def check_launcher(overrides: Sequence[str]) -> None:
     """
     Raises:
-        ValueError: the launcher asked for is a plugin that is not installed.
+        ValueError: the requested launcher is a plugin that is not installed.
     """
     for override in overrides:
         key, value = split(override)
@@ -163,4 +154,4 @@ def check_launcher(overrides: Sequence[str]) -> None:
                 metadata.distribution(package)
             except metadata.PackageNotFoundError as error:
                 install = f".venv/bin/uv pip install --python .venv/bin/python {package}"
-                raise ValueError(f"{override}: needs a plugin of Hydra; install it by: {install}") from error
+                raise ValueError(f"{override}: needs a Hydra plugin; install it with: {install}") from error

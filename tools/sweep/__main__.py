@@ -1,10 +1,10 @@
-"""A sweep: train_grpo.py once for each combination of settings, each in a process of its own.
+"""Run a sweep: train_grpo.py once for each combination of settings, each in its own process.
 
     make sweep SWEEP=algorithms                                    # conf/sweep/algorithms.yaml
     python -m tools.sweep algorithm.group_size=4,8 seed=0,1 num_steps=20
 
-Hydra's multirun makes the jobs and its launcher runs them, one after another unless told otherwise.
-A job is the run sweeps/<sweep>/<job>; the report lies in outputs/sweeps/<sweep>/sweep.md.
+Hydra's multirun creates the jobs and its launcher runs them, by default one after another. A job is the run
+sweeps/<sweep>/<job>; the report is outputs/sweeps/<sweep>/sweep.md.
 """
 
 import argparse
@@ -17,10 +17,9 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, cast
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -28,34 +27,36 @@ from omegaconf import DictConfig, OmegaConf
 
 from conf.launch import checking_settings, launch
 from conf.schema import Config
-from conf.sweep_plan import CONF, plan_sweep
 from report.sweep import reason, write_report
 from report.sweep_results import FAILED, FINISHED, RUNNING, STOPPED, Job, read_jobs, read_plan, write_plan
 from run.folder import RunFolder
+from tools.sweep.plan import CONF, plan_sweep
 
 TRAINER = CONF.parent / "train_grpo.py"
 POLL_SECONDS = 0.2
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-class Stop:
-    """A request to stop, as a file in the sweep's folder that all jobs see, in whatever process or on
-    whatever machine they run. It holds a byte for each time the user asked."""
+class StopRequest:
+    """The user's request to stop, stored as a file in the sweep's folder, so that jobs see it in any process and on any
+    machine. The file has one byte per request."""
 
     def __init__(self, sweep_folder: Path) -> None:
         self.path = sweep_folder / "stop"
 
-    def asked(self) -> int:
+    def count(self) -> int:
         return self.path.stat().st_size if self.path.is_file() else 0
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Take Ctrl-C, SIGTERM and a closed terminal for a request to stop.
+        """Treat Ctrl-C, SIGTERM and a closed terminal as a request to stop.
 
-        The processes that a launcher starts inherit the blocked signals, and so outlive a Ctrl-C, which
-        goes to all of them; a thread that was there before still hears the signals for this process."""
+        A Ctrl-C reaches all processes of the terminal. Those that a launcher starts inherit the blocked signals and
+        survive it; a thread that was started before the signals were blocked still receives them for this process.
+        """
         self.path.unlink(missing_ok=True)
-        before = {n: signal.getsignal(n) for n in SIGNALS if signal.getsignal(n) != signal.SIG_IGN}  # as nohup sets it
+        handlers = {number: signal.getsignal(number) for number in SIGNALS}
+        before = {n: handler for n, handler in handlers.items() if handler != signal.SIG_IGN}  # as nohup sets it
         for number in before:
             signal.signal(number, self._ask)
         done = threading.Event()
@@ -74,18 +75,18 @@ class Stop:
         with self.path.open("a", encoding="utf-8") as file:
             file.write("x")
         # print() may not be called again while the signal interrupts a print().
-        os.write(2, b"\nstopping when the running job has written its checkpoint; once more ends it at once\n")
+        os.write(2, b"\nstopping once the running job has written its checkpoint; press Ctrl-C again to kill it\n")
 
 
 def run_job(raw: DictConfig, overrides: Sequence[str]) -> str:
-    """Run the job that these overrides make, unless it has finished before; returns its status."""
+    """Run the job with these overrides, unless it has already finished, and return its status."""
     folder = Path("outputs", "sweeps", raw.sweep.name)
     plan, given = read_plan(folder), dict(override.split("=", maxsplit=1) for override in overrides)
-    place, job = next((i, job) for i, job in enumerate(plan, 1) if job.overrides.items() <= given.items())
-    run, stop, title = RunFolder(folder / job.name), Stop(folder), f"[{place}/{len(plan)}] {job.name}"
+    number, job = next((i, job) for i, job in enumerate(plan, 1) if job.overrides.items() <= given.items())
+    run, stop, title = RunFolder(folder / job.name), StopRequest(folder), f"[{number}/{len(plan)}] {job.name}"
     if run.is_finished(raw.num_steps, raw.num_tokens):
-        return finished_before(raw, job, run, title)
-    if stop.asked():
+        return skip_finished(raw, job, run, title)
+    if stop.count():
         job.status = STOPPED if run.path.is_dir() else job.status
     else:
         print(f"{title} ...", flush=True)
@@ -94,65 +95,67 @@ def run_job(raw: DictConfig, overrides: Sequence[str]) -> str:
         job.write(folder)
         job.exit_code = train(job, overrides, run.path, stop)
         finished = job.exit_code == 0 and run.is_finished(raw.num_steps, raw.num_tokens)
-        by_user = job.exit_code == 0 or stop.asked()
+        by_user = job.exit_code == 0 or stop.count()
         job.status = FINISHED if finished else STOPPED if by_user else FAILED
-        say_end(job, run, title, time.monotonic() - started)
+        print_end(job, run, title, time.monotonic() - started)
     if run.path.is_dir():
         job.write(folder)
     return job.status
 
 
-def finished_before(raw: DictConfig, job: Job, run: RunFolder, title: str) -> str:
-    """A finished job counts only if it was run with the settings of this sweep."""
+def skip_finished(raw: DictConfig, job: Job, run: RunFolder, title: str) -> str:
+    """Skip a job that has already finished. It has failed if it ran with settings other than those of this sweep."""
     raw.run, raw.tracker.group = f"sweeps/{job.sweep}/{job.name}", job.sweep
-    settings: Any = OmegaConf.to_container(raw, resolve=True)
+    settings = cast("dict[str, Any]", OmegaConf.to_container(raw, resolve=True))
     try:
         run.claim(settings)
-        job.status, said = FINISHED, "finished before, skipped"
+        job.status, outcome = FINISHED, "skipped, already finished"
     except ValueError as error:
         log = run.path / "job.log"
         with log.open("a", encoding="utf-8") as file:
             file.write(f"error: {error}\n")
-        job.status, job.exit_code, said = FAILED, 2, f"failed, see {log}"
+        job.status, job.exit_code, outcome = FAILED, 2, f"failed; see {log}"
     job.write(run.path.parent)
-    print(f"{title} {said}", flush=True)
+    print(f"{title} {outcome}", flush=True)
     return job.status
 
 
-def train(job: Job, overrides: Sequence[str], folder: Path, stop: Stop) -> int:
-    """Run train_grpo.py to its end, with its output in job.log; returns its exit code.
+def train(job: Job, overrides: Sequence[str], folder: Path, stop: StopRequest) -> int:
+    """Run train_grpo.py with its output in job.log, and return its exit code.
 
-    Asked to stop, it gets SIGTERM, upon which it writes a checkpoint; asked again, SIGKILL."""
+    The first request to stop sends SIGTERM, on which the trainer writes a checkpoint; the second one sends SIGKILL."""
     run = f"sweeps/{job.sweep}/{job.name}"
     command = [sys.executable, str(TRAINER), *overrides, f"run={run}", f"tracker.group={job.sweep}", "hydra.mode=RUN"]
     leave_signals_to_the_sweep()
     environment = os.environ | {"PYTHONUNBUFFERED": "1"}
-    mask = signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)  # the child is to hear them
+    mask = signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)  # the child process must receive them
     try:
         with (folder / "job.log").open("ab") as log:
-            # In a session of its own it gets no Ctrl-C beside the SIGTERM: two would kill it.
+            # A session of its own keeps Ctrl-C away from the child, which treats a second signal as a request to quit.
             child = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, env=environment
             )
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-    told = 0
+    sent = 0
     while child.poll() is None:
-        if told < 1 and stop.asked():
+        if sent < 1 and stop.count():
             child.terminate()
-            told = 1
-        if told < 2 and stop.asked() > 1:
+            sent = 1
+        if sent < 2 and stop.count() > 1:
             end_group(child.pid)
-            told = 2
+            sent = 2
         time.sleep(POLL_SECONDS)
     if child.returncode:
-        end_group(child.pid)  # what a crash leaves behind would keep memory from the next job
+        end_group(child.pid)  # processes that a crash leaves behind would occupy memory
     return child.returncode
 
 
 def leave_signals_to_the_sweep() -> None:
-    """A worker of a parallel launcher, which sets no handlers itself, is not to die of a Ctrl-C that
-    the whole group gets: the file tells it to stop. (To ignore a signal would be inherited.)"""
+    """Replace default signal handlers by ones that do nothing.
+
+    A worker of a parallel launcher has no handlers of its own and would die of a Ctrl-C that reaches the whole process
+    group; it learns of the request to stop from the file. (SIG_IGN would be inherited by the trainer.)"""
     defaults = {
         signal.SIGINT: signal.default_int_handler,
         signal.SIGTERM: signal.SIG_DFL,
@@ -168,41 +171,45 @@ def end_group(group: int) -> None:
         os.killpg(group, signal.SIGKILL)
 
 
-def say_end(job: Job, run: RunFolder, title: str, seconds: float) -> None:
+def print_end(job: Job, run: RunFolder, title: str, seconds: float) -> None:
     log = run.path / "job.log"
     if job.status == FINISHED:
         accuracy = json.loads(run.summary.read_text(encoding="utf-8"))["accuracy"]["final"]["sampled"]
-        said = f"{accuracy:.1%} in {seconds / 60:.1f} min"
+        outcome = f"{accuracy:.1%} in {seconds / 60:.1f} min"
     elif job.status == STOPPED:
-        said = "stopped; the same command goes on with it"
+        outcome = "stopped; run the same command to resume it"
     else:
-        said = f"{reason(job, log)}; see {log}"
-    print(f"{title} {said}", flush=True)
+        outcome = f"{reason(job, log)}; see {log}"
+    print(f"{title} {outcome}", flush=True)
 
 
 @hydra.main(version_base=None, config_path=str(CONF), config_name="config")
 def run_this(raw: DictConfig) -> str:
-    """What Hydra's launcher calls for each job, maybe in another process."""
+    """Called by Hydra's launcher for each job, possibly in another process."""
     return run_job(raw, list(HydraConfig.get().overrides.task))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("overrides", nargs="+", help="of Hydra; at least one gives several values, as seed=0,1")
-    parser.add_argument("-m", "--multirun", action="store_true", help="as Hydra names it; a sweep always is one")
+    parser.add_argument(
+        "overrides", nargs="+", help="Hydra overrides, at least one with several values, such as seed=0,1"
+    )
+    parser.add_argument(
+        "-m", "--multirun", action="store_true", help="accepted for Hydra's sake; a sweep always is a multirun"
+    )
     overrides = parser.parse_args().overrides
     with checking_settings():
-        jobs = [Job(**asdict(planned)) for planned in plan_sweep(overrides)]
+        jobs = plan_sweep(overrides)
     folder = Path("outputs", "sweeps", jobs[0].sweep)
     write_plan(folder, jobs)
-    # sweep.subdir "." keeps Hydra from making a folder a job beside those of the runs.
-    places = [f"sweep.name={jobs[0].sweep}", f"hydra.sweep.dir={folder}", "hydra.sweep.subdir=."]
-    sys.argv[1:] = ["--multirun", *overrides, *places]
-    with Stop(folder).listening():
+    # sweep.subdir "." keeps Hydra from creating a second folder per job.
+    folders = [f"sweep.name={jobs[0].sweep}", f"hydra.sweep.dir={folder}", "hydra.sweep.subdir=."]
+    sys.argv[1:] = ["--multirun", *overrides, *folders]
+    with StopRequest(folder).listening():
         launch(run_this, Config)
     print(f"\n{write_report(folder)}\n{folder / 'sweep.md'}")
-    planned = {job.name for job in jobs}
-    if any(job.status == FAILED and job.name in planned for job in read_jobs(folder)):
+    names = {job.name for job in jobs}
+    if any(job.status == FAILED and job.name in names for job in read_jobs(folder)):
         raise SystemExit(1)
 
 

@@ -1,0 +1,77 @@
+import socket
+from dataclasses import replace
+from pathlib import Path
+
+from tests.tools.doctor.made_facts import NEEDED
+from tools.doctor import host
+from tools.doctor.facts import Cpu, DiskSpace, HostMemory, Leftovers
+from tools.doctor.host import (
+    judge_cpu,
+    judge_leftovers,
+    judge_memory,
+    judge_open_files,
+    judge_outputs,
+    judge_rendezvous,
+    judge_shared_memory,
+)
+from workers.weights import SHARED_MEMORY, shared_folder
+
+SHM = DiskSpace("/dev/shm", 64.0, 64.0, True)
+
+
+def test_docker_s_default_of_64_mb_shared_memory_is_too_small_for_the_weights():
+    docker = judge_shared_memory(replace(SHM, total_gb=0.0625, free_gb=0.0625), NEEDED)
+    assert docker.level == "error" and "--shm-size=25g" in docker.do
+    # 11.5 for two versions of the weights, and 1 for Ray
+    assert judge_shared_memory(replace(SHM, free_gb=12.0), NEEDED).level == "warning"
+    assert judge_shared_memory(SHM, NEEDED).level == "ok"
+    read_only = judge_shared_memory(replace(SHM, writable=False), NEEDED)
+    assert read_only.level == "error" and "not writable" in read_only.saw
+
+
+def test_the_disk_must_hold_the_checkpoints():
+    disk = DiskSpace("outputs", 500.0, 100.0, True)
+    assert judge_outputs(disk, NEEDED, 2).level == "error"
+    assert judge_outputs(replace(disk, free_gb=123.0), NEEDED, 2).level == "ok"
+    assert judge_outputs(replace(disk, free_gb=123.0, writable=False), NEEDED, 2).level == "error"
+
+
+def test_available_memory_is_limited_by_the_container(tmp_path):
+    for name, text in (("max", "8589934592"), ("current", "5368709120"), ("stat", "anon 1\ninactive_file 1073741824")):
+        (tmp_path / f"memory.{name}").write_text(text)
+    assert host.cgroup_memory(tmp_path) == (8 * 2**30, 4 * 2**30)
+    (tmp_path / "memory.max").write_text("max")
+    assert host.cgroup_memory(tmp_path) == (None, 0)
+    assert judge_memory(HostMemory(64.0, 4.0, 8.0), NEEDED).level == "error"
+    assert judge_memory(HostMemory(64.0, 25.0, None), NEEDED).level == "warning"
+    assert judge_memory(HostMemory(64.0, 60.0, None), NEEDED).level == "ok"
+
+
+def test_limits_and_cpu_kernels():
+    assert judge_open_files(1024).level == "warning" and judge_open_files(65536).level == "ok"
+    assert judge_cpu(Cpu("x86_64", 8, frozenset({"avx"})), "float32").level == "error"
+    assert judge_cpu(Cpu("x86_64", 8, frozenset({"avx2"})), "bfloat16").level == "warning"
+    assert judge_cpu(Cpu("x86_64", 8, frozenset({"avx2"})), "float32").level == "ok"
+
+
+def test_leftovers_of_crashed_runs_are_distinguished_from_what_is_in_use():
+    left = Leftovers((77,), ("/dev/shm/ahazero-0123456789ab",), run_in_progress=False)
+    found = judge_leftovers(left, joins_cluster=False)
+    assert found.level == "warning" and "kill 77" in found.do and "rm -r /dev/shm/ahazero-0123456789ab" in found.do
+    assert judge_leftovers(replace(left, run_in_progress=True, ray_pids=()), False).level == "ok"
+    assert judge_leftovers(replace(left, folders=()), joins_cluster=True).level == "ok"
+    assert judge_leftovers(Leftovers((), (), False), False).level == "ok"
+
+
+def test_leftover_folders_are_found_by_the_names_that_weight_sync_gives_them():
+    assert host.SHARED_MEMORY == SHARED_MEMORY
+    assert shared_folder(Path("outputs/run")).match(host.WEIGHTS)
+
+
+def test_a_port_in_use_is_an_error(monkeypatch):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        monkeypatch.setenv("MASTER_PORT", str(taken.getsockname()[1]))
+        assert judge_rendezvous(host.rendezvous()).level == "error"
+    assert judge_rendezvous(host.rendezvous()).level == "ok"

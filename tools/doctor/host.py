@@ -1,0 +1,174 @@
+"""The host: memory, disk, limits, and what crashed runs left behind."""
+
+import os
+import platform
+import re
+import resource
+import shutil
+import socket
+from pathlib import Path
+
+import psutil
+
+from tools.doctor.facts import Cpu, DiskSpace, HostMemory, Leftovers, Port, Requirements
+from tools.doctor.findings import ERROR, OK, WARNING, Finding
+
+GB = 2**30
+SHARED_MEMORY = Path("/dev/shm")  # SHARED_MEMORY and WEIGHTS as in workers/weight_sync.py; a test compares them
+WEIGHTS = "ahazero-*"
+CGROUP = Path("/sys/fs/cgroup")
+RAY = ("raylet", "gcs_server")
+LOOPBACK = "127.0.0.1"
+FEW_OPEN_FILES = 4096  # below this limit Ray warns: its workers and connections hold dozens of files each
+OBJECT_STORE_GB = 1.0  # of shared memory for Ray's object store
+SPARE_DISK_GB = 2.0  # for metrics, samples, a report and wandb's files
+BIGGER_SHM = "sudo mount -o remount,size={size:.0f}G /dev/shm; in a container: docker run --shm-size={size:.0f}g"
+
+
+def cpu() -> Cpu:
+    flags = re.search(r"^flags\s*: (.*)$", Path("/proc/cpuinfo").read_text(encoding="utf-8"), re.MULTILINE)
+    cores = len(os.sched_getaffinity(0))
+    return Cpu(platform.machine(), cores, frozenset(flags[1].split() if flags else ()))
+
+
+def memory() -> HostMemory:
+    host = psutil.virtual_memory()
+    limit, used = cgroup_memory(CGROUP)
+    available = host.available if limit is None else min(host.available, limit - used)
+    return HostMemory(host.total / GB, available / GB, None if limit is None else limit / GB)
+
+
+def cgroup_memory(root: Path) -> tuple[int | None, int]:
+    """(limit, used) in bytes, for cgroups version 2 or 1. A missing or unrealistically large limit is None. The page
+    cache does not count as used, since the kernel reclaims it."""
+    for limit_file, used_file, cached in (
+        ("memory.max", "memory.current", "inactive_file"),
+        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "total_inactive_file"),
+    ):
+        limit = _read(root / limit_file)
+        if not limit.isdigit() or int(limit) >= 2**60:
+            continue
+        stat = _read((root / used_file).parent / "memory.stat")
+        reclaimable = re.search(rf"^{cached} (\d+)$", stat, re.MULTILINE)
+        return int(limit), int(_read(root / used_file) or 0) - (int(reclaimable[1]) if reclaimable else 0)
+    return None, 0
+
+
+def space(folder: Path) -> DiskSpace:
+    """Space for a folder. If it does not exist yet, its nearest existing parent counts."""
+    existing = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.is_dir())
+    usage = shutil.disk_usage(existing)
+    return DiskSpace(str(folder), usage.total / GB, usage.free / GB, os.access(existing, os.W_OK))
+
+
+def open_files() -> int:
+    soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return 2**62 if soft == resource.RLIM_INFINITY else soft
+
+
+def leftovers() -> Leftovers:
+    """Ray processes that a live run started have a Python process among their parents; those of a crashed run, and of
+    `ray start`, do not."""
+    ray, run_in_progress = [], False
+    for process in psutil.process_iter(["name", "cmdline"]):
+        run_in_progress |= any(part.endswith("train_grpo.py") for part in process.info["cmdline"] or ())
+        if process.info["name"] in RAY and not any("python" in name for name in _names_above(process)):
+            ray.append(process.pid)
+    return Leftovers(tuple(ray), tuple(str(path) for path in sorted(SHARED_MEMORY.glob(WEIGHTS))), run_in_progress)
+
+
+def rendezvous() -> Port:
+    """The port at which torch.distributed processes on this machine connect."""
+    number = int(os.environ.get("MASTER_PORT", "29500"))
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((LOOPBACK, number))
+        except OSError:
+            return Port(number, in_use=True)
+    return Port(number, in_use=False)
+
+
+def judge_cpu(cpu: Cpu, dtype: str) -> Finding:
+    """Check which of vLLM's CPU kernels this CPU supports."""
+    saw = f"{cpu.cores} cores"
+    if cpu.machine != "x86_64":
+        return Finding(OK, f"{saw}, {cpu.machine}")
+    if "avx2" not in cpu.flags:
+        return Finding(ERROR, f"{saw} without AVX2, which vLLM's kernels need", "rollout.backend=transformers")
+    vectors = "AVX512" if "avx512f" in cpu.flags else "AVX2"
+    if dtype == "bfloat16" and "avx512f" not in cpu.flags:
+        return Finding(WARNING, f"{saw}, {vectors}: bfloat16 is ten times slower than float32", "model.dtype=float32")
+    return Finding(OK, f"{saw}, {vectors}")
+
+
+def judge_memory(memory: HostMemory, needed: Requirements) -> Finding:
+    total = f"the container's {memory.limit_gb:.1f}" if memory.limit_gb else f"{memory.total_gb:.1f}"
+    saw = f"{memory.available_gb:.1f} of {total} GB available, about {needed.host:.1f} needed"
+    if memory.available_gb < needed.host:
+        do = "stop other processes (ps aux --sort=-rss | head), rent more memory, or lower rollout.kv_cache_gb on a CPU"
+        return Finding(ERROR if memory.available_gb < 0.7 * needed.host else WARNING, saw, do)
+    return Finding(OK, saw)
+
+
+def judge_shared_memory(space: DiskSpace, needed: Requirements) -> Finding:
+    """Weights are transferred through shared memory, and Ray keeps its object store there (otherwise in /tmp, which is
+    slow)."""
+    wanted = needed.shared_memory + OBJECT_STORE_GB
+    saw = f"{space.free_gb:.1f} of {space.total_gb:.1f} GB free in {space.folder}"
+    do = BIGGER_SHM.format(size=max(4.0, 2 * wanted))
+    if space.free_gb < needed.shared_memory or not space.writable:
+        why = f"the weights take {needed.shared_memory:.1f}" if space.writable else "not writable"
+        return Finding(ERROR, f"{saw}, {why}", do)
+    if space.free_gb < wanted:
+        return Finding(WARNING, f"{saw}; Ray will put its objects into /tmp", do)
+    return Finding(OK, f"{saw}, {wanted:.1f} needed")
+
+
+def judge_outputs(space: DiskSpace, needed: Requirements, keep: int) -> Finding:
+    wanted = needed.checkpoints + SPARE_DISK_GB
+    saw = f"{space.free_gb:.1f} GB free, about {wanted:.1f} needed for {keep} checkpoints and the one being written"
+    if not space.writable:
+        return Finding(ERROR, f"{space.folder} is not writable", f"ls -ld {space.folder}")
+    if space.free_gb < wanted:
+        return Finding(ERROR, saw, "checkpoint.keep=1, or link outputs to a larger disk: ln -s /data/outputs outputs")
+    return Finding(OK, saw)
+
+
+def judge_open_files(limit: int) -> Finding:
+    if limit < FEW_OPEN_FILES:
+        return Finding(WARNING, f"{limit}", "ulimit -n 65536")
+    return Finding(OK, "no limit" if limit > 2**31 else f"{limit}")
+
+
+def judge_leftovers(leftovers: Leftovers, joins_cluster: bool) -> Finding:
+    saw, do = [], []
+    if leftovers.ray_pids and not joins_cluster:
+        pids = " ".join(map(str, leftovers.ray_pids))
+        saw.append(f"Ray processes without a run ({pids})")
+        do.append(f"kill {pids}, unless they belong to a cluster of yours")
+    if leftovers.folders and not leftovers.run_in_progress:
+        saw.append(f"weights in {', '.join(leftovers.folders)}")
+        do.append(f"rm -r {' '.join(leftovers.folders)}")
+    if saw:
+        return Finding(WARNING, f"left by crashed runs: {'; '.join(saw)}", "; ".join(do))
+    return Finding(
+        OK, "another run is in progress here" if leftovers.run_in_progress else "nothing left by earlier runs"
+    )
+
+
+def judge_rendezvous(port: Port) -> Finding:
+    if port.in_use:
+        return Finding(ERROR, f"port {port.number} is in use", f"export MASTER_PORT={port.number + 1}")
+    return Finding(OK, f"port {port.number} is free")
+
+
+def _names_above(process: psutil.Process) -> list[str]:
+    try:
+        return [Path(parent.exe()).name for parent in process.parents() if parent.pid != 1]
+    except psutil.Error:  # the process ended, or belongs to another user
+        return []
+
+
+def _read(path: Path) -> str:
+    return path.read_text(encoding="utf-8").strip() if path.is_file() else ""
