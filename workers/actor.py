@@ -211,8 +211,8 @@ class Actor(Policy):
         """Add the log-probabilities, and the advantages, that must be known before the first update."""
         if ref_logprobs is not None:
             batch = replace(batch, ref_logprobs=ref_logprobs)
-        elif self.cfg.uses_reference and self.adapter is not None:  # the reference is the model without its adapter
-            with self.adapter.disable_adapter():
+        elif self.adapter is not None and self.cfg.uses_reference and batch.ref_logprobs is None:
+            with self.adapter.disable_adapter():  # the reference is the model without its adapter
                 batch = replace(batch, ref_logprobs=self.logprobs(batch))
         assert batch.ref_logprobs is not None or not self.cfg.uses_reference
         if self.cfg.needs_old_logprobs and batch.old_logprobs is None:

@@ -68,9 +68,18 @@ class Case:
         mask = torch.ones(rows, self.completion, dtype=torch.bool)
         logprobs = torch.full(mask.shape, -1.0)
         advantages = torch.randn(rows, 1, generator=generator).expand(mask.shape)
-        ids = torch.randint(1, 200, (rows, self.prompt + self.completion), generator=generator)
-        lengths = torch.full((rows,), self.prompt)
-        return Batch(ids, lengths, mask, mask, logprobs, advantages, logprobs, logprobs)
+        return Batch(
+            input_ids=torch.randint(1, 200, (rows, self.prompt + self.completion), generator=generator),
+            prompt_lengths=torch.full((rows,), self.prompt),
+            mask=mask,
+            loss_mask=mask,
+            behavior_logprobs=logprobs,
+            rewards=torch.zeros(rows, dtype=torch.float64),
+            group_ids=torch.zeros(rows, dtype=torch.long),
+            advantages=advantages,
+            old_logprobs=logprobs,
+            ref_logprobs=logprobs,
+        )
 
 
 # Activations dominate the peak of every case. With fewer tokens the gradient of the embeddings would, three times over

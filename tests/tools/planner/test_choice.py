@@ -93,5 +93,5 @@ def test_unknown_names_are_rejected_in_one_line():
         gpu_named("b100")
     with pytest.raises(ValueError, match="model=qwen-7b: unknown; allowed are qwen-0.5b"):
         compose_config(["model=qwen-7b"])
-    with pytest.raises(ValueError, match="model.path=no such model: neither a folder"):
+    with pytest.raises(ValueError, match="model.path=no such model is neither a folder"):
         planner(overrides=("model=qwen-0.5b", "model.path='no such model'"))
