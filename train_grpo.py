@@ -35,6 +35,7 @@ from run.folder import RunFolder
 from run.metrics import DiscardedRollouts
 from run.monitor import Monitor
 from run.progress import Progress
+from run.reflection import read_groups
 from run.terminal import Terminal
 from run.trackers import check_tracker, git_commit, make_tracker
 from workers.checkpoint import newest_whole, step_of, write_checkpoint
@@ -110,7 +111,8 @@ class Training:
         versions = {"weights/version": weights.version, "weights/sha256": weights.sha256}
         self.monitor.log(step, groups, batch, update, self.spent, phases, time.monotonic() - started, versions)
         if update["skipped_in_row"] >= self.algorithm.optimizer.max_skipped:
-            raise Diverged(step, int(update["skipped_in_row"]), self.folder.save_step(step, batch, groups))
+            saved = self.folder.save_step(step, batch, groups, read_groups(self.env, groups))
+            raise Diverged(step, int(update["skipped_in_row"]), saved)
 
     def completions(self, step: int, problems: Sequence[Problem]) -> Completions:
         """One a request, with the place of its request, as they are finished."""
@@ -269,7 +271,7 @@ def start(
         tracker = make_tracker(cfg.tracker, folder.path, resolved, terminal.say)
         with (
             Scorer(cfg.env, cfg.reward, judge) as scorer,
-            Monitor(folder, tracker, terminal, terminal.progress, meter) as monitor,
+            Monitor(cfg.env, folder, tracker, terminal, terminal.progress, meter) as monitor,
         ):
             kind = AheadTraining if cfg.topology.max_off_policy_steps else Training
             training = kind(cfg, folder, trio, scorer, monitor, behavior_judge)

@@ -2,15 +2,13 @@
 
 import json
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from envs.behaviors import BEHAVIORS, read_behaviors
-from envs.countdown.trace import read_tries
 from report.data import Run, json_lines, parse_line
-from report.spans import read_spans
+from report.spans import Span, read_spans
 
 MAX_ROWS = 2000
 MAX_BYTES = 4_000_000
@@ -114,10 +112,7 @@ def page_row(row: Mapping[str, Any], longest: int) -> dict[str, Any]:
     """A sample as the page wants it. `parts` is the completion in pieces, [kind, text] each; their texts
     make up the completion, so that no offset has to be right in two languages' ideas of a string."""
     completion, prompt = row["completion"], str(row.get("prompt", ""))
-    components = row.get("components")
-    behaviors = row.get("behaviors")
-    if not isinstance(behaviors, list):
-        behaviors = _read(row, _shown_behaviors, completion[:longest])
+    components, behaviors, tries = row.get("components"), row.get("behaviors"), row.get("tries")
     return {
         "step": row["step"],
         "kind": str(row.get("kind")),
@@ -132,36 +127,26 @@ def page_row(row: Mapping[str, Any], longest: int) -> dict[str, Any]:
         "answer": str(row["answer"]) if row.get("answer") is not None else "",
         "tokens": row.get("tokens"),
         "truncated": row.get("truncated") is True,
-        "tries": len(read_tries(completion, ())),
-        "behaviors": [str(name) for name in behaviors],
+        "tries": tries if isinstance(tries, int) else 0,
+        "behaviors": [str(name) for name in behaviors] if isinstance(behaviors, list) else [],
     }
 
 
 def _parts(row: Mapping[str, Any], text: str) -> list[list[str]]:
-    """Colours only for rows that name their task; a row that cannot be read so is plain."""
+    """The text in pieces with the kind of each. A row without its task and fields is not coloured."""
     parts, done = [], 0
-    for start, end, kind in _read(row, _spans, text):
-        parts += [["", text[done:start]], [kind, text[start:end]]]
-        done = end
+    for span in _spans(row, text):
+        parts += [["", text[done : span.start]], [span.kind, text[span.start : span.end]]]
+        done = span.end
     return [part for part in [*parts, ["", text[done:]]] if part[1]]
 
 
-def _spans(env: str, fields: Mapping[str, Any], text: str) -> list[tuple[int, int, str]]:
-    return [(span.start, span.end, span.kind) for span in read_spans(env, fields, text)]
-
-
-def _shown_behaviors(env: str, fields: Mapping[str, Any], text: str) -> list[str]:
-    shown = read_behaviors(env, fields, text)
-    return [name for name in BEHAVIORS if getattr(shown, name)]
-
-
-def _read(row: Mapping[str, Any], read: Callable[[str, Mapping[str, Any], str], list[Any]], text: str) -> list[Any]:
-    """What `read` finds in a completion; nothing where the row does not say what it was to solve."""
+def _spans(row: Mapping[str, Any], text: str) -> list[Span]:
     env, fields = row.get("env"), row.get("fields")
     if not (isinstance(env, str) and isinstance(fields, dict)):
         return []
     try:
-        return read(env, fields, text)
+        return read_spans(env, fields, text)
     except (KeyError, TypeError, ValueError):
         return []  # one odd row is no reason to have no report
 

@@ -5,12 +5,11 @@ there proves nothing; a rate that leaves what chance allows around step 0, and s
 """
 
 import math
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from envs.behaviors import SHOWN, read_behaviors
+from envs.behaviors import SHOWN
 
 Row = Mapping[str, Any]
 PREFIX = "reflection"
@@ -20,8 +19,6 @@ PREFIX = "reflection"
 # and in 0-4% where they correlate by 0.1 within a problem. The tiny model's correlate by 0.0-0.12.
 Z = 5.5
 PATIENCE = 3
-COUNTDOWN = re.compile(r"([0-9]{1,9}(?: [0-9]{1,9}){1,30}) -> ([0-9]{1,9})")
-MULTIPLICATION = re.compile(r"([0-9]{1,9}) \* ([0-9]{1,9})")
 
 
 @dataclass(frozen=True)
@@ -124,16 +121,5 @@ def first_sample(samples: Iterable[Row], moment: AhaMoment) -> Row | None:
 
 
 def shows(sample: Row, measure: str) -> bool:
-    """Does the completion of a row of samples.jsonl show a measure of SHOWN? Which task it is of is
-    read off its `env` where it has one, else off the form of its key."""
-    env, fields = _task(sample)
-    return bool(getattr(read_behaviors(env, fields, sample["completion"]), measure))
-
-
-def _task(sample: Row) -> tuple[str, dict[str, Any]]:
-    env, key = sample.get("env"), sample["key"]
-    if env in (None, "countdown") and (found := COUNTDOWN.fullmatch(key)):
-        return "countdown", {"numbers": [int(one) for one in found[1].split()], "target": int(found[2])}
-    if env in (None, "multiplication") and (found := MULTIPLICATION.fullmatch(key)):
-        return "multiplication", {"a": int(found[1]), "b": int(found[2])}
-    return env or "", {}
+    """Whether the completion of a row of samples.jsonl shows a measure of SHOWN, as stored with the row."""
+    return measure in sample.get("behaviors", ())

@@ -41,7 +41,8 @@ def print_end(console: Console, folder: RunFolder) -> None:
     for kind in ("sampled", "greedy"):
         table.add_row(kind, f"{before[kind]:.1%}", f"{after[kind]:.1%}")
     for kind in ("tries", "length"):
-        table.add_row(f"{kind} a completion", f"{summary[kind]['step0']:.1f}", f"{summary[kind]['final']:.1f}")
+        if kind in summary:
+            table.add_row(f"{kind} a completion", f"{summary[kind]['step0']:.1f}", f"{summary[kind]['final']:.1f}")
     console.print(table)
     console.print("\nThree held-out problems, failed before and solved after where there are such:")
     for prompt, old, new in transcripts(folder.samples, summary["steps"]):

@@ -1,14 +1,14 @@
 """The folder of a run: what lies where, and whether a run may go on in it."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from envs.behaviors import behaviors_shown
 from grpo.types import Group
+from run.reflection import GroupBehaviors
 
 if TYPE_CHECKING:
     from grpo.batching import Batch
@@ -83,9 +83,11 @@ class RunFolder:
         """One step's line, its `step` included."""
         _append(self.metrics, [line])
 
-    def add_samples(self, step: int, kind: str, groups: Iterable[Group]) -> list[dict[str, Any]]:
-        """Returns the rows that it wrote, one a completion."""
-        rows = _sample_rows(step, kind, groups)
+    def add_samples(
+        self, step: int, kind: str, groups: Sequence[Group], behaviors: GroupBehaviors
+    ) -> list[dict[str, Any]]:
+        """Append one row per completion to samples.jsonl; returns the rows."""
+        rows = _sample_rows(step, kind, groups, behaviors)
         _append(self.samples, rows)
         return rows
 
@@ -96,7 +98,7 @@ class RunFolder:
     def event_rows(self) -> list[dict[str, Any]]:
         return list(read_rows(self.events)) if self.events.is_file() else []
 
-    def save_step(self, step: int, batch: "Batch", groups: Iterable[Group]) -> Path:
+    def save_step(self, step: int, batch: "Batch", groups: Sequence[Group], behaviors: GroupBehaviors) -> Path:
         """All of a step's data, for a look at what went wrong: the tensors of the batch as safetensors,
         the completions as JSONL. Returns the folder."""
         from safetensors.torch import save_file  # imports torch, four seconds that a report should not cost
@@ -105,7 +107,7 @@ class RunFolder:
         folder.mkdir(parents=True, exist_ok=True)
         tensors = {name: tensor.contiguous() for name, tensor in vars(batch).items() if tensor is not None}
         save_file(tensors, folder / "batch.safetensors")
-        _append(folder / "completions.jsonl", _sample_rows(step, "train", groups))
+        _append(folder / "completions.jsonl", _sample_rows(step, "train", groups, behaviors))
         return folder
 
     def metric_rows(self) -> list[dict[str, Any]]:
@@ -135,7 +137,7 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _sample_rows(step: int, kind: str, groups: Iterable[Group]) -> list[dict[str, Any]]:
+def _sample_rows(step: int, kind: str, groups: Sequence[Group], behaviors: GroupBehaviors) -> list[dict[str, Any]]:
     return [
         {
             "step": step,
@@ -152,10 +154,11 @@ def _sample_rows(step: int, kind: str, groups: Iterable[Group]) -> list[dict[str
             "reason": rollout.score.reason,
             "tokens": len(rollout.completion.token_ids),
             "truncated": rollout.completion.truncated,
-            "behaviors": behaviors_shown(group.problem.env, group.problem.fields, rollout.completion.text),
+            "behaviors": read.shown,
+            "tries": read.tries,
         }
-        for group in groups
-        for rollout in group.rollouts
+        for group, group_behaviors in zip(groups, behaviors, strict=True)
+        for rollout, read in zip(group.rollouts, group_behaviors, strict=True)
     ]
 
 

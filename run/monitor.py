@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from envs.env import Env
 from grpo.batching import Batch
 from grpo.types import Group
 from run.aha import find_aha, first_sample
@@ -24,7 +25,7 @@ from run.metrics import (
     versions_behind,
 )
 from run.progress import Progress
-from run.reflection import reflection_metrics
+from run.reflection import GroupBehaviors, read_groups, reflection_metrics
 from run.terminal import Terminal
 from run.trackers import Tracker
 
@@ -36,8 +37,9 @@ class Monitor:
     """Metrics, samples and events go to the run folder, to the tracker and to the terminal."""
 
     def __init__(
-        self, folder: RunFolder, tracker: Tracker, terminal: Terminal, progress: Progress, meter: Meter
+        self, env: Env, folder: RunFolder, tracker: Tracker, terminal: Terminal, progress: Progress, meter: Meter
     ) -> None:
+        self.env = env
         self.folder, self.tracker, self.terminal = folder, tracker, terminal
         self.progress, self.meter = progress, meter
         self.evaluated: dict[str, float] = {}
@@ -56,9 +58,10 @@ class Monitor:
     def log_evaluation(self, step: int, evaluation: Evaluation) -> None:
         """An evaluation of the weights that step `step` starts with; it joins that step's line."""
         started = time.monotonic()
-        self.evaluated = evaluation.metrics()
-        self._keep(step, "eval", evaluation.sampled)
-        self._keep(step, "eval_greedy", evaluation.greedy)
+        behaviors = read_groups(self.env, evaluation.sampled)
+        self.evaluated = evaluation.metrics(behaviors)
+        self._keep(step, "eval", evaluation.sampled, behaviors)
+        self._keep(step, "eval_greedy", evaluation.greedy, read_groups(self.env, evaluation.greedy))
         self.terminal.show(step, self.evaluated)
         self.seconds += time.monotonic() - started
 
@@ -75,12 +78,14 @@ class Monitor:
     ) -> None:
         """A finished training step: what was trained on and spent, what the update said, seconds by phase."""
         started = time.monotonic()
-        metrics = rollout_metrics(groups) | policy_metrics(update) | mismatch_metrics(batch) | spent.read(groups)
+        behaviors = read_groups(self.env, groups)
+        metrics = rollout_metrics(groups, behaviors) | policy_metrics(update) | mismatch_metrics(batch)
+        metrics |= spent.read(groups)
         metrics |= versions_behind(groups, step)
         metrics |= time_metrics({**phases, "monitor": self.seconds}, step_seconds, metrics["rollout/tokens"])
-        metrics |= reflection_metrics(groups, "reflection")
+        metrics |= reflection_metrics(groups, behaviors, "reflection")
         metrics["memory/resident_gb"] = resident_gb()
-        self._keep(step, "train", groups[:TRAINING_GROUPS_KEPT])
+        self._keep(step, "train", groups[:TRAINING_GROUPS_KEPT], behaviors[:TRAINING_GROUPS_KEPT])
         line = self._write(step, metrics | dict(more))
         first = groups[0]
         told = {name: value for name, value in line.items() if not name.startswith("eval")}
@@ -96,9 +101,9 @@ class Monitor:
         self.summary = summarize(self.folder, self.meter.price, weights_sha256)
         self.folder.write_summary(self.summary)
 
-    def _keep(self, step: int, kind: str, groups: Sequence[Group]) -> None:
+    def _keep(self, step: int, kind: str, groups: Sequence[Group], behaviors: GroupBehaviors) -> None:
         if groups:
-            self.tracker.log_samples(step, kind, self.folder.add_samples(step, kind, groups))
+            self.tracker.log_samples(step, kind, self.folder.add_samples(step, kind, groups, behaviors))
 
     def _write(self, step: int, metrics: Mapping[str, Any]) -> dict[str, Any]:
         line = {"step": step, **metrics, **self.evaluated}
@@ -154,7 +159,6 @@ def summarize(folder: RunFolder, price: Price, weights_sha256: str) -> dict[str,
     first, last = evaluations[0], evaluations[-1]
     summary = {
         "accuracy": {"step0": figures(first), "final": figures(last)},
-        "tries": {"step0": first["eval/tries"], "final": last["eval/tries"]},
         "length": {"step0": first["eval/length"], "final": last["eval/length"]},
         "steps": len(steps),
         "seconds": round(seconds, 1),
@@ -164,4 +168,6 @@ def summarize(folder: RunFolder, price: Price, weights_sha256: str) -> dict[str,
         "price": price.source,
         "weights_sha256": weights_sha256,
     }
+    if "eval/tries" in first and "eval/tries" in last:  # only tasks with a trace language count tries
+        summary["tries"] = {"step0": first["eval/tries"], "final": last["eval/tries"]}
     return json.loads(json.dumps(summary))

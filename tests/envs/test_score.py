@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import pytest
 
 from envs.countdown.corpus import tiny_countdown
-from envs.grader import grade
+from envs.grading import grade
 from envs.score import Scorer
 from rewards.judge import FormatJudge, JudgeConfig
 from rewards.mix import RewardConfig

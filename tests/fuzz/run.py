@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 
 from envs.countdown.task import Countdown
-from envs.grader import grade
+from envs.env import Env
+from envs.grading import grade
 from envs.multiplication.task import Multiplication
 from envs.questions.task import Questions
-from envs.score import Env
 from grpo.types import Problem, Score
 from rewards.mix import COMPONENTS, RewardConfig
 from tests.fuzz import hostile

@@ -1,7 +1,9 @@
 import pytest
 
+from envs.grading import grade
+from envs.questions.task import Questions
 from rewards.components import Scored, answered, correct, format, language, length, repetition
-from rewards.mix import COMPONENTS, RewardConfig, component_scores
+from rewards.mix import COMPONENTS, RewardConfig
 from rewards.tags import read_tags
 from rewards.verdict import CORRECT, NO_ANSWER, Verdict
 
@@ -76,12 +78,10 @@ def test_every_public_function_of_the_module_is_a_component():
     assert set(COMPONENTS) == {"correct", "answered", "format", "language", "length", "repetition"}
 
 
-def test_only_the_components_with_a_weight_are_worked_out():
-    verdict, scores = component_scores(
-        RewardConfig({"correct": 2.0}), "</think><answer>7</answer>", lambda a: CORRECT, None
-    )
-    assert verdict == CORRECT and scores == {"correct": 1.0}
-    assert RewardConfig({"correct": 2.0}).total(scores) == 2.0
+def test_only_components_with_a_weight_are_computed():
+    env = Questions("gsm8k", path="unread")
+    score = grade(env, RewardConfig({"correct": 2.0}), env.read({"answer": "7"}), "</think><answer>7</answer>", None)
+    assert score.correct and score.components == {"correct": 1.0} and score.reward == 2.0 and score.error is None
 
 
 @pytest.mark.parametrize(

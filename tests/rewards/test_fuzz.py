@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from envs.countdown.task import Countdown
-from envs.grader import grade
+from envs.grading import grade
 from envs.questions.task import Questions
 from rewards.mix import COMPONENTS, RewardConfig
 from tests.fuzz.hostile import CODE, ODD, TAGS, megabyte

@@ -85,7 +85,7 @@ def test_the_verdict_says_why():
     assert check_number("17", Fraction(18)).reason == "is 17, not 18"
     assert check_number(None, Fraction(18)).reason == "no answer"
     unread = check_number("17 or 18", Fraction(18))
-    assert not unread.well_formed and unread.reason == "holds more than one number"
+    assert not unread.well_formed and unread.reason == "contains more than one number"
 
 
 def test_a_number_that_only_contains_the_answer_gets_nothing():

@@ -84,15 +84,13 @@ def test_a_run_without_change_rarely_has_an_event(alike):
     assert false_alarms <= 2
 
 
-BACKTRACKS = (
-    " 17 + 17 = 34, 34 - 1 = 33 low\n 17 + 1 = 18, 18 + 17 = 35 yes\n</think> <answer> ( 17 + 1 ) + 17 </answer>"
-)
-STRAIGHT = " 17 + 1 = 18, 18 + 17 = 35 yes\n</think> <answer> ( 17 + 1 ) + 17 </answer>"
+BACKTRACKS = ["verification", "backtracking", "subgoals"]
+STRAIGHT = ["verification", "subgoals"]
 MOMENT = AhaMoment(3, "backtracking", 0.2, 0.6, (0.1, 0.3))
 
 
-def sample(step, kind, completion, correct=True, key="1 17 17 -> 35"):
-    return {"step": step, "kind": kind, "key": key, "completion": completion, "correct": correct}
+def sample(step, kind, behaviors, correct=True, key="1 17 17 -> 35"):
+    return {"step": step, "kind": kind, "key": key, "behaviors": behaviors, "correct": correct}
 
 
 def test_the_first_sample_is_a_held_out_problem_that_was_failed_before():
@@ -120,11 +118,10 @@ def test_a_measure_that_fell_is_shown_by_its_lack():
     assert first_sample(samples, fell) is samples[1]
 
 
-def test_samples_of_other_tasks_are_read_too():
+def test_each_measure_is_looked_up_among_the_stored_behaviors():
     parts = AhaMoment(3, "subgoals", 0.2, 0.6, (0.1, 0.3))
     waits = AhaMoment(3, "waits", 0.2, 0.6, (0.1, 0.3))
-    product = sample(3, "eval", " 40 * 30 = 1200\n 40 * 8 = 320, 1200 + 320 = 1520", key="38 * 47")
-    words = sample(3, "eval", "Wait, so 4", key="how many apples?")
+    product = sample(3, "eval", ["subgoals"], key="38 * 47")
+    words = sample(3, "eval", ["waits"], key="how many apples?")
     assert first_sample([words, product], parts) is product
     assert first_sample([product, words], waits) is words
-    assert first_sample([words | {"env": "gsm8k"}], waits) is not None

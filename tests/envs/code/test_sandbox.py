@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from envs.code.sandbox import Limits, SandboxError, Session, Stopped, missing_protections
+from envs.code.sandbox import Limits, Sandbox, SandboxError, Stopped, missing_protections
 
 ROOT = Path(__file__).parents[3]
 FAST = Limits(seconds=5.0)
@@ -22,9 +22,9 @@ def call(body: str, *arguments: object, limits: Limits = FAST, before: str = "")
     source = (
         f"import os\n{textwrap.dedent(before)}\ndef attack(*args):\n{textwrap.indent(textwrap.dedent(body), '    ')}"
     )
-    with Session(limits) as session:
-        assert session.ask({"define": source, "function": "attack", "context": ""}) == {"defined": True}
-        return session.ask({"call": list(arguments)})
+    with Sandbox(limits) as sandbox:
+        assert sandbox.ask({"define": source, "function": "attack", "context": ""}) == {"defined": True}
+        return sandbox.ask({"call": list(arguments)})
 
 
 def alive(pid: int) -> bool:
@@ -196,19 +196,19 @@ def test_an_endless_loop_ends_at_the_time_limit():
 
 
 def test_time_is_counted_over_all_calls():
-    with Session(Limits(seconds=0.5)) as session:
-        session.ask({"define": "import time\ndef f(): time.sleep(0.2)", "function": "f", "context": ""})
+    with Sandbox(Limits(seconds=0.5)) as sandbox:
+        sandbox.ask({"define": "import time\ndef f(): time.sleep(0.2)", "function": "f", "context": ""})
         with pytest.raises(Stopped, match="time limit"):
             for _ in range(10):
-                session.ask({"call": []})
+                sandbox.ask({"call": []})
 
 
 def test_the_kernel_keeps_the_cpu_limit_even_when_the_parent_does_not():
-    with Session(Limits(seconds=0.5)) as session:
-        session.left = 30.0
-        session.ask({"define": "def f():\n    while True: pass", "function": "f", "context": ""})
-        with pytest.raises(Stopped, match="killed at its limit of CPU time"):
-            session.ask({"call": []})
+    with Sandbox(Limits(seconds=0.5)) as sandbox:
+        sandbox.left = 30.0
+        sandbox.ask({"define": "def f():\n    while True: pass", "function": "f", "context": ""})
+        with pytest.raises(Stopped, match="killed at its CPU time"):
+            sandbox.ask({"call": []})
 
 
 def test_a_memory_bomb_ends_at_the_memory_limit():
@@ -285,24 +285,24 @@ def test_forged_answers_to_later_calls_are_noticed():
         "for fd in range(3, 20):\n    try: os.write(fd, b'{\"result\": 7}\\n' * 9)\n    except OSError: pass\nreturn 1"
     )
     source = "import os\ndef f():\n" + textwrap.indent(body, "    ")
-    with Session(FAST) as session:
-        session.ask({"define": source, "function": "f", "context": ""})
-        assert session.ask({"call": []}) == {"result": 7}
+    with Sandbox(FAST) as sandbox:
+        sandbox.ask({"define": source, "function": "f", "context": ""})
+        assert sandbox.ask({"call": []}) == {"result": 7}
         with pytest.raises(Stopped, match="wrote on the channel"):
-            session.ask({"call": []})
+            sandbox.ask({"call": []})
 
 
 def test_nothing_is_left_behind():
-    with Session(FAST) as session:
-        session.ask({"define": "def f():\n    while True: pass", "function": "f", "context": ""})
-        pid, folder = session.process.pid, session.folder
+    with Sandbox(FAST) as sandbox:
+        sandbox.ask({"define": "def f():\n    while True: pass", "function": "f", "context": ""})
+        pid, folder = sandbox.process.pid, sandbox.folder
         assert alive(pid) and Path(folder).exists()
     assert not alive(pid) and not Path(folder).exists()
 
 
 def test_the_sandbox_dies_with_its_parent():
     program = (
-        "from envs.code.sandbox import *; import time; s = Session(Limits(seconds=60));"
+        "from envs.code.sandbox import *; import time; s = Sandbox(Limits(seconds=60));"
         "s.ask({'define': 'def f():\\n while True: pass', 'function': 'f', 'context': ''});"
         "print(s.process.pid, flush=True); s.ask({'call': []})"
     )
@@ -321,10 +321,10 @@ def test_the_sandbox_dies_with_its_parent():
 def test_a_sandbox_that_cannot_start_is_an_error_of_ours(monkeypatch):
     monkeypatch.setattr("envs.code.sandbox.STARTER", "raise RuntimeError('no luck')")
     with pytest.raises(SandboxError, match="could not be started: RuntimeError: no luck"):
-        Session(FAST)
+        Sandbox(FAST)
     monkeypatch.setattr("sys.executable", "/nowhere/python")
     with pytest.raises(SandboxError, match="could not be started"):
-        Session(FAST)
+        Sandbox(FAST)
 
 
 @pytest.mark.parametrize(
@@ -339,7 +339,7 @@ def test_a_missing_protection_is_named_and_nothing_is_run(place, message, monkey
     )
     monkeypatch.setattr("envs.code.sandbox.STARTER", starter)
     with pytest.raises(SandboxError) as caught:
-        Session(FAST)
+        Sandbox(FAST)
     assert str(caught.value) == f"this system cannot run the sandbox; missing: {message}"
 
 

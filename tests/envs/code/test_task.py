@@ -11,7 +11,7 @@ import pytest
 
 from envs.code.plain import decode, encode, same
 from envs.code.problems import TASKS
-from envs.code.problems.variant import Twist, Variant, draw_twist, draw_variant
+from envs.code.problems.variant import Twist, TaskVariant, draw_twist, draw_variant
 from envs.code.records import read_fields
 from envs.code.task import Code, families
 from envs.splits import split_of
@@ -147,7 +147,7 @@ class Mutate(ast.NodeTransformer):
 def test_mutated_answers_fail():
     env, killed, total = Code(time_limit=0.5), 0, 0
     for variant in one_of_each():
-        problem = problem_of(Variant(variant.task, variant.constants))
+        problem = problem_of(TaskVariant(variant.task, variant.constants))
         tree = ast.parse(problem.answer)
         kind = next(k for k in (ast.Compare, ast.BinOp, ast.Return) if any(isinstance(n, k) for n in ast.walk(tree)))
         mutant = ast.unparse(ast.fix_missing_locations(Mutate(kind).visit(tree)))
@@ -184,7 +184,7 @@ def test_twists_say_what_they_do():
 
 
 def test_a_problem_by_hand():
-    problem = problem_of(Variant(TASKS["count_multiples"], {"k": 3}))
+    problem = problem_of(TaskVariant(TASKS["count_multiples"], {"k": 3}))
     assert problem.key == "count_multiples(k=3)"
     assert problem.answer == (
         "def count_multiples(numbers: list[int]) -> int:\n    k = 3\n"
@@ -200,7 +200,7 @@ def test_a_problem_by_hand():
 
 def test_fields_are_plain_json_and_can_be_read_again():
     env = Code()
-    problem = problem_of(Variant(TASKS["merge_intervals"], {}))
+    problem = problem_of(TaskVariant(TASKS["merge_intervals"], {}))
     again = env.read(json.loads(json.dumps(dict(problem.fields))))
     assert env.check(again, problem.answer).correct and not env.check(again, "def merge_intervals(s): return s").correct
     assert pickle.loads(pickle.dumps(env)) == env  # noqa: S301 - our own
@@ -250,7 +250,7 @@ def test_malformed_lines_are_named_and_a_problem_that_occurs_twice_counts_once(c
         env = Code(path=str(MBPP), time_limit=3.5)
         keys = {env.problem(0, split, i).key for split in ("train", "test") if has(env, split) for i in range(9)}
     assert len(keys) == 4
-    assert "4 of 9 lines left out" in caplog.text
+    assert "skipped 4 of 9 records" in caplog.text
     for line in (
         "line 4: no function and tests",
         "line 5: not JSON",
@@ -311,7 +311,7 @@ def test_impossible_settings_are_refused_by_name(settings, message):
 
 def test_a_system_that_cannot_protect_is_refused_in_one_line(monkeypatch):
     monkeypatch.setattr("envs.code.task.missing_protections", lambda: ["Landlock (Linux 5.13 or newer)"])
-    with pytest.raises(ValueError, match=r"env code: this system cannot keep code in a sandbox; missing: Landlock"):
+    with pytest.raises(ValueError, match=r"env code: this system cannot run code in a sandbox; missing: Landlock"):
         Code()
 
 

@@ -56,7 +56,7 @@ def test_rational_division_gives_problems_that_whole_steps_can_not_solve():
 @pytest.mark.parametrize(
     ("fields", "message"),
     [({"numbers": [1, 2]}, "must be a list"), ({"numbers": "12", "target": 3}, "must be a list")]
-    + [({"answer": "1/2"}, "no whole")]
+    + [({"answer": "1/2"}, "not an integer")]
     + [({"numbers": [1, True], "target": 3}, "must be a list"), ({"answer": "1 +"}, "ends too early")],
 )
 def test_a_problem_that_can_not_be_read_is_refused(fields, message):

@@ -106,12 +106,12 @@ def test_problems_of_users_are_read():
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({}, "a must be a whole number below 10.18, got None"),
-        ({"a": 47}, "b must be a whole number below 10.18, got None"),
-        ({"a": 47, "b": True}, "b must be a whole number below 10.18, got True"),
-        ({"a": 47, "b": 3.5}, "b must be a whole number below 10.18, got 3.5"),
-        ({"a": 10**18, "b": 1}, "a must be a whole number below 10.18"),
-        ({"answer": "many"}, "answer must be a whole number below 10.18, got 'many'"),
+        ({}, "a must be an integer below 10.18, got None"),
+        ({"a": 47}, "b must be an integer below 10.18, got None"),
+        ({"a": 47, "b": True}, "b must be an integer below 10.18, got True"),
+        ({"a": 47, "b": 3.5}, "b must be an integer below 10.18, got 3.5"),
+        ({"a": 10**18, "b": 1}, "a must be an integer below 10.18"),
+        ({"answer": "many"}, "answer must be an integer below 10.18, got 'many'"),
         ({"a": 47, "b": 38, "answer": 5}, r"answer=5 is not 47 \* 38 = 1786"),
     ],
 )

@@ -42,8 +42,8 @@ def test_traces_are_true_and_answer_their_total_finished_or_not():
         a, b = problem.fields["a"], problem.fields["b"]
         read, tags = read_trace(row["completion"], a, b), read_tags(row["completion"])
         assert row["prompt"] == problem.prompt and tags.ordered and tags.answer == str(read.total)
-        assert all(step.copied and all(map(is_true, step.equations)) for step in read.steps)
-        assert env.check(problem, tags.answer).correct == read.finished == (len(read.steps) == len(parts(a, b)))
+        assert all(line.copied and all(map(is_true, line.equations)) for line in read.lines)
+        assert env.check(problem, tags.answer).correct == read.finished == (len(read.lines) == len(parts(a, b)))
 
 
 def test_about_a_quarter_of_the_traces_finish_and_the_rest_give_up():
@@ -66,7 +66,7 @@ def test_no_held_out_problem_occurs_in_the_corpus_nor_in_its_equations(seed):
 
 def test_drills_are_true_and_stay_among_the_numbers_of_traces():
     for row in drills(200, seed=5):
-        equations = [e for step in read_trace(row["completion"], 11, 11).steps for e in step.equations]
+        equations = [e for line in read_trace(row["completion"], 11, 11).lines for e in line.equations]
         assert len(equations) == 16 and all(map(is_true, equations))
         assert all(value <= LARGEST_TOTAL for _, _, _, value in equations)
 
@@ -95,15 +95,15 @@ def test_a_whole_trace_by_hand():
     assert parts(305, 7) == [(300, 7), (5, 7)]
     assert trace(47, 38, Patient()) == WHOLE
     read = read_trace(WHOLE, 47, 38)
-    assert read.finished and read.total == 1786 and len(read.steps) == 4
+    assert read.finished and read.total == 1786 and len(read.lines) == 4
 
 
 def test_a_part_done_twice_a_lost_total_and_a_false_sum_are_seen():
     again = read_trace("40 * 30 = 1200\n40 * 30 = 1200, 1200 + 1200 = 2400\n", 47, 38)
-    assert [step.copied for step in again.steps] == [True, False] and not again.finished
+    assert [line.copied for line in again.lines] == [True, False] and not again.finished
     lost = read_trace("40 * 30 = 1200\n40 * 8 = 320, 1300 + 320 = 1620\n", 47, 38)
-    assert [step.copied for step in lost.steps] == [True, False]
+    assert [line.copied for line in lost.lines] == [True, False]
     false = read_trace("40 * 30 = 1200\n40 * 8 = 320, 1200 + 320 = 1530\n", 47, 38)
-    assert [step.copied for step in false.steps] == [True, True]
-    assert [is_true(equation) for equation in false.steps[1].equations] == [True, False]
-    assert read_trace("nothing here", 47, 38).steps == ()
+    assert [line.copied for line in false.lines] == [True, True]
+    assert [is_true(equation) for equation in false.lines[1].equations] == [True, False]
+    assert read_trace("nothing here", 47, 38).lines == ()

@@ -79,15 +79,15 @@ def test_malformed_lines_are_named_by_number_and_counted(tmp_path, caplog):
     write(tmp_path / "train.jsonl", rows)
     with caplog.at_level(logging.WARNING):
         assert len(gsm8k(tmp_path).problems("train")) == 1
-    for said in ("5 of 6 lines left out", "line 2: not JSON", "line 3: not a JSON object", "line 4: no field question"):
+    for said in ("skipped 5 of 6 records", "line 2: not JSON", "line 3: not a JSON object", "line 4: no field question"):
         assert said in caplog.text
-    assert "line 5: no field answer" in caplog.text and "line 6: field answer: holds no number" in caplog.text
+    assert "line 5: no field answer" in caplog.text and "line 6: field answer: contains no number" in caplog.text
 
 
 def test_a_missing_folder_and_too_many_problems_are_refused_by_name(tmp_path):
     with pytest.raises(ValueError, match="env.path: there is no file"):
         gsm8k(tmp_path / "nowhere").eval_set(1)
-    with pytest.raises(ValueError, match="num_problems=4: env gsm8k has 3 held-out problems"):
+    with pytest.raises(ValueError, match="num_problems=4: env gsm8k has only 3 held-out problems"):
         gsm8k().eval_set(4)
     with pytest.raises(ValueError, match="env.grader must be one of number, latex, got llm"):
         gsm8k(grader="llm")
