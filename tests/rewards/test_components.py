@@ -32,7 +32,7 @@ def test_correct_and_answered_follow_the_verdict():
         ("we add", 0.0),
     ],
 )
-def test_format_wants_every_tag_once_in_order_around_something(text, points):
+def test_format_requires_every_tag_once_in_order_with_content(text, points):
     assert format(scored(text)) == points
 
 
@@ -56,21 +56,21 @@ def test_language_is_the_share_of_words_in_its_script(thought, wanted, share):
 @pytest.mark.parametrize(
     ("tokens", "punishment"), [(0, 0.0), (60, 0.0), (70, -0.25), (80, -0.5), (100, -1.0), (140, -1.0)]
 )
-def test_length_is_punished_over_the_last_tokens_before_the_limit(tokens, punishment):
+def test_the_length_penalty_grows_over_the_last_tokens_before_the_limit(tokens, punishment):
     assert length(scored("x", tokens=tokens, max_tokens=100, overlong=40)) == pytest.approx(punishment)
 
 
-def test_length_without_a_number_of_tokens_is_an_error_and_no_zero():
+def test_length_without_a_number_of_tokens_raises_an_error():
     with pytest.raises(ValueError, match="number of tokens"):
         length(scored("x", tokens=None))
 
 
 @pytest.mark.parametrize(
     ("thought", "punishment"),
-    # a b c d a b c d has 5 runs of four words, of which abcd occurs twice
+    # a b c d a b c d has 5 4-grams, of which abcd occurs twice
     [("a b c d e", 0.0), ("a b c d a b c d", -1 / 5), ("a a a a a a", -2 / 3), ("a b", 0.0), ("", 0.0)],
 )
-def test_repetition_is_the_share_of_runs_that_occurred_before(thought, punishment):
+def test_repetition_is_the_share_of_repeated_ngrams(thought, punishment):
     assert repetition(scored(thought)) == pytest.approx(punishment)
 
 
@@ -95,6 +95,6 @@ def test_only_components_with_a_weight_are_computed():
         ({"weights": {"correct": 1.0}, "workers": 0}, "reward.workers"),
     ],
 )
-def test_impossible_mixes_are_refused_by_name(settings, message):
+def test_invalid_mixes_are_rejected_by_name(settings, message):
     with pytest.raises(ValueError, match=message):
         RewardConfig(**settings)
