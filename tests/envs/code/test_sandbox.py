@@ -248,7 +248,7 @@ def test_a_huge_result_is_refused():
         ("os._exit(0)", "ended with exit code 0"),
         ("os.abort()", "ended by SIG"),
         ("import ctypes; ctypes.string_at(0)", "ended by SIGSEGV"),
-        ("os.closerange(0, 100)\nwhile True: pass", "closed the channel"),
+        ("os.closerange(0, 100)\nwhile True: pass", "closed the result channel"),
     ],
 )
 def test_a_program_that_exits_gives_no_result(act, ending):
@@ -276,7 +276,7 @@ def test_the_environment_is_empty(monkeypatch):
 
 @pytest.mark.parametrize("junk", ["b'junk\\n'", "b'[1]\\n'", "b'[' * 9000 + b'\\n'", "b'x' * 300_000"])
 def test_junk_on_the_result_channel_is_detected(junk):
-    with pytest.raises(Stopped, match="wrote on the channel"):
+    with pytest.raises(Stopped, match="wrote to the result channel"):
         call(f"for fd in range(3, 20):\n    try: os.write(fd, {junk})\n    except OSError: pass")
 
 
@@ -288,7 +288,7 @@ def test_forged_replies_to_later_calls_are_detected():
     with Sandbox(FAST) as sandbox:
         sandbox.ask({"define": source, "function": "f", "context": ""})
         assert sandbox.ask({"call": []}) == {"result": 7}
-        with pytest.raises(Stopped, match="wrote on the channel"):
+        with pytest.raises(Stopped, match="wrote to the result channel"):
             sandbox.ask({"call": []})
 
 
@@ -346,7 +346,7 @@ def test_a_missing_protection_is_named_and_no_code_is_run(function, message, mon
 @pytest.mark.parametrize(
     ("function", "lost"), [("_restrict_files", "reading files"), ("_restrict_calls", "no network")]
 )
-def test_an_ineffective_protection_is_detected(function, missing, monkeypatch):
+def test_an_ineffective_protection_is_detected(function, lost, monkeypatch):
     from envs.code.sandbox import _probe
 
     starter = (

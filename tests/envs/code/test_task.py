@@ -31,7 +31,7 @@ def one_of_each():
 
 
 def problem_of(variant):
-    return Code()._written(variant)
+    return Code()._problem_of(variant)
 
 
 def test_a_problem_is_a_function_of_seed_split_and_index():
