@@ -172,6 +172,9 @@ class Sandbox:
         try:
             greeting = read_tree(self._exchange(b"", START_TIMEOUT))
         except (Stopped, PlainError) as error:
+            if self.process.poll() is not None:  # the error message may still be in the pipe
+                assert self.process.stderr is not None
+                self.printed += os.read(self.process.stderr.fileno(), 65536)
             output = self.printed.decode(errors="replace").strip().splitlines()
             raise SandboxError(f"the sandbox could not be started: {output[-1] if output else error}") from error
         if greeting != {"ready": True}:
