@@ -83,7 +83,8 @@ def run_of_one_step(path, env: Env, problem: Problem) -> tuple[dict, list[dict],
     """The summary, the metrics and the terminal output of a run whose completions are all TWO_LINES."""
     rollout = Rollout(completion(text=TWO_LINES), Score(1.0, True, {"correct": 1.0}, "correct"))
     group, folder = Group(problem, (rollout,)), RunFolder(path)
-    console = Console(file=io.StringIO(), width=200)
+    output = io.StringIO()
+    console = Console(file=output, width=200)
     with monitor_of(folder, console, Progress(1), env=env) as monitor:
         monitor.log_evaluation(0, Evaluation([group], [group]))
         log_step(monitor, 0, group)
@@ -91,7 +92,7 @@ def run_of_one_step(path, env: Env, problem: Problem) -> tuple[dict, list[dict],
         monitor.log_end(1)
         monitor.finish("ab")
         print_end(console, folder)
-    return json.loads(folder.summary.read_text()), list(read_rows(folder.metrics)), console.file.getvalue()
+    return json.loads(folder.summary.read_text()), list(read_rows(folder.metrics)), output.getvalue()
 
 
 def test_tries_are_counted_by_the_trace_reader_of_the_task(tmp_path):
