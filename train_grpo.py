@@ -194,7 +194,7 @@ class Training:
         self.monitor.log(step, groups, metrics | version, phases, seconds)
 
     def diverged(self, step: int, skipped: int, batch: Batch, groups: list[Group]) -> Diverged:
-        saved = self.folder.save_step(step, batch, groups)
+        saved = self.monitor.save_failed_step(step, batch, groups)
         return Diverged(
             f"the gradient was not finite {skipped} times in a row, up to step {step}; the weights did not change, and "
             f"the data of the step is in {saved}; try a lower algorithm.optimizer.lr"
@@ -255,7 +255,7 @@ def start_training(
         judged_completions = cfg.evaluation.judged_completions
         with (
             Scorer(cfg.env, cfg.reward, judge) as scorer,
-            Monitor(folder, tracker, terminal, meter, behavior_judge, judged_completions) as monitor,
+            Monitor(cfg.env, folder, tracker, terminal, meter, behavior_judge, judged_completions) as monitor,
         ):
             kind = AsyncTraining if cfg.topology.max_off_policy_steps else Training
             yield kind(cfg, folder, trio, scorer, monitor)

@@ -1,93 +1,129 @@
-"""Scoring in processes of its own, beside generation.
+"""Scores completions in separate processes, while others are still being generated.
 
-A grader that hangs, dies or raises costs one completion its score, is counted, and is started
-again; the run goes on. Graders are started by hand, not through multiprocessing, which would import
-the training script, and with it torch and Ray, into each of them.
+A grader that hangs, dies or raises costs one completion its score. The failure is counted, the grader is restarted,
+and the run continues. Graders read text that a model wrote, so their memory is limited as well. They are started
+with subprocess rather than multiprocessing, which would import the training script, and with it torch and Ray,
+into each of them: `python -m envs.grading FD`, where FD is the file descriptor of a pipe.
 """
 
+import json
 import os
+import resource
 import signal
 import subprocess
 import sys
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
 from queue import SimpleQueue
 
-from envs.grader import Checker, failed, from_json
+from envs.env import Env
 from grpo.types import Problem, Score
-from rewards.mix import RewardConfig
+from rewards.components import Scored
+from rewards.mix import COMPONENTS, RewardConfig
+from rewards.tags import read_tags
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-STARTING = 60.0  # seconds that a new process may take on top, for its imports
+START_TIMEOUT = 60.0  # extra seconds for the imports of a new process
+MAX_MEMORY = 4 * 2**30  # bytes of address space
 
 
-class Grader:
-    """One process, which is started when it is first needed and again whenever it was killed."""
+def grade(env: Env, reward: RewardConfig, problem: Problem, text: str, num_tokens: int | None) -> Score:
+    """Score one completion. An exception of a checker or component becomes a `Score` with `error`."""
+    try:
+        parts = read_tags(text)
+        verdict = env.check(problem, parts.answer)
+        scored = Scored(text, parts, verdict, num_tokens, reward.language, reward.max_tokens, reward.overlong_tokens)
+        components = {name: COMPONENTS[name](scored) for name in reward.weights if name in COMPONENTS}
+    except Exception as error:  # noqa: BLE001 - whatever a checker raises is a counted error
+        return failed(reward, repr(error))
+    return Score(reward.total(components), verdict.correct, components, verdict.reason)
 
-    def __init__(self, env: Checker, reward: RewardConfig) -> None:
-        self.env, self.reward = env, reward
-        self.process: subprocess.Popen[bytes] | None = None
-        self.connection: Connection | None = None
 
-    def grade(self, problem: Problem, text: str, tokens: int | None) -> Score:
-        patience = self.reward.timeout_s
-        if self.connection is None:
-            self._start()
-            patience += STARTING
-        assert self.connection is not None
-        try:
-            self.connection.send((problem, text, tokens))
-            if self.connection.poll(patience):
-                return from_json(self.connection.recv_bytes())
-            error = f"took longer than reward.timeout_s={self.reward.timeout_s:g} s"
-        except (EOFError, OSError):
-            error = "died"
-        self.stop()
-        return failed(self.reward, error)
+def failed(reward: RewardConfig, error: str) -> Score:
+    """The score of a completion on which the grader failed."""
+    return Score(0.0, False, dict.fromkeys(reward.weights, 0.0), "the grader failed", error=error[:1000])
 
-    def _start(self) -> None:
-        self.connection, other = Pipe()
+
+class GraderProcess:
+    """A running grader process and the connection to it."""
+
+    def __init__(self, env: Env, reward: RewardConfig) -> None:
+        self.connection, child_end = Pipe()
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "envs.grader", str(other.fileno())],
-            pass_fds=[other.fileno()],
+            [sys.executable, "-m", "envs.grading", str(child_end.fileno())],
+            pass_fds=[child_end.fileno()],
             cwd=REPOSITORY,
             stdin=subprocess.DEVNULL,
-            start_new_session=True,  # Ctrl-C is for the run, and a kill takes its children along
+            start_new_session=True,  # Ctrl-C does not reach the grader, and killing its group kills its children
         )
-        other.close()
-        self.connection.send((self.env, self.reward))
+        child_end.close()
+        self.connection.send((env, reward))
 
-    def stop(self) -> None:
-        if self.process is not None and self.connection is not None:
-            self.connection.close()
-            os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.wait()
-            self.process = self.connection = None
+    def kill(self) -> None:
+        self.connection.close()
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
 
 
 class GradingPool:
-    """`reward.workers` graders and a queue in front of them."""
+    """`reward.workers` grader processes, started when they are first needed."""
 
-    def __init__(self, env: Checker, reward: RewardConfig) -> None:
-        self.graders = [Grader(env, reward) for _ in range(reward.workers)]
-        self.idle: SimpleQueue[Grader] = SimpleQueue()
-        for grader in self.graders:
-            self.idle.put(grader)
-        self.threads = ThreadPoolExecutor(len(self.graders), thread_name_prefix="grading")
+    def __init__(self, env: Env, reward: RewardConfig) -> None:
+        self.env, self.reward = env, reward
+        self.idle: SimpleQueue[GraderProcess | None] = SimpleQueue()  # None: not started, or killed
+        for _ in range(reward.workers):
+            self.idle.put(None)
+        self.threads = ThreadPoolExecutor(reward.workers, thread_name_prefix="grading")
 
-    def submit(self, problem: Problem, text: str, tokens: int | None) -> Future[Score]:
-        return self.threads.submit(self._grade, problem, text, tokens)
+    def submit(self, problem: Problem, text: str, num_tokens: int | None) -> Future[Score]:
+        """Score a completion in the background."""
+        return self.threads.submit(self._grade, problem, text, num_tokens)
 
-    def _grade(self, problem: Problem, text: str, tokens: int | None) -> Score:
-        grader = self.idle.get()
+    def _grade(self, problem: Problem, text: str, num_tokens: int | None) -> Score:
+        grader, timeout = self.idle.get(), self.reward.timeout_s
         try:
-            return grader.grade(problem, text, tokens)
+            if grader is None:
+                grader = GraderProcess(self.env, self.reward)
+                timeout += START_TIMEOUT
+            try:
+                grader.connection.send((problem, text, num_tokens))
+                if grader.connection.poll(timeout):
+                    return Score(**json.loads(grader.connection.recv_bytes()))
+                error = f"took longer than reward.timeout_s={self.reward.timeout_s:g} s"
+            except (EOFError, OSError):
+                error = "died"
+            grader.kill()
+            grader = None
+            return failed(self.reward, error)
         finally:
             self.idle.put(grader)
 
     def close(self) -> None:
+        """Drop pending completions and stop all processes."""
         self.threads.shutdown(wait=True, cancel_futures=True)
-        for grader in self.graders:
-            grader.stop()
+        while not self.idle.empty():
+            if (grader := self.idle.get()) is not None:
+                grader.kill()
+
+
+def main() -> None:
+    """Run in the grader process: receive the task and the reward mix, then score completions until the pipe closes."""
+    hard_limit = resource.getrlimit(resource.RLIMIT_AS)[1]
+    limit = MAX_MEMORY if hard_limit < 0 else min(MAX_MEMORY, hard_limit)
+    resource.setrlimit(resource.RLIMIT_AS, (limit, hard_limit))
+    with Connection(int(sys.argv[1])) as connection:
+        env, reward = connection.recv()
+        while True:
+            try:
+                problem, text, num_tokens = connection.recv()
+            except EOFError:
+                return
+            score = grade(env, reward, problem, text, num_tokens)
+            connection.send_bytes(json.dumps(asdict(score)).encode())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,10 +1,12 @@
-"""A weighted mix of other tasks; each problem keeps the name of its own, and is checked by it."""
+"""A weighted mix of other tasks. Each problem keeps the name of its task, which also checks it."""
 
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from envs.behaviors import Behaviors
+from envs.env import Env
 from envs.splits import require
 from grpo.types import Problem
 from rewards.verdict import Verdict
@@ -12,9 +14,13 @@ from rewards.verdict import Verdict
 
 @dataclass
 class Mixed:
-    """The tasks by name, each with its own settings, and their shares; a weight of 0 leaves one out."""
+    """The task and its settings.
 
-    parts: dict[str, Any] = field(default_factory=dict)
+    parts    the tasks by name, each with its own settings
+    weights  relative frequency of each task; 0 excludes it
+    """
+
+    parts: dict[str, Any] = field(default_factory=dict)  # name -> Env, a type that Hydra cannot express
     weights: dict[str, float] = field(default_factory=dict)
     name: str = "mixed"
 
@@ -26,38 +32,49 @@ class Mixed:
 
     @property
     def shares(self) -> dict[str, float]:
-        """The weights of the tasks in use, adding up to 1."""
+        """The weights of the tasks in use, normalized to sum to 1."""
         total = sum(self.weights.values())
         return {name: weight / total for name, weight in self.weights.items() if weight > 0}
 
     def problem(self, seed: int, split: str, index: int) -> Problem:
+        """The problem at `index` of a split; its task is drawn according to the weights."""
         shares = self.shares
         rng = random.Random(f"mixed/{seed}/{split}/{index}")
         (name,) = rng.choices(list(shares), weights=list(shares.values()))
         return self.parts[name].problem(seed, split, index)
 
     def eval_set(self, count: int) -> list[Problem]:
-        """Every task's share of held-out problems, evenly interleaved, so that a part of the list
-        has the same shares."""
+        """Held-out problems of all tasks, interleaved so that every prefix of the list has about the same shares.
+
+        Raises:
+            ValueError: a task has fewer held-out problems than its share.
+        """
         order = deal(self.shares, count)
         queues = {name: iter(self.parts[name].eval_set(order.count(name))) for name in set(order)}
         return [next(queues[name]) for name in order]
 
     def check(self, problem: Problem, answer: str | None) -> Verdict:
-        return self._part(problem.env).check(problem, answer)
+        return self._part(problem).check(problem, answer)
+
+    def read_behaviors(self, problem: Problem, text: str) -> Behaviors:
+        return self._part(problem).read_behaviors(problem, text)
 
     def read(self, fields: Mapping[str, Any]) -> Problem:
-        """A problem from JSON fields, of which `env` names the task."""
+        """A problem from a record whose field `env` names the task.
+
+        Raises:
+            ValueError: the task is unknown or rejects the record.
+        """
         if fields.get("env") not in self.parts:
             raise ValueError(f"field env must be one of {', '.join(self.parts)}, got {fields.get('env')!r}")
         return self.parts[fields["env"]].read(fields)
 
-    def _part(self, env: str) -> Any:
-        return next(part for part in self.parts.values() if part.name == env)
+    def _part(self, problem: Problem) -> Env:
+        return next(part for part in self.parts.values() if part.name == problem.env)
 
 
 def deal(shares: Mapping[str, float], count: int) -> list[str]:
-    """`count` names in their shares: always the one that is furthest behind its own."""
+    """`count` names in proportion to their shares: the next name is always the one furthest behind its share."""
     order: list[str] = []
     for total in range(1, count + 1):
         order.append(max(shares, key=lambda name: shares[name] * total - order.count(name)))

@@ -1,6 +1,6 @@
-"""How a question becomes a prompt: for base models, for chat models, and for the tiny ones.
+"""Builds prompts for base models, chat models and the tiny models.
 
-Base and chat prompts are those of TinyZero. All end inside an opened <think>, so a completion
+The base and chat prompts are those of TinyZero. Every prompt ends with an opening <think> tag, so a completion
 starts with the thought.
 """
 
@@ -24,10 +24,10 @@ OPENING = "Let me solve this step by step.\n<think>"
 
 
 def make_prompt(style: str, question: str, example: str, tiny: str) -> str | Chat:
-    """The prompt for `question` in a style of STYLES.
+    """Build the prompt for a question in one of STYLES.
 
-    example  what an answer looks like between its tags
-    tiny     the whole question in the few words that a tiny model knows
+    example  an example of the text between the answer tags
+    tiny     the question in the vocabulary of the tiny model
     """
     if style == "tiny":
         return f"{tiny}\n<think>\n"

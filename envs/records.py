@@ -1,4 +1,4 @@
-"""Records of a data set, from a JSONL or parquet file or from the Hub, each read by its task."""
+"""Loads the records of a data set from a JSONL or parquet file or from the Hub."""
 
 import json
 import logging
@@ -7,16 +7,16 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 T = TypeVar("T")
-NAMED = 10
+MAX_NAMED = 10  # malformed records listed in a message
 log = logging.getLogger(__name__)
 
 
 def read_file(path: Path, read: Callable[[Mapping[str, Any]], T]) -> list[T]:
-    """Every record of a .jsonl or .parquet file through `read`, whose ValueError says what is wrong
-    with one. Malformed lines are left out, counted and named.
+    """Apply `read` to every record of a .jsonl or .parquet file. Records for which it raises a ValueError are
+    skipped; a warning gives their number, lines and errors.
 
     Raises:
-        ValueError: no such file, or not one line of it could be read.
+        ValueError: the file does not exist, or has no readable record.
     """
     if not path.is_file():
         raise ValueError(f"env.path: there is no file {path}")
@@ -24,29 +24,31 @@ def read_file(path: Path, read: Callable[[Mapping[str, Any]], T]) -> list[T]:
 
 
 def read_hub(name: str, config: str | None, split: str, read: Callable[[Mapping[str, Any]], T]) -> list[T]:
-    """Every record of a split of a data set on the Hub, through `read` as above.
+    """Apply `read` to every record of a split of a data set on the Hub, like `read_file`.
 
     Raises:
-        ValueError: the Hub could not give it.
+        ValueError: the data set could not be loaded, or has no readable record.
     """
-    from datasets import load_dataset  # 2 s that only the Hub should cost
+    from datasets import load_dataset  # takes 2 s to import
 
     try:
         rows = load_dataset(name, config, split=split)
-    except Exception as error:  # noqa: BLE001 - many kinds of failure, one remedy
+    except Exception as error:  # noqa: BLE001 - every kind of failure has the same remedy
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ValueError(f"the Hub could not give data set {name} now ({reason}); give env.path=FOLDER") from error
+        raise ValueError(
+            f"data set {name} could not be loaded from the Hub ({reason}); use a local copy with env.path=FOLDER"
+        ) from error
     return _read_all(f"{name} {split}", enumerate(rows, start=1), read)
 
 
 def _jsonl(path: Path) -> Iterator[tuple[int, Mapping[str, Any] | str]]:
-    """(line number, record); in place of a record that is none, what is wrong with it."""
+    """Yield (line number, record), with an error message in place of a malformed record."""
     for number, line in enumerate(path.read_bytes().splitlines(), start=1):
         if not line.strip():
             continue
         try:
             record = json.loads(line)
-        except ValueError:  # UnicodeDecodeError is one too
+        except ValueError:  # includes UnicodeDecodeError
             yield number, "not JSON"
             continue
         yield number, record if isinstance(record, dict) else "not a JSON object"
@@ -75,9 +77,9 @@ def _read_all(
             found.append(read(record))
         except ValueError as error:
             malformed.append(f"line {number}: {error}")
-    named = "; ".join(malformed[:NAMED]) + ("; ..." if len(malformed) > NAMED else "")
+    named = "; ".join(malformed[:MAX_NAMED]) + ("; ..." if len(malformed) > MAX_NAMED else "")
     if not found:
-        raise ValueError(f"{name}: not one record could be read" + (f" ({named})" if named else ""))
+        raise ValueError(f"{name}: no record could be read" + (f" ({named})" if named else ""))
     if malformed:
-        log.warning("%s: %d of %d lines left out: %s", name, len(malformed), len(malformed) + len(found), named)
+        log.warning("%s: skipped %d of %d records: %s", name, len(malformed), len(malformed) + len(found), named)
     return found

@@ -1,88 +1,70 @@
-"""Completions become scored groups."""
+"""Turns completions into scored groups."""
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
-from typing import Any, Protocol
 
-from envs.grader import failed
-from envs.grading import GradingPool
+from envs.env import Env
+from envs.grading import GradingPool, failed
 from grpo.types import Completion, Group, Problem, Rollout, Score
 from rewards.judge import FormatJudge
 from rewards.mix import FORMAT_JUDGE, RewardConfig
-from rewards.verdict import Verdict
 
-JUDGED_TOGETHER = 16
-
-
-class Env(Protocol):
-    """What a task offers. Problems are functions of (seed, split, index) alone."""
-
-    name: str
-
-    def problem(self, seed: int, split: str, index: int) -> Problem: ...
-
-    def eval_set(self, count: int) -> list[Problem]: ...
-
-    def check(self, problem: Problem, answer: str | None) -> Verdict: ...
-
-    def read(self, fields: Mapping[str, Any]) -> Problem: ...
+JUDGE_BATCH_SIZE = 16
 
 
 class Scorer:
-    """Scores completions as they come, in processes beside those that write them."""
+    """Scores completions as they arrive, in processes of its own. Use as a context manager.
+
+    judge  reviews the format of completions; required if and only if the reward has the component `format_judge`
+    """
 
     def __init__(self, env: Env, reward: RewardConfig, judge: FormatJudge | None = None) -> None:
         assert reward.judged == (judge is not None)
         self.reward = reward
         self.pool = GradingPool(env, reward)
         self.judge = judge
-        self.seconds_after = 0.0  # from the last completion to the last score
-        self.judging = ThreadPoolExecutor(1, thread_name_prefix="judging")
+        self.judge_thread = ThreadPoolExecutor(1, thread_name_prefix="judging")
+        self.seconds_after = 0.0  # between the last completion and the last score of the latest call
 
     def score(
         self, problems: Sequence[Problem], completions: Iterable[tuple[int, Completion]], group_size: int = 1
     ) -> list[Group]:
-        """Groups in the order of `problems`.
+        """Score `group_size` completions of each problem; returns the groups in the order of `problems`.
 
-        completions  (place, completion) as they are finished, in any order; places 0..G-1 belong to
-                     the first problem, the next G to the second
+        completions  (index, completion) in any order; indices 0..G-1 belong to the first problem, the next G to
+                     the second, and so on
         """
         written: dict[int, Completion] = {}
-        scores: dict[int, Future[Score]] = {}
+        pending: dict[int, Future[Score]] = {}
         reviews: list[tuple[list[int], Future[list[float | None]]]] = []
-        unread: list[int] = []
-        for place, completion in completions:
-            written[place] = completion
-            problem = problems[place // group_size]
-            scores[place] = self.pool.submit(problem, completion.text, len(completion.token_ids))
-            unread.append(place)
-            if self.judge is not None and len(unread) == JUDGED_TOGETHER:
-                reviews.append(self._review(self.judge, unread, written))
-                unread = []
-        if self.judge is not None and unread:
-            reviews.append(self._review(self.judge, unread, written))
+        unreviewed: list[int] = []
+        for index, completion in completions:
+            written[index] = completion
+            problem = problems[index // group_size]
+            pending[index] = self.pool.submit(problem, completion.text, len(completion.token_ids))
+            unreviewed.append(index)
+            is_last = len(written) == len(problems) * group_size
+            if self.judge is not None and (is_last or len(unreviewed) == JUDGE_BATCH_SIZE):
+                texts = [written[i].text for i in unreviewed]
+                reviews.append((unreviewed, self.judge_thread.submit(self.judge.review, texts)))
+                unreviewed = []
         last_written = time.monotonic()
-        final = {place: score.result() for place, score in scores.items()}
-        for places, review in reviews:
-            for place, value in zip(places, review.result(), strict=True):
-                final[place] = join_review(self.reward, final[place], value)
+        scores = {index: future.result() for index, future in pending.items()}
+        for indices, review in reviews:
+            for index, value in zip(indices, review.result(), strict=True):
+                scores[index] = join_review(self.reward, scores[index], value)
         self.seconds_after = time.monotonic() - last_written
-        rollouts = [Rollout(written[place], final[place]) for place in range(len(problems) * group_size)]
+        rollouts = [Rollout(written[index], scores[index]) for index in range(len(problems) * group_size)]
         return [
-            Group(problem, tuple(rollouts[place * group_size : (place + 1) * group_size]))
-            for place, problem in enumerate(problems)
+            Group(problem, tuple(rollouts[index * group_size : (index + 1) * group_size]))
+            for index, problem in enumerate(problems)
         ]
-
-    def _review(
-        self, judge: FormatJudge, places: list[int], written: Mapping[int, Completion]
-    ) -> tuple[list[int], Future[list[float | None]]]:
-        return places, self.judging.submit(judge.review, [written[place].text for place in places])
 
     def close(self) -> None:
         self.pool.close()
-        self.judging.shutdown(cancel_futures=True)
+        self.judge_thread.shutdown(cancel_futures=True)
 
     def __enter__(self) -> "Scorer":
         return self
@@ -92,7 +74,7 @@ class Scorer:
 
 
 def join_review(reward: RewardConfig, score: Score, review: float | None) -> Score:
-    """The score with the judge's component; a judge that failed is a counted error."""
+    """Add the judge's component to a score. A missing review is an error of the grader."""
     if score.error is not None:
         return score
     if review is None:

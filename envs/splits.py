@@ -1,11 +1,12 @@
-"""Training and held-out problems that cannot overlap."""
+"""Disjoint training and held-out problems."""
 
 import hashlib
 import random
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
+from envs.env import Env
 from grpo.types import Problem
 
 EVAL_FRACTION = 0.2
@@ -13,23 +14,17 @@ T = TypeVar("T")
 
 
 def split_of(canonical: str, eval_fraction: float = EVAL_FRACTION) -> str:
-    """ "train" or "test", decided by the canonical form of a problem alone, so that a problem
-    written in another way falls on the same side."""
+    """The split, "train" or "test", of a problem. It depends only on the problem's canonical form, so the same
+    problem written in another way is in the same split."""
     digest = hashlib.sha256(canonical.encode()).digest()
     return "test" if digest[0] < 256 * eval_fraction else "train"
 
 
-class Drawn(Protocol):
-    name: str
-
-    def problem(self, seed: int, split: str, index: int) -> Problem: ...
-
-
-def distinct_eval_set(env: Drawn, count: int, widen: str) -> list[Problem]:
-    """`count` different held-out problems of a task that draws them, the same in every run.
+def distinct_eval_set(env: Env, count: int, widen: str) -> list[Problem]:
+    """`count` different held-out problems of a task that draws its problems, the same in every run.
 
     Raises:
-        ValueError: there are not that many; `widen` names the settings that would give more.
+        ValueError: the settings allow fewer problems; the message recommends to widen the settings `widen`.
     """
     problems: dict[str, Problem] = {}
     for index in range(20 * count):
@@ -44,19 +39,19 @@ def distinct_eval_set(env: Drawn, count: int, widen: str) -> list[Problem]:
 
 
 @lru_cache(maxsize=8)
-def order_of(count: int, name: str) -> tuple[int, ...]:
-    """0..count - 1 in a random order that is a function of `name` alone."""
+def permutation(count: int, name: str) -> tuple[int, ...]:
+    """A random permutation of 0..count - 1 that depends only on `count` and `name`."""
     return tuple(random.Random(name).sample(range(count), count))
 
 
 def in_epochs(items: Sequence[T], name: str, index: int) -> T:
-    """The item at `index` of an endless walk: each epoch has all of them, in an order of its own."""
-    epoch, place = divmod(index, len(items))
-    return items[order_of(len(items), f"{name}/{epoch}")[place]]
+    """The item at `index` of an endless sequence of epochs. Each epoch contains all items, in its own order."""
+    epoch, position = divmod(index, len(items))
+    return items[permutation(len(items), f"{name}/{epoch}")[position]]
 
 
 def unique(problems: Iterable[Problem]) -> dict[str, Problem]:
-    """The problems by key, the first of each."""
+    """The problems by key; the first of each key is kept."""
     found: dict[str, Problem] = {}
     for problem in problems:
         found.setdefault(problem.key, problem)
@@ -64,6 +59,6 @@ def unique(problems: Iterable[Problem]) -> dict[str, Problem]:
 
 
 def require(ok: bool, key: str, value: object, allowed: str) -> None:
-    """Refuse a setting of the task by name."""
+    """Raise a ValueError that names the setting `env.key`, unless `ok`."""
     if not ok:
         raise ValueError(f"env.{key} must be {allowed}, got {value}")

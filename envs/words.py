@@ -1,8 +1,8 @@
-"""Words of reflection in free text: what can be said of any task, and of pretrained models alone.
+"""Detects words of reflection in free text. They apply to every task, but only pretrained models write them.
 
-The keyword list is that of the reproductions of R1-Zero. "wait" is apart, for it gives false positives
-("wait for 5 minutes"). Text rules see what a model says, not what it does: where a task has an exact
-rule (envs/behaviors.py), words only add to it. Patterns are on lower case and have no nested repeats.
+The keyword list is that of the reproductions of R1-Zero. "wait" is counted separately because it gives false
+positives ("wait for 5 minutes"). Words show what a model says, not what it does: where a task has exact rules,
+words only add to them. All patterns match lower-case text and have no nested repetition.
 """
 
 import re
@@ -10,7 +10,7 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-# Three letters in a row that are none of the tiny model's verdicts: worth a search for words.
+# Three letters in a row other than the tiny model's verdicts: the thought contains words.
 HAS_WORDS = re.compile(r"\b(?!(?:yes|low|high)\b)[a-z]{3}")
 KEYWORDS = re.compile(
     r"\b(?:recheck|rethink|reassess|re-?evaluat|re-?examin|reconsider|reanaly[sz]|double-check|check again"
@@ -37,12 +37,12 @@ BACKWARD = re.compile(
     r"\bwork(?:ing)? backwards?\b|\bbackwards? from\b|\bin reverse\b"
     r"|\bstart(?:ing)? (?:from|with) the (?:target|goal|answer|result|end)\b"
 )
-CHECK_REACH = 60  # characters from a word of checking to the equation that checks
+CHECK_REACH = 60  # maximum number of characters between a word of checking and the equation that it announces
 
 
 @dataclass(frozen=True)
 class Words:
-    """Which kinds of words a thought has; `checks` are the places where words of checking end."""
+    """The kinds of words in a thought; `checks` are the end positions of words of checking."""
 
     verification: bool = False
     backtracking: bool = False
@@ -53,21 +53,22 @@ class Words:
     checks: tuple[int, ...] = ()
 
     def announce(self, starts: Sequence[int]) -> bool:
-        """Does one of the equations that start there (sorted) come right after a word of checking?"""
+        """Whether an equation starts right after a word of checking, given the sorted starts of all equations."""
         for end in self.checks:
-            place = bisect_left(starts, end)
-            if place < len(starts) and starts[place] - end <= CHECK_REACH:
+            index = bisect_left(starts, end)
+            if index < len(starts) and starts[index] - end <= CHECK_REACH:
                 return True
         return False
 
 
-NONE = Words()
+NO_WORDS = Words()
 
 
 def read_words(thought: str) -> Words:
+    """Search a thought for words of reflection."""
     lower = thought.lower()
     if HAS_WORDS.search(lower) is None:
-        return NONE
+        return NO_WORDS
     return Words(
         verification=VERIFICATION.search(lower) is not None,
         backtracking=BACKTRACKING.search(lower) is not None,

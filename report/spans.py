@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from envs.countdown.search import Attempt, Said, is_same_sentence, read_search
+from envs.countdown.trace import Attempt, TraceVerdict, is_same_sentence, read_trace
 from envs.equations import Equation, end_of_thought, read_equations
 
 KINDS = ("hit", "miss", "slip", "verdict_true", "verdict_false", "answer")
@@ -39,18 +39,18 @@ def read_spans(env: str, fields: Mapping[str, Any], text: str) -> list[Span]:
 
 
 def _of_search(thought: str, numbers: Sequence[int], target: int) -> Iterator[Span]:
-    search = read_search(thought, numbers, target)
-    in_tries = {equation.start for attempt in search.attempts for equation in attempt.equations}
-    for equation in search.equations:
+    trace = read_trace(thought, numbers, target)
+    in_tries = {equation.start for attempt in trace.attempts for equation in attempt.equations}
+    for equation in trace.equations:
         if equation.start not in in_tries:  # a backward step from the target
             yield Span(equation.start, equation.end, "miss")
-    for attempt in search.attempts:
+    for attempt in trace.attempts:
         kind = _kind(attempt, target)
         for start, end in _pieces(thought, attempt.equations):
             yield Span(start, end, kind)
-        for said in attempt.verdicts:
-            fits = _fits(said, target, said is attempt.verdicts[-1] and kind == "hit")
-            yield Span(said.start, said.end, "verdict_true" if fits else "verdict_false")
+        for verdict in attempt.verdicts:
+            fits = _fits(verdict, target, verdict is attempt.verdicts[-1] and kind == "hit")
+            yield Span(verdict.start, verdict.end, "verdict_true" if fits else "verdict_false")
 
 
 def _kind(attempt: Attempt, target: int) -> str:
@@ -72,10 +72,11 @@ def _pieces(thought: str, equations: Sequence[Equation]) -> Iterator[tuple[int, 
     yield start, end
 
 
-def _fits(said: Said, target: int, is_hit: bool) -> bool:
-    if said.word == "yes":
+def _fits(verdict: TraceVerdict, target: int, is_hit: bool) -> bool:
+    if verdict.word == "yes":
         return is_hit
-    return {"low": said.value < target, "high": said.value > target, "no": said.value != target}[said.word]
+    value = verdict.value
+    return {"low": value < target, "high": value > target, "no": value != target}[verdict.word]
 
 
 def _answer(text: str) -> list[Span]:

@@ -1,10 +1,10 @@
-"""Why does a completion get its score? One JSON object a line in, one out, in the same order.
+"""Score completions from JSONL on standard input; write one JSON object per line, in the same order.
 
     python -m rewards score --env gsm8k --reward r1_zero < completions.jsonl
 
-A line has `completion`, which starts where the prompt's opened <think> ends, and the problem: the
-task's own fields (countdown: `numbers` and `target`; multiplication: `a` and `b`), or `answer`. The
-component `length` needs `tokens` too. Further arguments are Hydra overrides of a run.
+Each line has `completion`, the text after the prompt's opening <think> tag, and describes the problem by the task's
+own fields (countdown: `numbers` and `target`; multiplication: `a` and `b`) or by `answer`. The component `length`
+also needs `tokens`. Further arguments are Hydra overrides of a run.
 """
 
 import argparse
@@ -24,24 +24,24 @@ from envs.score import join_review
 from grpo.types import Score
 from rewards.judge import FormatJudge
 
-SCORED_TOGETHER = 64
+BATCH_SIZE = 64  # lines that are scored at the same time
 
 
 def main() -> int:
-    """0 when every line could be scored, 1 when one could not."""
+    """Return the exit status: 0 if every line could be scored, otherwise 1."""
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(prog="python -m rewards", description=__doc__, formatter_class=raw)
     parser.add_argument("command", choices=["score"])
-    parser.add_argument("--env", default="countdown", help="the task, a name in conf/env/")
-    parser.add_argument("--reward", default="tinyzero", help="the mix, a name in conf/reward/")
-    parser.add_argument("overrides", nargs="*", help="e.g. reward.weights.correct=2")
+    parser.add_argument("--env", default="countdown", help="name of the task in conf/env/")
+    parser.add_argument("--reward", default="tinyzero", help="name of the reward mix in conf/reward/")
+    parser.add_argument("overrides", nargs="*", help="Hydra overrides, e.g. reward.weights.correct=2")
     args = parser.parse_intermixed_args()
     with checking_settings():
         cfg = compose_config([f"env={args.env}", f"reward={args.reward}", "model=qwen-3b", *args.overrides])
         judge = make_judge(cfg)
     clean = True
     lines = io.TextIOWrapper(sys.stdin.buffer, encoding="utf-8", errors="replace")
-    for line in scored(lines, cfg, judge):
+    for line in score_lines(lines, cfg, judge):
         clean &= "error" not in line
         print(json.dumps(line), flush=True)
     return 0 if clean else 1
@@ -50,17 +50,17 @@ def main() -> int:
 def make_judge(cfg: Config) -> FormatJudge | None:
     if not cfg.reward.judged:
         return None
-    from workers.judge import local_judge  # torch and transformers, for a judge alone
+    from workers.judge import local_judge  # imports torch and transformers
 
     return local_judge(cfg.reward.judge)
 
 
-def scored(lines: Iterable[str], cfg: Config, judge: FormatJudge | None) -> Iterator[dict[str, Any]]:
-    """The answer to each line, in order."""
+def score_lines(lines: Iterable[str], cfg: Config, judge: FormatJudge | None) -> Iterator[dict[str, Any]]:
+    """Yield the result of each line, in order."""
     pool = GradingPool(cfg.env, cfg.reward)
     numbered = enumerate(lines, start=1)
     try:
-        while batch := list(islice(numbered, SCORED_TOGETHER)):
+        while batch := list(islice(numbered, BATCH_SIZE)):
             pending = [submit(number, line, cfg, pool) for number, line in batch]
             reviews: list[float | None] = [None] * len(batch)
             if judge is not None:
@@ -70,13 +70,13 @@ def scored(lines: Iterable[str], cfg: Config, judge: FormatJudge | None) -> Iter
                     yield {"reward": 0.0, "correct": False, "components": {}, "reason": future, "error": future}
                     continue
                 score = future.result()
-                yield shown(score if judge is None else join_review(cfg.reward, score, review))
+                yield row_of(score if judge is None else join_review(cfg.reward, score, review))
     finally:
         pool.close()
 
 
 def submit(number: int, line: str, cfg: Config, pool: GradingPool) -> tuple[dict[str, Any], Future[Score] | str]:
-    """The record of a line and its score to come, or what is wrong with the line."""
+    """The record of a line, and its future score or an error message."""
     try:
         record = json.loads(line)
     except ValueError:
@@ -91,7 +91,7 @@ def submit(number: int, line: str, cfg: Config, pool: GradingPool) -> tuple[dict
     return record, pool.submit(problem, record["completion"], tokens if isinstance(tokens, int) else None)
 
 
-def shown(score: Score) -> dict[str, Any]:
+def row_of(score: Score) -> dict[str, Any]:
     line = {
         "reward": score.reward,
         "correct": score.correct,

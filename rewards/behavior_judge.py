@@ -1,8 +1,7 @@
-"""A language model says which of the four behaviours of arXiv 2503.01307 a completion shows.
+"""A language model that labels completions with the four reasoning behaviours of arXiv 2503.01307.
 
-It costs a call a completion, so it is meant for a few samples of an evaluation, as a second opinion
-beside the rules of envs/behaviors.py; it never enters a reward. The judge is any model behind
-rewards/judge.py's `Ask`. What can't be read as a reply is a failure, and counted.
+Every completion costs one call, so it is intended for a few samples of an evaluation, as a second opinion beside
+the rules of envs/behaviors.py. Its labels are never part of a reward. A malformed reply counts as a failure.
 """
 
 import re
@@ -31,7 +30,7 @@ REPLY = re.compile(rf"(?:{OPENING})?\s{{0,9}}" + r"[,\s]{1,9}".join([r"(yes|no)"
 
 @dataclass(frozen=True)
 class Judged:
-    """What the judge saw in a completion."""
+    """The labels of one completion."""
 
     verification: bool
     backtracking: bool
@@ -40,14 +39,14 @@ class Judged:
 
 
 class BehaviorJudge:
-    """Labels by a judge. `asked` and `failed` count the completions so far and those without a label."""
+    """Labels completions. `asked` and `failed` count all completions and those that could not be labelled."""
 
     def __init__(self, ask: Ask) -> None:
         self.ask = ask
         self.asked = self.failed = 0
 
     def review(self, texts: Sequence[str]) -> list[Judged | None]:
-        """The labels of each completion; None where the judge failed."""
+        """The labels of each completion; None if the judge failed on it."""
         replies = self.ask([question(text) for text in texts]) if texts else []
         judged = [read_reply(reply) if reply is not None else None for reply in replies]
         assert len(judged) == len(texts)
@@ -57,7 +56,7 @@ class BehaviorJudge:
 
 
 def question(text: str) -> Chat:
-    """The rubric over a completion, whose middle is left out when it is very long."""
+    """The rubric with the completion filled in. The middle of a very long completion is omitted."""
     if len(text) > MAX_CHARACTERS:
         half = MAX_CHARACTERS // 2
         text = f"{text[:half]}\n[...]\n{text[-half:]}"
@@ -65,6 +64,6 @@ def question(text: str) -> Chat:
 
 
 def read_reply(reply: str) -> Judged | None:
-    """Four words, yes or no in any case, and nothing else but the opening; else None."""
+    """Parse a reply of four words, each yes or no, optionally after the opening; None for any other reply."""
     found = REPLY.fullmatch(reply.strip()) if len(reply) <= LONGEST_REPLY else None
     return Judged(*(word.lower() == "yes" for word in found.groups())) if found else None

@@ -1,5 +1,8 @@
-"""The components that a reward is mixed from. Each public function here is one: it takes what is known
-of a completion and returns a score; its name is its name in `reward.weights`."""
+"""The rule-based reward components.
+
+Each public function of this module is a component: it maps a `Scored` completion to a number. The name of the
+function is its key in `reward.weights`.
+"""
 
 import re
 import unicodedata
@@ -8,7 +11,7 @@ from dataclasses import dataclass
 from rewards.tags import Parts
 from rewards.verdict import Verdict
 
-# A grader has 50 ms: of a longer thought, this many characters from its end are read.
+# Scoring must take less than 50 ms, so only this many characters at the end of a thought are read.
 MAX_CHARACTERS = 50_000
 NGRAM = 4
 # A run of letters, or one Chinese character.
@@ -18,7 +21,15 @@ SCRIPTS = {"en": "LATIN", "zh": "CJK", "ru": "CYRILLIC", "ar": "ARABIC", "el": "
 
 @dataclass(frozen=True)
 class Scored:
-    """What a component may look at. `tokens` is None where the length in tokens is not known."""
+    """The input of a component.
+
+    text             the completion
+    parts            its thought and its answer
+    verdict          the task's verdict on the answer
+    tokens           length of the completion in tokens; None if unknown
+    language, max_tokens, overlong_tokens
+                     see `RewardConfig`
+    """
 
     text: str
     parts: Parts
@@ -35,20 +46,20 @@ def correct(scored: Scored) -> float:
 
 
 def answered(scored: Scored) -> float:
-    """1 for an answer that could be read, right or wrong; an empty answer is none."""
+    """1 for a well-formed answer, whether correct or not; 0 for an empty one."""
     return float(scored.verdict.well_formed)
 
 
 def format(scored: Scored) -> float:
-    """1 for </think>, <answer>, </answer>, once each and in this order, around something."""
+    """1 if </think>, <answer> and </answer> occur once each, in this order, and thought and answer are not empty."""
     return float(scored.parts.ordered and bool(scored.parts.answer) and bool(scored.parts.thought.strip()))
 
 
 def language(scored: Scored) -> float:
-    """The share of the thought's words that are of the target language, 0..1; 0 for no words.
+    """The share of the thought's words in the target language, 0..1; 0 if there are no words.
 
-    DeepSeek-R1 (arXiv 2501.12948, 2.3.2). A word is told by its script, so two languages that share
-    one are not told apart. Numbers and signs are no words.
+    The language consistency reward of DeepSeek-R1 (arXiv 2501.12948, section 2.3.2). Words are classified by their
+    script, so languages with the same script are not distinguished. Numbers and signs do not count as words.
     """
     words = WORD.findall(scored.parts.thought[-MAX_CHARACTERS:])
     wanted = sum(_script(word[0]) == SCRIPTS[scored.language] for word in words)
@@ -56,9 +67,12 @@ def language(scored: Scored) -> float:
 
 
 def length(scored: Scored) -> float:
-    """0 up to `max_tokens - overlong_tokens`, then falling in a line to -1 at `max_tokens`.
+    """0 up to `max_tokens - overlong_tokens` tokens, then decreasing linearly to -1 at `max_tokens`.
 
     The soft overlong punishment of DAPO (arXiv 2503.14476, eq. 13).
+
+    Raises:
+        ValueError: the number of tokens is unknown.
     """
     if scored.tokens is None:
         raise ValueError("the length component needs the number of tokens")
@@ -67,7 +81,7 @@ def length(scored: Scored) -> float:
 
 
 def repetition(scored: Scored) -> float:
-    """Minus the share of the thought's runs of NGRAM words that have occurred before in it, -1..0."""
+    """The negative share of the thought's n-grams (NGRAM words) that repeat an earlier one, -1..0."""
     words = scored.parts.thought[-MAX_CHARACTERS:].split()
     runs = list(zip(*(words[start:] for start in range(NGRAM)), strict=False))
     return len(set(runs)) / len(runs) - 1.0 if runs else 0.0

@@ -1,10 +1,10 @@
-"""A parser of arithmetic over fractions: + - * / and parentheses on whole numbers, and no more.
+"""A parser for arithmetic over fractions: + - * / and parentheses on integers.
 
     sum     = product (("+" | "-") product)*
     product = factor (("*" | "/") factor)*
     factor  = ("-" | "+") factor | number | "(" sum ")"
 
-It reads text that a model wrote, so length, digits and depth are bounded and nothing is evaluated.
+It parses text that a model wrote: length, digits and nesting depth are limited, and nothing is evaluated as code.
 """
 
 import re
@@ -19,22 +19,22 @@ TOKEN = re.compile(r"\s*([0-9]+|[-+*/()])")
 
 
 class ExpressionError(ValueError):
-    """The text is not an arithmetic expression; the message says where."""
+    """The text is not an arithmetic expression; the message names the offending part."""
 
 
 @dataclass(frozen=True)
 class Expression:
-    """`numbers` in the order written; `value` is None when it divides by zero."""
+    """`numbers` in textual order; `value` is None for a division by zero."""
 
     value: Fraction | None
     numbers: tuple[int, ...]
 
 
 def parse(text: str) -> Expression:
-    """Read one expression.
+    """Parse one expression.
 
     Raises:
-        ExpressionError: not an expression, or over the limits of length, digits or depth.
+        ExpressionError: the text is not an expression, or exceeds a limit of length, digits or depth.
     """
     parser = _Parser(_tokens(text))
     value = parser.sum(0)
@@ -60,7 +60,7 @@ def _tokens(text: str) -> list[str]:
 
 
 class _Parser:
-    """Recursive descent. A value of None stands for a division by zero and stays None."""
+    """A recursive-descent parser. The value None stands for a division by zero and propagates."""
 
     def __init__(self, tokens: list[str]) -> None:
         self.tokens = tokens

@@ -1,8 +1,8 @@
-"""A language model reviews the format of completions, as the reviewer of the seed paper does.
+"""A language model that reviews the format of completions.
 
-The judge is asked about form alone, never about correctness. It is any model behind `Ask`: one
-that an OpenAI-compatible server (`vllm serve`) offers, or one in a process of the run itself
-(workers/judge.py). A reply without a score is a failure of the judge, and counted as one.
+The judge rates form only, never correctness. It is any function of type `Ask`: a model behind an OpenAI-compatible
+server (`vllm serve`), or a model loaded by the run itself (workers/judge.py). A reply without a score counts as a
+failure of the judge.
 """
 
 import hashlib
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from grpo.types import Chat
 
-Ask = Callable[[Sequence[Chat]], list[str | None]]  # None: no reply could be had
+Ask = Callable[[Sequence[Chat]], list[str | None]]  # None for a question without a reply
 
 MAX_CHARACTERS = 8000
 POINTS = 4
@@ -36,10 +36,11 @@ REPLY_TOKENS = 16
 
 @dataclass
 class JudgeConfig:
-    """model: a Hub name or a folder, or the name under which the server at base_url has it.
+    """The model that judges.
 
-    base_url  e.g. http://127.0.0.1:8000/v1; null: the run itself loads the model
-    timeout   seconds to wait for one reply of the server
+    model      a Hub name or a folder; with base_url, the name of the served model
+    base_url   an OpenAI-compatible server, e.g. http://127.0.0.1:8000/v1; null loads the model in the run itself
+    timeout_s  seconds to wait for a reply of the server
     """
 
     model: str | None = None
@@ -54,25 +55,25 @@ class JudgeConfig:
 
 
 class FormatJudge:
-    """Scores in 0..1 by a judge, remembered by the text that they were given for."""
+    """Format scores in 0..1 by a judge. The score of a text is cached."""
 
     def __init__(self, ask: Ask) -> None:
         self.ask = ask
-        self.remembered: dict[bytes, float] = {}
+        self.cache: dict[bytes, float] = {}
 
     def review(self, texts: Sequence[str]) -> list[float | None]:
-        """The score of each text; None where the judge failed."""
+        """The score of each text; None if the judge failed on it."""
         keys = [hashlib.sha256(text.encode("utf-8", "replace")).digest() for text in texts]
-        unknown = {key: text for key, text in zip(keys, texts, strict=True) if key not in self.remembered}
+        unknown = {key: text for key, text in zip(keys, texts, strict=True) if key not in self.cache}
         replies = self.ask([question(text) for text in unknown.values()]) if unknown else []
         for key, reply in zip(unknown, replies, strict=True):
             if reply is not None and (score := read_score(reply)) is not None:
-                self.remembered[key] = score
-        return [self.remembered.get(key) for key in keys]
+                self.cache[key] = score
+        return [self.cache.get(key) for key in keys]
 
 
 def question(text: str) -> Chat:
-    """The rubric over a completion, whose middle is left out when it is very long."""
+    """The rubric with the completion filled in. The middle of a very long completion is omitted."""
     if len(text) > MAX_CHARACTERS:
         half = MAX_CHARACTERS // 2
         text = f"{text[:half]}\n[...]\n{text[-half:]}"
@@ -80,19 +81,19 @@ def question(text: str) -> Chat:
 
 
 def read_score(reply: str) -> float | None:
-    """The share of the points in a reply; None when it names none."""
+    """The share of points awarded by a reply; None if the reply has no score."""
     found = re.findall(rf"(?:{OPENING}|^)\s*([0-{POINTS}])(?![0-9.])", reply.strip())
     return int(found[-1]) / POINTS if found else None
 
 
 class ServedJudge:
-    """An `Ask` over the chat completions of an OpenAI-compatible server; a key, where it wants one,
-    is read from OPENAI_API_KEY."""
+    """An `Ask` that uses the chat completions of an OpenAI-compatible server. The API key, if the server needs one,
+    is read from the environment variable OPENAI_API_KEY."""
 
     CONNECTIONS = 16
 
     def __init__(self, judge: JudgeConfig) -> None:
-        from openai import OpenAI  # a second that only a served judge should cost
+        from openai import OpenAI  # takes 1 s to import
 
         self.model = judge.model
         key = os.environ.get("OPENAI_API_KEY", "none")

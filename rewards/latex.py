@@ -1,7 +1,7 @@
-"""Answers beyond plain numbers, written in LaTeX: sets, intervals, roots, tuples, by math-verify.
+"""Checks answers in LaTeX (sets, intervals, roots, tuples) with math-verify.
 
-It works on sympy, whose run time nobody can bound, so callers keep it in a process that they can kill
-(envs/grading.py). Only its LaTeX grammar is used: its plain-expression reader evaluates text.
+math-verify uses sympy, whose run time is unbounded, so callers run it in a process that can be killed
+(envs/grading.py). Only its LaTeX grammar is used, because its parser for plain expressions evaluates text.
 """
 
 import logging
@@ -11,21 +11,21 @@ from typing import Any
 from rewards.verdict import CORRECT, NO_ANSWER, Verdict
 
 MAX_LENGTH = 1000
-# math-verify warns at every call that its own time limit is off.
+# math-verify warns in every call that its own timeout is disabled.
 logging.getLogger("math_verify").setLevel(logging.ERROR)
 
 
 class LatexError(ValueError):
-    """The text is not mathematics in LaTeX that could be read."""
+    """The text could not be parsed as LaTeX mathematics."""
 
 
 def check_latex(answer: str | None, expected: str) -> Verdict:
-    """Is the answer equal to `expected`, which is LaTeX?
+    """Check whether the answer equals `expected`, both in LaTeX.
 
     Raises:
-        LatexError: `expected` can't be read.
+        LatexError: `expected` could not be parsed.
     """
-    from math_verify import verify  # 2 s of sympy that only this check should cost
+    from math_verify import verify  # imports sympy, which takes 2 s
 
     if answer is None or not answer.strip():
         return NO_ANSWER
@@ -33,7 +33,7 @@ def check_latex(answer: str | None, expected: str) -> Verdict:
         return Verdict(False, False, f"longer than {MAX_LENGTH} characters")
     found = read_latex(answer)
     if not found:
-        return Verdict(False, False, "can't be read as mathematics")
+        return Verdict(False, False, "could not be parsed as mathematics")
     gold = _gold(expected)
     if verify(gold, found, timeout_seconds=None, raise_on_error=True):
         return CORRECT
@@ -41,7 +41,7 @@ def check_latex(answer: str | None, expected: str) -> Verdict:
 
 
 def read_latex(text: str) -> list[Any]:
-    """What math-verify reads in `text`, which may but need not stand in \\boxed{} or between $ signs."""
+    """The expressions that math-verify finds in `text`, with or without \\boxed{} or $ signs around it."""
     from math_verify import LatexExtractionConfig, parse
 
     text = text.strip().strip("$").strip()
@@ -54,5 +54,5 @@ def read_latex(text: str) -> list[Any]:
 def _gold(expected: str) -> list[Any]:
     gold = read_latex(expected)
     if not gold:
-        raise LatexError(f"the answer of the problem can't be read as LaTeX: {expected!r}")
+        raise LatexError(f"the answer of the problem could not be parsed as LaTeX: {expected!r}")
     return gold

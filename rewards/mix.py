@@ -1,4 +1,4 @@
-"""The reward mix: named components of a completion, weighted and added up."""
+"""The reward mix: a weighted sum of named components."""
 
 import inspect
 from collections.abc import Callable, Mapping
@@ -7,8 +7,6 @@ from dataclasses import dataclass, field
 from rewards import components
 from rewards.components import SCRIPTS, Scored
 from rewards.judge import JudgeConfig
-from rewards.tags import read_tags
-from rewards.verdict import Verdict
 
 FORMAT_JUDGE = "format_judge"
 COMPONENTS: Mapping[str, Callable[[Scored], float]] = {
@@ -20,13 +18,15 @@ COMPONENTS: Mapping[str, Callable[[Scored], float]] = {
 
 @dataclass
 class RewardConfig:
-    """The reward is the sum of weight * component; every component is also logged apart.
+    """The reward is the sum of weight * component. Every component is also logged separately.
 
-    language         what the thought should be written in, for the component of that name
-    max_tokens       the longest completion, for the component `length`
-    overlong_tokens  over how many tokens before that the punishment grows
-    workers          processes that score beside generation
-    timeout_s        seconds that a grader may take for one completion before it is killed
+    weights          component name -> weight
+    language         target language of the thought, for the component `language`
+    max_tokens       length limit in tokens, for the component `length`
+    overlong_tokens  number of tokens before the limit over which the length penalty grows
+    workers          number of processes that score completions during generation
+    timeout_s        seconds that scoring one completion may take before its process is killed
+    judge            the model behind the component `format_judge`
     """
 
     weights: dict[str, float] = field(default_factory=dict)
@@ -56,23 +56,14 @@ class RewardConfig:
             )
         if FORMAT_JUDGE in self.weights and self.judge.model is None:
             raise ValueError(
-                "reward.weights.format_judge needs reward.judge.model: a Hub name, a folder, or a served name"
+                "reward.weights.format_judge needs reward.judge.model: a Hub name, a folder or a served model name"
             )
 
     @property
     def judged(self) -> bool:
+        """Whether the mix needs a judge."""
         return FORMAT_JUDGE in self.weights
 
     def total(self, scores: Mapping[str, float]) -> float:
-        """The weighted sum of the components that are known so far."""
+        """The weighted sum of the given components."""
         return sum(self.weights[name] * score for name, score in scores.items())
-
-
-def component_scores(
-    reward: RewardConfig, text: str, check: Callable[[str | None], Verdict], tokens: int | None
-) -> tuple[Verdict, dict[str, float]]:
-    """The task's verdict on a completion, and its rule-based components by name."""
-    parts = read_tags(text)
-    verdict = check(parts.answer)
-    scored = Scored(text, parts, verdict, tokens, reward.language, reward.max_tokens, reward.overlong_tokens)
-    return verdict, {name: COMPONENTS[name](scored) for name in reward.weights if name in COMPONENTS}

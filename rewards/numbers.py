@@ -1,7 +1,7 @@
-"""One number, as people and models write it: `-$1,234.50`, `3/4`, `2 1/2`, `1e3`, `50%`, `18 eggs.`
+"""Parses a single number in common notations: `-$1,234.50`, `3/4`, `2 1/2`, `1e3`, `50%`, `18 eggs.`
 
-Words and units around the number are passed over. Text with more than one number is refused, not
-guessed at, but for what stands behind the last `=`.
+Words and units around the number are ignored. Text with more than one number is rejected rather than guessed at,
+except that only the text after the last `=` is read.
 """
 
 import re
@@ -13,7 +13,7 @@ from rewards.verdict import CORRECT, NO_ANSWER, Verdict
 MAX_LENGTH = 200
 
 MAGNITUDE = r"(?:[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]+(?!,[0-9]))(?:\.[0-9]*)?(?:[eE][-+]?[0-9]{1,3}(?![0-9]))?"
-# `18/hour` and `5-foot` have units; in `18+` and `18-` something is missing.
+# `18/hour` and `5-foot` have units; `18+` and `18-` are incomplete.
 ENDED = r"(?![.,]? ?[-+/^](?![A-Za-z]))"
 NUMBER = re.compile(rf"(?<![\w.,/^+-])(?P<sign>[-+]?)(?P<magnitude>{MAGNITUDE}|\.[0-9]+)(?![.,]?[0-9]){ENDED}")
 FRACTION = re.compile(
@@ -31,37 +31,37 @@ SCALE_WORD = re.compile(r"\b(?:half|dozens?|hundreds?|thousands?|millions?|billi
 
 
 class NumberError(ValueError):
-    """The text is not one number; the message says why."""
+    """The text is not a single number; the message gives the reason."""
 
 
 def read_number(text: str) -> Fraction:
-    """The one number that `text` holds, exactly. A percent sign is a unit: `50%` is 50.
+    """Parse the only number in `text`, exactly. A percent sign counts as a unit: `50%` is 50.
 
     Raises:
-        NumberError: no number, several, or one that can be read in two ways.
+        NumberError: there is no number, more than one, or an ambiguous one.
     """
     if len(text) > MAX_LENGTH:
         raise NumberError(f"longer than {MAX_LENGTH} characters")
     if any(unicodedata.category(c) == "Cf" or (c.isnumeric() and not c.isascii()) for c in text):
-        raise NumberError("holds invisible characters or digits other than 0-9")
+        raise NumberError("contains invisible characters or digits other than 0-9")
     if SCALE_WORD.search(text):
-        raise NumberError("a number in words; write it in digits")
+        raise NumberError("contains a number word; write the number in digits")
     text = _plain(text)
     if re.search(r"(?<!^)[-+]\s+[-+]?\.?[0-9]", text):
-        raise NumberError("a sign apart from its number can be read in two ways")
+        raise NumberError("a sign separated from its number is ambiguous")
     text = re.sub(r"^([-+])\s+", r"\1", text)
     values: list[Fraction] = []
     text = FRACTION.sub(lambda match: _keep(values, _fraction(match)), text)
     text = NUMBER.sub(lambda match: _keep(values, _decimal(match)), text)
     if re.search("[0-9]", text) or len(values) > 1:
-        raise NumberError("holds more than one number")
+        raise NumberError("contains more than one number")
     if not values:
-        raise NumberError("holds no number")
+        raise NumberError("contains no number")
     return values[0]
 
 
 def check_number(answer: str | None, expected: Fraction) -> Verdict:
-    """Is the answer this very number?"""
+    """Check whether the answer is exactly the expected number."""
     if answer is None or not answer.strip():
         return NO_ANSWER
     try:
@@ -72,7 +72,7 @@ def check_number(answer: str | None, expected: Fraction) -> Verdict:
 
 
 def _plain(text: str) -> str:
-    """Without LaTeX commands, currency and percent signs, and what stands before the last `=`."""
+    """Remove LaTeX commands, currency and percent signs, and the text before the last `=`."""
     for pattern, replacement in LATEX:
         text = pattern.sub(replacement, text)
     text = text.rpartition("=")[2].replace("−", "-")

@@ -1,6 +1,6 @@
-"""Reading the tags of a completion. The prompt has opened <think>, so a completion starts inside.
+"""Parses the tags of a completion. The prompt opens <think>, so a completion starts inside the thought.
 
-A hostile completion is a megabyte of tags, so the text is only searched, never matched by patterns.
+Only linear string searches are used, because a hostile completion may be a megabyte of tags.
 """
 
 from dataclasses import dataclass
@@ -10,9 +10,12 @@ TAGS = ("</think>", "<answer>", "</answer>")
 
 @dataclass(frozen=True)
 class Parts:
-    """`thought` is what stands before </think>, all of the text when it never comes; `answer` the
-    text of the last complete answer tag, None when there is none; `ordered`: </think>, <answer> and
-    </answer> occur once each, in this order, and <think> never again."""
+    """The parts of a completion.
+
+    thought  the text before </think>; the whole text if the tag is missing
+    answer   the text inside the last complete answer tag, stripped; None if there is no such tag
+    ordered  </think>, <answer> and </answer> occur once each, in this order, and <think> does not occur
+    """
 
     thought: str
     answer: str | None
@@ -20,10 +23,11 @@ class Parts:
 
 
 def read_tags(text: str) -> Parts:
+    """Split a completion into its parts."""
     thought = text.partition("</think>")[0]
     once = text.count("<think>") == 0 and all(text.count(tag) == 1 for tag in TAGS)
-    places = [text.find(tag) for tag in TAGS]
-    return Parts(thought, _last_answer(text), ordered=once and places == sorted(places))
+    positions = [text.find(tag) for tag in TAGS]
+    return Parts(thought, _last_answer(text), ordered=once and positions == sorted(positions))
 
 
 def _last_answer(text: str) -> str | None:

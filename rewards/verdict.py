@@ -1,11 +1,11 @@
-"""What a task's checker says of an answer."""
+"""The result of checking an answer."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """`well_formed`: the answer could be read at all. `reason` says in words why it failed."""
+    """`well_formed`: the answer could be parsed. `reason`: "correct", or why the answer is wrong."""
 
     correct: bool
     well_formed: bool

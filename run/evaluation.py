@@ -7,8 +7,8 @@ from envs.behaviors import BEHAVIORS
 from envs.score import Scorer
 from grpo.types import Completion, Group, Problem
 from rewards.behavior_judge import Judged
-from run.metrics import mean_tries, metrics_by_env
-from run.reflection import reflection_metrics
+from run.metrics import metrics_by_env
+from run.reflection import GroupBehaviors, mean_tries, reflection_metrics
 
 Generate = Callable[[Sequence[Problem], float], Iterable[tuple[int, Completion]]]
 
@@ -26,16 +26,20 @@ class Evaluation:
     greedy: list[Group]
     judged: Sequence[Judged | None] = ()
 
-    def metrics(self) -> dict[str, float]:
+    def metrics(self, behaviors: GroupBehaviors) -> dict[str, float]:
+        """The metrics of this evaluation, given the behaviours of `sampled`. `eval/tries` is absent for tasks
+        without a trace language."""
         lengths = [len(group.rollouts[0].completion.token_ids) for group in self.sampled]
         named = {
             "eval/sampled": accuracy(self.sampled),
             "eval/n": float(len(self.sampled)),
-            "eval/tries": mean_tries(self.sampled),
             "eval/length": sum(lengths) / len(lengths),
             "eval/errors": float(sum(group.rollouts[0].score.error is not None for group in self.sampled)),
         }
-        named |= metrics_by_env(self.sampled, "eval") | reflection_metrics(self.sampled, "eval_reflection")
+        if (tries := mean_tries(behaviors)) is not None:
+            named["eval/tries"] = tries
+        named |= metrics_by_env(self.sampled, "eval")
+        named |= reflection_metrics(self.sampled, behaviors, "eval_reflection")
         named |= judge_metrics(self.judged)
         return named | ({"eval/greedy": accuracy(self.greedy)} if self.greedy else {})
 

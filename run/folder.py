@@ -2,14 +2,14 @@
 
 import json
 import subprocess
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from envs.behaviors import behaviors_shown
 from grpo.types import Group
+from run.reflection import GroupBehaviors
 
 if TYPE_CHECKING:
     from grpo.grpo import Batch
@@ -84,9 +84,11 @@ class RunFolder:
         """Append the metrics of one step, including the key `step`."""
         _append(self.metrics, [line])
 
-    def add_samples(self, step: int, kind: str, groups: Iterable[Group]) -> list[dict[str, Any]]:
+    def add_samples(
+        self, step: int, kind: str, groups: Sequence[Group], behaviors: GroupBehaviors
+    ) -> list[dict[str, Any]]:
         """Append one row per completion to samples.jsonl and return the rows."""
-        rows = _sample_rows(step, kind, groups)
+        rows = _sample_rows(step, kind, groups, behaviors)
         _append(self.samples, rows)
         return rows
 
@@ -97,7 +99,7 @@ class RunFolder:
     def event_rows(self) -> list[dict[str, Any]]:
         return list(read_rows(self.events)) if self.events.is_file() else []
 
-    def save_step(self, step: int, batch: "Batch", groups: Iterable[Group]) -> Path:
+    def save_step(self, step: int, batch: "Batch", groups: Sequence[Group], behaviors: GroupBehaviors) -> Path:
         """Save all data of a failed step for debugging, the batch as safetensors and the completions as JSONL.
 
         Returns the folder that was written."""
@@ -107,7 +109,7 @@ class RunFolder:
         folder.mkdir(parents=True, exist_ok=True)
         tensors = {name: tensor.contiguous() for name, tensor in vars(batch).items() if tensor is not None}
         save_file(tensors, folder / "batch.safetensors")
-        _append(folder / "completions.jsonl", _sample_rows(step, "train", groups))
+        _append(folder / "completions.jsonl", _sample_rows(step, "train", groups, behaviors))
         return folder
 
     def metric_rows(self) -> list[dict[str, Any]]:
@@ -154,7 +156,7 @@ def git_commit(folder: Path) -> dict[str, Any] | None:
         return None
 
 
-def _sample_rows(step: int, kind: str, groups: Iterable[Group]) -> list[dict[str, Any]]:
+def _sample_rows(step: int, kind: str, groups: Sequence[Group], behaviors: GroupBehaviors) -> list[dict[str, Any]]:
     return [
         {
             "step": step,
@@ -171,10 +173,11 @@ def _sample_rows(step: int, kind: str, groups: Iterable[Group]) -> list[dict[str
             "reason": rollout.score.reason,
             "tokens": len(rollout.completion.token_ids),
             "truncated": rollout.completion.truncated,
-            "behaviors": behaviors_shown(group.problem.env, group.problem.fields, rollout.completion.text),
+            "behaviors": read.shown,
+            "tries": read.tries,
         }
-        for group in groups
-        for rollout in group.rollouts
+        for group, group_behaviors in zip(groups, behaviors, strict=True)
+        for rollout, read in zip(group.rollouts, group_behaviors, strict=True)
     ]
 
 

@@ -1,21 +1,21 @@
-"""What a step was like, as flat numbers."""
+"""The metrics of a training step, as flat numbers."""
 
 from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
 
-from envs.countdown.skills import share
-from envs.countdown.trace import read_tries
 from grpo.grpo import Batch
 from grpo.selection import has_reward_variance
 from grpo.types import Group, Rollout
+from run.reflection import GroupBehaviors, mean_tries
 
 QUANTILES = (0.01, 0.5, 0.99)
 
 
-def rollout_metrics(groups: Sequence[Group]) -> dict[str, float]:
-    """Rewards, how many groups are solved, lengths and tries."""
+def rollout_metrics(groups: Sequence[Group], behaviors: GroupBehaviors) -> dict[str, float]:
+    """Rewards, shares of solved groups, completion lengths, and attempts per completion (`rollout/tries`), which is
+    absent for tasks without a trace language."""
     rollouts = [rollout for group in groups for rollout in group.rollouts]
     lengths = [len(rollout.completion.token_ids) for rollout in rollouts]
     solved = [sum(rollout.score.correct for rollout in group.rollouts) / len(group.rollouts) for group in groups]
@@ -30,46 +30,49 @@ def rollout_metrics(groups: Sequence[Group]) -> dict[str, float]:
         "length/mean": _mean(lengths),
         "length/max": float(max(lengths)),
         "length/truncated": share([rollout.completion.truncated for rollout in rollouts]),
-        "rollout/tries": mean_tries(groups),
         "rollout/tokens": float(sum(lengths)),
     }
+    tries = mean_tries(behaviors)
+    if tries is not None:
+        metrics["rollout/tries"] = tries
     for name in rollouts[0].score.components:
         metrics[f"reward/{name}"] = _mean([rollout.score.components[name] for rollout in rollouts])
     return metrics | metrics_by_env(groups, "env")
 
 
 class DiscardedRollouts:
-    """Completions of a step that were paid for and not trained on, and why."""
+    """Completions of a step that were generated but not trained on, by reason."""
 
     def __init__(self) -> None:
         self.groups: dict[str, list[Group]] = {}
 
-    def add(self, why: str, groups: Sequence[Group]) -> None:
-        self.groups.setdefault(why, []).extend(groups)
+    def add(self, reason: str, groups: Sequence[Group]) -> None:
+        self.groups.setdefault(reason, []).extend(groups)
 
     def read(self, trained: Sequence[Group]) -> dict[str, float]:
-        """How many groups and tokens went that way since the last reading, and `rollout/tokens`, all
-        tokens of the step, with those of the groups that were trained on."""
-        spent, self.groups = self.groups, {}
-        metrics = {"rollout/tokens": float(sum(num_tokens(groups) for groups in (trained, *spent.values())))}
-        for why, groups in spent.items():
-            metrics |= {f"rollout/{why}_groups": float(len(groups)), f"rollout/{why}_tokens": float(num_tokens(groups))}
+        """Groups and tokens by reason since the last call, and `rollout/tokens`: all tokens of the step, including
+        those of the groups that were trained on. Resets the counts."""
+        discarded, self.groups = self.groups, {}
+        metrics = {"rollout/tokens": float(sum(num_tokens(groups) for groups in (trained, *discarded.values())))}
+        for reason, groups in discarded.items():
+            metrics[f"rollout/{reason}_groups"] = float(len(groups))
+            metrics[f"rollout/{reason}_tokens"] = float(num_tokens(groups))
         return metrics
 
 
 def versions_behind(groups: Sequence[Group], version: int) -> dict[str, float]:
-    """How many versions the oldest weights that wrote a completion were behind those that it trains."""
+    """The age, in weight versions, of the oldest weights that generated a completion of the step."""
     oldest = min(rollout.completion.weights_version for group in groups for rollout in group.rollouts)
     return {"weights/behind": float(version - oldest)}
 
 
 def num_tokens(groups: Sequence[Group]) -> int:
-    """Completion tokens."""
+    """The number of completion tokens."""
     return sum(len(rollout.completion.token_ids) for group in groups for rollout in group.rollouts)
 
 
 def metrics_by_env(groups: Sequence[Group], prefix: str) -> dict[str, float]:
-    """Accuracy, reward and length on each task, where a mix has several."""
+    """Accuracy, reward and length by task; empty if all groups belong to the same task."""
     by_env: dict[str, list[Rollout]] = {}
     for group in groups:
         by_env.setdefault(group.problem.env, []).extend(group.rollouts)
@@ -83,20 +86,10 @@ def metrics_by_env(groups: Sequence[Group], prefix: str) -> dict[str, float]:
     return metrics
 
 
-def mean_tries(groups: Sequence[Group]) -> float:
-    """Tries a completion, 0 for tasks without numbers to search over."""
-    return _mean(
-        [
-            len(read_tries(rollout.completion.text, group.problem.fields.get("numbers", [])))
-            for group in groups
-            for rollout in group.rollouts
-        ]
-    )
-
-
 def mismatch_metrics(batch: Batch, old_logprobs: Tensor) -> dict[str, float]:
-    """The gap between the sampler's and the trainer's log-probabilities over all completion tokens: quantiles of
-    mismatch_ratio = exp(old_logprobs - behavior_logprobs), and the largest absolute gap. old_logprobs is [B, T]."""
+    """The mismatch between the log-probabilities of the sampler and of the trainer over all completion tokens:
+    quantiles of mismatch_ratio = exp(old_logprobs - behavior_logprobs), and the largest absolute difference of
+    log-probabilities. old_logprobs is [B, T]."""
     gap = (old_logprobs - batch.behavior_logprobs)[batch.mask]
     quantiles = torch.quantile(gap.exp()[: 2**24], torch.tensor(QUANTILES))
     named = {f"mismatch/ratio_p{100 * q:02.0f}": float(v) for q, v in zip(QUANTILES, quantiles, strict=True)}
@@ -108,9 +101,14 @@ def policy_metrics(update: Mapping[str, float]) -> dict[str, float]:
 
 
 def time_metrics(phases: Mapping[str, float], step_seconds: float, tokens: float) -> dict[str, float]:
-    """Seconds by phase, and of the training step, of which evaluation and checkpoints are no part."""
-    waited = {f"time/{name}": seconds for name, seconds in phases.items()}
-    return waited | {"time/step": step_seconds, "rollout/tokens_per_second": tokens / step_seconds}
+    """Seconds by phase, seconds of the training step (without evaluation and checkpoints), and tokens per second."""
+    named = {f"time/{name}": seconds for name, seconds in phases.items()}
+    return named | {"time/step": step_seconds, "rollout/tokens_per_second": tokens / step_seconds}
+
+
+def share(values: Sequence[bool]) -> float:
+    """The share of true values; 0 for an empty sequence."""
+    return sum(values) / len(values) if values else 0.0
 
 
 def _mean(values: Sequence[float]) -> float:

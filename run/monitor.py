@@ -4,8 +4,11 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
+from envs.env import Env
+from grpo.grpo import Batch
 from grpo.types import Group
 from rewards.behavior_judge import BehaviorJudge
 from run.aha import find_aha, first_sample
@@ -14,7 +17,7 @@ from run.cost import Meter, Price, budget_exceeded, resident_gb
 from run.evaluation import Evaluation
 from run.folder import RunFolder, read_rows
 from run.metrics import rollout_metrics, time_metrics, versions_behind
-from run.reflection import reflection_metrics
+from run.reflection import GroupBehaviors, read_groups, reflection_metrics
 from run.terminal import Terminal
 from run.trackers import Tracker
 
@@ -27,6 +30,7 @@ class Monitor:
 
     def __init__(
         self,
+        env: Env,
         folder: RunFolder,
         tracker: Tracker,
         terminal: Terminal,
@@ -34,6 +38,7 @@ class Monitor:
         judge: BehaviorJudge | None = None,
         judged_completions: int = 0,
     ) -> None:
+        self.env = env
         self.folder, self.tracker, self.terminal, self.meter = folder, tracker, terminal, meter
         self.judge, self.judged_completions = judge, judged_completions
         self.progress = terminal.progress
@@ -80,9 +85,10 @@ class Monitor:
         if self.judge is not None:
             reviewed = [group.rollouts[0].completion.text for group in evaluation.sampled[: self.judged_completions]]
             evaluation = replace(evaluation, judged=self.judge.review(reviewed))
-        self.evaluated = evaluation.metrics()
-        self._keep(step, "eval", evaluation.sampled)
-        self._keep(step, "eval_greedy", evaluation.greedy)
+        behaviors = read_groups(self.env, evaluation.sampled)
+        self.evaluated = evaluation.metrics(behaviors)
+        self._keep(step, "eval", evaluation.sampled, behaviors)
+        self._keep(step, "eval_greedy", evaluation.greedy, read_groups(self.env, evaluation.greedy))
         self.terminal.show(step, self.evaluated)
         self.seconds += time.monotonic() - started
 
@@ -97,16 +103,21 @@ class Monitor:
         """Report a training step: the groups that it trained on, the metrics of its update (with `rollout/tokens`),
         and seconds by phase."""
         started = time.monotonic()
-        line = {**rollout_metrics(groups), **metrics} | versions_behind(groups, step)
+        behaviors = read_groups(self.env, groups)
+        line = {**rollout_metrics(groups, behaviors), **metrics} | versions_behind(groups, step)
         line |= time_metrics({**phases, "monitor": self.seconds}, step_seconds, line["rollout/tokens"])
-        line |= reflection_metrics(groups, "reflection")
+        line |= reflection_metrics(groups, behaviors, "reflection")
         line["memory/resident_gb"] = resident_gb()
-        self._keep(step, "train", groups[:TRAINING_GROUPS_KEPT])
+        self._keep(step, "train", groups[:TRAINING_GROUPS_KEPT], behaviors[:TRAINING_GROUPS_KEPT])
         line = self._write(step, line)
         first = groups[0]
         shown = {name: value for name, value in line.items() if not name.startswith("eval")}
         self.terminal.show(step, shown, str(first.problem.prompt) + first.rollouts[0].completion.text)
         self.seconds = time.monotonic() - started
+
+    def save_failed_step(self, step: int, batch: Batch, groups: Sequence[Group]) -> Path:
+        """Save all data of a step whose update failed, and return the folder."""
+        return self.folder.save_step(step, batch, groups, read_groups(self.env, groups))
 
     def log_end(self, step: int) -> None:
         """Write the last evaluation, which belongs to no training step, as a line of its own."""
@@ -117,9 +128,9 @@ class Monitor:
         self.summary = summarize(self.folder, self.meter.price, weights_sha256)
         self.folder.write_summary(self.summary)
 
-    def _keep(self, step: int, kind: str, groups: Sequence[Group]) -> None:
+    def _keep(self, step: int, kind: str, groups: Sequence[Group], behaviors: GroupBehaviors) -> None:
         if groups:
-            self.tracker.log_samples(step, kind, self.folder.add_samples(step, kind, groups))
+            self.tracker.log_samples(step, kind, self.folder.add_samples(step, kind, groups, behaviors))
 
     def _write(self, step: int, metrics: Mapping[str, Any]) -> dict[str, Any]:
         line = {"step": step, **metrics, **self.evaluated}
@@ -162,7 +173,6 @@ def summarize(folder: RunFolder, price: Price, weights_sha256: str) -> dict[str,
     first, last = evaluations[0], evaluations[-1]
     summary = {
         "accuracy": {"step0": figures(first), "final": figures(last)},
-        "tries": {"step0": first["eval/tries"], "final": last["eval/tries"]},
         "length": {"step0": first["eval/length"], "final": last["eval/length"]},
         "steps": len(steps),
         "seconds": round(seconds, 1),
@@ -172,4 +182,6 @@ def summarize(folder: RunFolder, price: Price, weights_sha256: str) -> dict[str,
         "price": price.source,
         "weights_sha256": weights_sha256,
     }
+    if "eval/tries" in first and "eval/tries" in last:  # only tasks with a trace language count tries
+        summary["tries"] = {"step0": first["eval/tries"], "final": last["eval/tries"]}
     return json.loads(json.dumps(summary))

@@ -1,72 +1,88 @@
-"""How much a model reflects, and whether it helps: the behaviours of many completions as flat numbers."""
+"""How often a model reflects and whether it helps: the behaviours of many completions as metrics."""
 
 from collections.abc import Iterator, Sequence
 
-from envs.behaviors import SHOWN, read_behaviors
+from envs.behaviors import SHOWN, Behaviors
+from envs.env import Env
 from grpo.types import Group
 
+GroupBehaviors = Sequence[Sequence[Behaviors]]  # for each group, one per rollout
 
-def reflection_metrics(groups: Sequence[Group], prefix: str) -> dict[str, float]:
-    """Metrics over all completions of `groups`. What has no completion, try, equation or verdict to be
-    counted over is left out, so that no number is made up.
 
-    n                                  completions
+def read_groups(env: Env, groups: Sequence[Group]) -> list[list[Behaviors]]:
+    """Read the behaviours of every completion, once for all metrics and samples."""
+    return [[env.read_behaviors(g.problem, rollout.completion.text) for rollout in g.rollouts] for g in groups]
+
+
+def mean_tries(behaviors: GroupBehaviors) -> float | None:
+    """Attempts per completion, over the completions of tasks with a trace language; None if there are none."""
+    return _mean([read.tries for group in behaviors for read in group if read.tries is not None])
+
+
+def reflection_metrics(groups: Sequence[Group], behaviors: GroupBehaviors, prefix: str) -> dict[str, float]:
+    """Metrics over all completions of `groups`. A metric whose denominator would be 0 is omitted.
+
+    n                                  number of completions
     verification ... waits             share of completions that show it (SHOWN)
-    tries                              tries a completion
+    tries                              attempts per completion, of tasks with a trace language
     arithmetic                         share of equations that are true
-    copying                            share of tries that use the given numbers, each once
-    decorative                         share of the verdicts "yes" that stand at no hit
-    length_right, length_wrong         tokens of a correct and of a wrong completion
-    accuracy_with, accuracy_without    share correct of those that reflect (verify or backtrack) and of the others
-    gain_same_problem                  the former minus the latter on the same problem, mean over the
-                                       problems that have both
+    copying                            share of attempts that use each given number once
+    decorative                         share of the verdicts "yes" on attempts that do not reach the target
+    length_right, length_wrong         tokens per correct and per incorrect completion
+    accuracy_with, accuracy_without    accuracy of completions that verify or backtrack, and of all others
+    gain_same_problem                  the difference of the two on the same problem, averaged over problems that
+                                       have both kinds of completions
     accuracy_with_backtracking, accuracy_without_backtracking, gain_backtracking
-                                       the same, for backtracking alone
+                                       the same, for backtracking only
     """
-    read = [[read_behaviors(g.problem.env, g.problem.fields, r.completion.text) for r in g.rollouts] for g in groups]
-    seen = [[(one, r.score.correct) for one, r in zip(ones, g.rollouts)] for ones, g in zip(read, groups)]
-    shown = [one for ones in read for one in ones]
-    metrics: dict[str, float | None] = {name: _mean([getattr(one, name) for one in shown]) for name in SHOWN}
+    shown = [read for group in behaviors for read in group]
+    metrics: dict[str, float | None] = {name: _mean([getattr(read, name) for read in shown]) for name in SHOWN}
     metrics["n"] = len(shown)
-    metrics["tries"] = _mean([one.tries for one in shown])
-    metrics["arithmetic"] = _share([one.true_equations for one in shown], [one.equations for one in shown])
-    metrics["copying"] = _share([one.copied for one in shown], [one.tries for one in shown])
-    metrics["decorative"] = _share([one.decorative for one in shown], [one.verdicts_yes for one in shown])
+    metrics["tries"] = mean_tries(behaviors)
+    metrics["arithmetic"] = _share([read.true_equations for read in shown], [read.equations for read in shown])
+    metrics["copying"] = _share([read.copied for read in shown], [read.tries or 0 for read in shown])
+    metrics["decorative"] = _share([read.decorative for read in shown], [read.verdicts_yes for read in shown])
     metrics["length_right"] = _mean(list(_lengths(groups, True)))
     metrics["length_wrong"] = _mean(list(_lengths(groups, False)))
-    with_it, without, gain = _compare([[(one.reflects, right) for one, right in group] for group in seen])
-    metrics |= {"accuracy_with": with_it, "accuracy_without": without, "gain_same_problem": gain}
-    with_it, without, gain = _compare([[(one.backtracking, right) for one, right in group] for group in seen])
-    metrics |= {"accuracy_with_backtracking": with_it, "accuracy_without_backtracking": without}
+    correct = [[rollout.score.correct for rollout in group.rollouts] for group in groups]
+    reflects = [[read.reflects for read in group] for group in behaviors]
+    accuracy_with, accuracy_without, gain = _compare(reflects, correct)
+    metrics |= {"accuracy_with": accuracy_with, "accuracy_without": accuracy_without, "gain_same_problem": gain}
+    backtracks = [[read.backtracking for read in group] for group in behaviors]
+    accuracy_with, accuracy_without, gain = _compare(backtracks, correct)
+    metrics |= {"accuracy_with_backtracking": accuracy_with, "accuracy_without_backtracking": accuracy_without}
     metrics["gain_backtracking"] = gain
     return {f"{prefix}/{name}": float(value) for name, value in metrics.items() if value is not None}
 
 
-def _compare(groups: Sequence[Sequence[tuple[bool, bool]]]) -> tuple[float | None, float | None, float | None]:
-    """Accuracy with, accuracy without, and their mean difference over groups that have both, of
-    (shows it, is correct) a completion."""
+def _compare(
+    shows: Sequence[Sequence[bool]], correct: Sequence[Sequence[bool]]
+) -> tuple[float | None, float | None, float | None]:
+    """Accuracy of the completions that show a behaviour, accuracy of the others, and the mean of their difference
+    over groups with both kinds. `shows` and `correct` have one value per rollout of each group."""
 
-    def accuracy(completions: Sequence[tuple[bool, bool]], shows: bool) -> float | None:
-        return _mean([right for shown, right in completions if shown == shows])
+    def accuracy(completions: Sequence[tuple[bool, bool]], wanted: bool) -> float | None:
+        return _mean([is_correct for shown, is_correct in completions if shown == wanted])
 
+    groups = [list(zip(*pair, strict=True)) for pair in zip(shows, correct, strict=True)]
     gains: list[float] = []
     for group in groups:
-        with_it, without = accuracy(group, True), accuracy(group, False)
-        if with_it is not None and without is not None:
-            gains.append(with_it - without)
+        accuracy_with, accuracy_without = accuracy(group, True), accuracy(group, False)
+        if accuracy_with is not None and accuracy_without is not None:
+            gains.append(accuracy_with - accuracy_without)
     everything = [completion for group in groups for completion in group]
     return accuracy(everything, True), accuracy(everything, False), _mean(gains)
 
 
-def _lengths(groups: Sequence[Group], right: bool) -> Iterator[int]:
+def _lengths(groups: Sequence[Group], correct: bool) -> Iterator[int]:
     for group in groups:
         for rollout in group.rollouts:
-            if rollout.score.correct == right:
+            if rollout.score.correct == correct:
                 yield len(rollout.completion.token_ids)
 
 
-def _share(parts: Sequence[int], wholes: Sequence[int]) -> float | None:
-    return sum(parts) / sum(wholes) if sum(wholes) else None
+def _share(parts: Sequence[int], totals: Sequence[int]) -> float | None:
+    return sum(parts) / sum(totals) if sum(totals) else None
 
 
 def _mean(values: Sequence[float]) -> float | None:

@@ -75,7 +75,7 @@ class Terminal:
         for label, name, fmt in CURVES:
             values = [row[name] for row in self.rows if name in row]
             if not values and name == "rollout/tries":
-                continue  # only some tasks count tries
+                continue  # the task has no trace language
             last = fmt.format(values[-1]) if values else "-"
             table.add_row(Text(label, style="dim"), Text(last, style="bold"), Text(sparkline(values), style="cyan"))
         progress = Table.grid(padding=(0, 2))

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from conf.compose import compose_config, compose_evaluation, compose_verifier
-from conf.sweep_plan import plan_sweep
+from tools.sweep.plan import plan_sweep
 from grpo.types import Problem
 from rewards import components
 from rewards.components import Scored

@@ -1,12 +1,12 @@
-"""What a sandboxed process gives up for good, by means of the Linux kernel, before it reads any code.
+"""Restricts a sandboxed process permanently, with features of the Linux kernel, before it reads any code.
 
-- dies with its parent; no core dumps; limits of CPU time, memory, open files and file size
-- Landlock: files are readable where Python's own library lies, writable in one flat folder
-- seccomp: a short list of system calls, and nothing else. No new processes or threads, no sockets,
-  no signals to anyone, no changes of owner, mode or limits, no way to look into other processes.
+- The process dies with its parent, writes no core dumps, and has limits of CPU time, memory, open files and file size.
+- Landlock makes files readable only in the folders of Python's library, and writable only in one flat folder.
+- seccomp permits a short list of system calls: no new processes or threads, no sockets, no signals to other processes,
+  no changes of owner, mode or limits, no access to other processes.
 
-Any step that the kernel refuses raises LockdownError: there is no weaker mode. What stays possible:
-to ask whether a path exists (stat), and the time.
+If the kernel refuses any step, LockdownError is raised; there is no weaker mode. The process can still check whether a
+path exists (stat) and read the time.
 """
 
 import ctypes
@@ -18,7 +18,7 @@ import struct
 import sys
 from collections.abc import Sequence
 
-# Numbers of the same calls on both machines; a call that one of them lacks is left out there.
+# Numbers of the same system calls on both architectures; calls that do not exist on aarch64 are omitted there.
 ARCHITECTURES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 ALLOWED = {
     "x86_64": (
@@ -39,30 +39,33 @@ ALLOWED = {
 OPENAT = {"x86_64": 257, "aarch64": 56}
 FCNTL = {"x86_64": 72, "aarch64": 25}
 CAPSET = {"x86_64": 126, "aarch64": 91}
-FCNTL_COMMANDS = (0, 1, 2, 3, 1030)  # copies of descriptors and their flags: no locks, no owner to signal
+FCNTL_COMMANDS = (0, 1, 2, 3, 1030)  # duplicate descriptors, read and set their flags; no locks and no signal owner
 
 PR_SET_PDEATHSIG, PR_SET_NO_NEW_PRIVS, PR_SET_SECCOMP, SECCOMP_MODE_FILTER = 1, 38, 22, 2
 LANDLOCK_CREATE_RULESET, LANDLOCK_ADD_RULE, LANDLOCK_RESTRICT_SELF = 444, 445, 446
 READ_FILE, READ_DIR = 1 << 2, 1 << 3
-# In its folder: read, write, list, create and remove plain files; and truncate, where Landlock knows it.
+# Rights in the folder: read, write, list, create and remove regular files, and truncate if Landlock supports it.
 FOLDER_RIGHTS = READ_FILE | READ_DIR | 1 << 1 | 1 << 5 | 1 << 8
 TRUNCATE = 1 << 14
-# All rights over files that a version of Landlock's interface knows; later ones add no weaker ones.
+# Landlock ABI version -> number of file access rights that it can restrict.
 FILE_RIGHTS = {1: 13, 2: 14, 3: 15, 4: 15}
 OPEN_FILES = 48
 LIBRARIES = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/usr/local/lib", "/etc/ld.so.cache")
 
 
 class LockdownError(OSError):
-    """The kernel did not give a protection; the message names it."""
+    """The kernel did not provide a protection; the message names it."""
 
 
 def lock_down(folder: str, parent: int, cpu_seconds: int, memory: int, file_size: int) -> None:
-    """Give everything up. `folder` is the one place to write in, `parent` the process to die with;
-    `memory` and `file_size` are in bytes.
+    """Restrict this process permanently.
+
+    folder             the only folder in which files can be written
+    parent             id of the process with which this one dies
+    memory, file_size  limits in bytes
 
     Raises:
-        LockdownError: the kernel did not give one of the protections.
+        LockdownError: the kernel did not provide one of the protections.
     """
     machine = platform.machine()
     if sys.platform != "linux" or machine not in ARCHITECTURES:
@@ -85,7 +88,7 @@ def _need(ok: bool, what: str) -> None:
 
 
 def _limit(cpu_seconds: int, memory: int, file_size: int) -> None:
-    """Hard limits; seccomp takes away the call that could ask about them again."""
+    """Set hard resource limits. seccomp later blocks the system call that could change them."""
     limits = {
         resource.RLIMIT_CPU: cpu_seconds,
         resource.RLIMIT_AS: memory,
@@ -101,8 +104,8 @@ def _limit(cpu_seconds: int, memory: int, file_size: int) -> None:
 
 
 def _restrict_files(libc: ctypes.CDLL, folder: str) -> None:
-    """Landlock. Where it also knows TCP ports (version 4) and signals and abstract sockets (6), it
-    denies them as well; seccomp has denied them already, which is why older versions will do."""
+    """Apply Landlock. If it also supports TCP ports (version 4) or signals and abstract sockets (version 6), they are
+    denied as well. Older versions suffice because seccomp denies these too."""
     version = libc.syscall(LANDLOCK_CREATE_RULESET, None, ctypes.c_size_t(0), 1)
     _need(version >= 1, "Landlock (Linux 5.13 or newer, with landlock among its security modules)")
     handled = (1 << FILE_RIGHTS.get(version, 16)) - 1
@@ -118,20 +121,21 @@ def _restrict_files(libc: ctypes.CDLL, folder: str) -> None:
 
 
 def _readable() -> Sequence[str]:
-    """Where Python's standard library and shared libraries lie."""
+    """The folders of Python's standard library and of shared libraries."""
     own = [path for path in sys.path if path] + [os.path.join(sys.base_prefix, "lib")]
     return [path for path in dict.fromkeys([*own, *LIBRARIES]) if os.path.exists(path)]
 
 
 def _allow(libc: ctypes.CDLL, ruleset: int, path: str, rights: int) -> None:
-    place = os.open(path, os.O_PATH | os.O_CLOEXEC)
-    rule = struct.pack("=Qi", rights, place)
+    descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    rule = struct.pack("=Qi", rights, descriptor)
     _need(libc.syscall(LANDLOCK_ADD_RULE, ruleset, 1, rule, 0) == 0, f"a Landlock rule for {path}")
-    os.close(place)
+    os.close(descriptor)
 
 
 def _restrict_calls(libc: ctypes.CDLL, machine: str) -> None:
-    """A seccomp filter: the listed calls pass, another architecture's kill, all others get EPERM."""
+    """Install a seccomp filter: listed system calls are allowed, all others fail with EPERM, and calls of another
+    architecture kill the process."""
     program = b"".join(_instructions(machine))
     code = ctypes.create_string_buffer(program, len(program))
     filter_ = struct.pack("=H6xQ", len(program) // 8, ctypes.addressof(code))
@@ -140,7 +144,7 @@ def _restrict_calls(libc: ctypes.CDLL, machine: str) -> None:
 
 
 def _instructions(machine: str) -> list[bytes]:
-    """BPF over `struct seccomp_data`: int number, u32 architecture, u64 address, u64 arguments[6]."""
+    """The BPF program over `struct seccomp_data`: int number, u32 architecture, u64 address, u64 arguments[6]."""
     allow, refuse, kill = 0x7FFF0000, 0x00050000 | 1, 0x80000000
 
     def load(offset: int) -> bytes:
@@ -154,7 +158,7 @@ def _instructions(machine: str) -> list[bytes]:
         return struct.pack("=HBBI", 0x15, 0, skip, value)
 
     commands = [load(24)] + [step for c in FCNTL_COMMANDS for step in (unless(c, 1), answer(allow))] + [answer(refuse)]
-    # Opening for reading with O_TRUNC empties a file, and the oldest Landlock lets it.
+    # Opening a file for reading with O_TRUNC empties it, which the first version of Landlock does not prevent.
     mask = struct.pack("=HBBI", 0x54, 0, 0, os.O_TRUNC | os.O_ACCMODE)
     opening = [load(32), mask, unless(os.O_TRUNC, 1), answer(refuse), answer(allow)]
     return [

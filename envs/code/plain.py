@@ -1,9 +1,8 @@
-"""Plain Python data as JSON trees, so that values cross between processes as data and nothing else.
+"""Plain Python data as JSON trees, the format in which values are sent between processes.
 
-None, bool, int, float, str and lists are written as themselves. What JSON has no word for is an
-object with one key: {"tuple": [..]}, {"set": [..]}, {"frozenset": [..]}, {"dict": [[key, value],
-..]}, {"bytes": "hex"}, {"complex": [real, imaginary]}. Trees are compared and shown as they are,
-without being turned into values: no method of a candidate's object is ever called.
+None, bool, int, float, str and lists represent themselves. Other types are objects with one key: {"tuple": [..]},
+{"set": [..]}, {"frozenset": [..]}, {"dict": [[key, value], ..]}, {"bytes": "hex"}, {"complex": [real, imaginary]}.
+Trees are compared and displayed without being converted to values, so no method of a candidate's object is called.
 """
 
 import collections
@@ -19,14 +18,14 @@ Tree = Any  # None | bool | int | float | str | list[Tree] | dict[str, Tree]
 
 
 class PlainError(ValueError):
-    """A value is not plain data, or a text is no tree; the message says what it is."""
+    """A value is not plain data, or a text is not a tree; the message describes it."""
 
 
 def encode(value: Any, depth: int = 0) -> Tree:
-    """The tree of a value; only exact types count, a subclass is not plain.
+    """Convert a value to its tree. Instances of subclasses are not plain data.
 
     Raises:
-        PlainError: the value is, or holds, something else, or is nested too deep.
+        PlainError: the value is not plain data, or is nested too deep.
     """
     kind = type(value)
     if depth > MAX_DEPTH:
@@ -48,10 +47,10 @@ def encode(value: Any, depth: int = 0) -> Tree:
 
 
 def decode(tree: Tree) -> object:
-    """The value of a tree.
+    """Convert a tree to its value.
 
     Raises:
-        PlainError: an object that is none of the forms above.
+        PlainError: the tree contains an unknown object.
     """
     if isinstance(tree, list):
         return [decode(item) for item in tree]
@@ -73,24 +72,24 @@ def decode(tree: Tree) -> object:
 
 
 def read_tree(text: str | bytes) -> Tree:
-    """A tree from JSON that a hostile process may have written.
+    """Parse a tree from JSON that a hostile process may have written.
 
     Raises:
-        PlainError: no JSON, or nested deeper than data of ours can be.
+        PlainError: the text is not JSON, or is nested deeper than encoded data can be.
     """
     try:
         tree: Tree = json.loads(text)
     except (ValueError, RecursionError):
-        raise PlainError("no JSON") from None
+        raise PlainError("not JSON") from None
     _check_depth(tree, 0)
     return tree
 
 
 def same(given: Tree, expected: Tree) -> bool:
-    """Are the two trees the same value, of the same types?
+    """Whether two trees have the same value and type.
 
-    True is not 1 and 1.0 is not 1; where a float is expected an int will do, and both agree within
-    1e-9. A list is not a tuple. Sets and dicts are compared without their order.
+    True differs from 1, 1.0 from 1, and a list from a tuple. Where a float is expected, an int is accepted too, with a
+    tolerance of 1e-9. The order of sets and dicts is ignored.
     """
     if isinstance(expected, float):
         return type(given) in (int, float) and _close(given, expected)
@@ -109,8 +108,7 @@ def same(given: Tree, expected: Tree) -> bool:
 
 
 def loosened(tree: Tree) -> Tree:
-    """The tree in the form in which values that Python's == calls equal are the same: True becomes 1,
-    2.0 becomes 2, a frozenset a set."""
+    """Normalize a tree so that `same` agrees with Python's ==: True becomes 1, 2.0 becomes 2, a frozenset a set."""
     if isinstance(tree, bool) or (isinstance(tree, float) and tree.is_integer()):
         return int(tree)
     if isinstance(tree, list):
@@ -121,7 +119,7 @@ def loosened(tree: Tree) -> Tree:
 
 
 def show(tree: Tree, limit: int = 80) -> str:
-    """The value as Python writes it, cut to `limit` characters."""
+    """The value in Python syntax, truncated to `limit` characters."""
     text = _show(tree, limit)
     return text if len(text) <= limit else text[: limit - 3] + "..."
 

@@ -1,7 +1,7 @@
-"""Records of MBPP and HumanEval, and our own, as the fields that envs/code/checker.py checks by.
+"""Converts records of MBPP, HumanEval and the built-in format to the fields that envs/code/checker.py reads.
 
-An assert of the form `f(arguments) == expected`, both sides literals, becomes a test that is data.
-All others stay asserts. Nothing is run here: the records are parsed, never imported.
+An assert of the form `f(arguments) == expected` with literals on both sides becomes a data test; all others remain
+asserts. Records are only parsed; no code is run here.
 """
 
 import ast
@@ -16,11 +16,11 @@ COMPARE = ("strict", "equal")
 
 
 def read_fields(record: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of a record in any of the three forms, with its `question` and `solution`, and with
-    the `text` of the question that tells it from other problems.
+    """The fields of a record in any of the three formats, including its `question`, its `solution` and the `text` that
+    distinguishes it from other problems.
 
     Raises:
-        ValueError: what is missing, or can't be read.
+        ValueError: a field is missing or malformed.
     """
     if "function" in record and "tests" in record:
         return read_own(record)
@@ -28,11 +28,11 @@ def read_fields(record: Mapping[str, Any]) -> dict[str, Any]:
         return read_mbpp(record)
     if "entry_point" in record:
         return read_humaneval(record)
-    raise ValueError("no function and tests, no test_list (MBPP) and no entry_point (HumanEval)")
+    raise ValueError("unknown format: needs function and tests, or test_list (MBPP), or entry_point (HumanEval)")
 
 
 def read_own(record: Mapping[str, Any]) -> dict[str, Any]:
-    """Fields as envs/code/checker.py describes them, such as those of our own problems."""
+    """The built-in format, which envs/code/checker.py describes."""
     fields = {
         "function": words(record, "function"),
         "tests": record["tests"],
@@ -44,7 +44,7 @@ def read_own(record: Mapping[str, Any]) -> dict[str, Any]:
         "solution": words(record, "solution", ""),
     }
     if not fields["function"].isidentifier():
-        raise ValueError(f"function {fields['function']!r} is no name of a function")
+        raise ValueError(f"field function: {fields['function']!r} is not a valid function name")
     if fields["compare"] not in COMPARE:
         raise ValueError(f"compare must be one of {', '.join(COMPARE)}, got {fields['compare']}")
     if not isinstance(fields["tests"], list) or not (fields["tests"] or fields["asserts"]):
@@ -58,8 +58,8 @@ def read_own(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read_mbpp(record: Mapping[str, Any]) -> dict[str, Any]:
-    """MBPP: text (or prompt), code, test_list, test_setup_code (or test_imports). The first test is
-    shown in the question, for without it nobody could know the function's name and arguments."""
+    """MBPP: text (or prompt), code, test_list, test_setup_code (or test_imports). The question shows the first test,
+    because nothing else gives the name and the arguments of the function."""
     text = words(record, "text", "") or words(record, "prompt")
     solution = words(record, "code")
     setup = "\n".join([*strings(record, "test_imports"), words(record, "test_setup_code", "")]).strip()
@@ -70,7 +70,7 @@ def read_mbpp(record: Mapping[str, Any]) -> dict[str, Any]:
     defined = {node.name for node in parsed(solution).body if isinstance(node, ast.FunctionDef)}
     function = next((name for name in called(body) if name in defined), None)
     if function is None:
-        raise ValueError("its tests call no function that its code defines")
+        raise ValueError("the tests call no function that field code defines")
     data, rest = split_asserts(body.body, function)
     fields = {"function": function, "tests": data, "compare": "equal", "context": setup}
     fields["asserts"] = ast.unparse(ast.Module(rest, [])) if rest else ""
@@ -80,7 +80,7 @@ def read_mbpp(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read_humaneval(record: Mapping[str, Any]) -> dict[str, Any]:
-    """HumanEval: prompt, entry_point, canonical_solution, test with its function check(candidate)."""
+    """HumanEval: prompt, entry_point, canonical_solution, and test, which defines check(candidate)."""
     prompt, function, test = (words(record, key) for key in ("prompt", "entry_point", "test"))
     checks = [node for node in parsed(test).body if isinstance(node, ast.FunctionDef) and node.name == "check"]
     if len(checks) != 1 or len(checks[0].args.args) != 1:
@@ -96,7 +96,7 @@ def read_humaneval(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def split_asserts(body: Sequence[ast.stmt], function: str) -> tuple[list[dict[str, Tree]], list[ast.stmt]]:
-    """(tests that are data, statements that stay)."""
+    """Separate the data tests from the remaining statements."""
     tests, rest = [], []
     for statement in body:
         test = as_data(statement, function)
@@ -108,7 +108,7 @@ def split_asserts(body: Sequence[ast.stmt], function: str) -> tuple[list[dict[st
 
 
 def as_data(statement: ast.stmt, function: str) -> dict[str, Tree] | None:
-    """`assert function(literals) == literal` as a test, None for all else."""
+    """`assert function(literals) == literal` as a data test; None for any other statement."""
     if not isinstance(statement, ast.Assert) or not isinstance(statement.test, ast.Compare):
         return None
     compare = statement.test
@@ -125,7 +125,7 @@ def as_data(statement: ast.stmt, function: str) -> dict[str, Tree] | None:
 
 
 def _idle(statement: ast.stmt) -> bool:
-    """A text, `pass` or `assert True`, which check nothing."""
+    """Whether a statement has no effect: a string, `pass` or `assert True`."""
     if isinstance(statement, ast.Assert):
         return isinstance(statement.test, ast.Constant) and bool(statement.test.value)
     return isinstance(statement, ast.Pass) or (
@@ -134,7 +134,7 @@ def _idle(statement: ast.stmt) -> bool:
 
 
 def check_names(fields: Mapping[str, Any]) -> None:
-    """Refuse asserts over what only the solution defines: they run apart from it."""
+    """Reject asserts that use names defined only by the solution, because they run in a separate process."""
     nodes = list(ast.walk(parsed(f"{fields['context']}\n{fields['asserts']}")))
     bound = {fields["function"], *dir(builtins)}
     for node in nodes:
@@ -150,7 +150,7 @@ def check_names(fields: Mapping[str, Any]) -> None:
             bound.add(node.name)
     unknown = {node.id for node in nodes if isinstance(node, ast.Name)} - bound
     if unknown and "*" not in bound:
-        raise ValueError(f"its asserts use {', '.join(sorted(unknown))}, which the tests do not define")
+        raise ValueError(f"the asserts use {', '.join(sorted(unknown))}, which the tests do not define")
 
 
 def called(tree: ast.AST) -> Iterable[str]:
@@ -163,18 +163,18 @@ def parsed(source: str) -> ast.Module:
             raise ValueError(f"longer than {MAX_LENGTH} characters")
         return ast.parse(source)
     except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
-        raise ValueError(f"its code cannot be parsed: {error}") from error
+        raise ValueError(f"the code cannot be parsed: {error}") from error
 
 
 def words(record: Mapping[str, Any], key: str, default: str | None = None) -> str:
     value = record.get(key, default)
     if not isinstance(value, str):
-        raise ValueError(f"no field {key}" if value is None else f"field {key} is no text")
+        raise ValueError(f"no field {key}" if value is None else f"field {key} must be a string")
     return value
 
 
 def strings(record: Mapping[str, Any], key: str) -> list[str]:
     value = record.get(key, [])
     if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-        raise ValueError(f"field {key} is no list of texts")
+        raise ValueError(f"field {key} must be a list of strings")
     return value

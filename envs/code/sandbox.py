@@ -1,8 +1,8 @@
-"""A sandbox for code that a model wrote: a fresh Python process, locked down before it reads it.
+"""A sandbox for code that a model wrote: a new Python process that is locked down before it reads the code.
 
-envs/code/lockdown.py says what the process gives up and envs/code/sandbox_child.py what it answers. This
-side keeps the time, counts what is printed and written, and kills. It needs no privileges and no
-containers, only a Linux with Landlock and seccomp; where those are missing nothing is run at all.
+envs/code/lockdown.py restricts the process, and envs/code/sandbox_child.py runs in it. This module enforces the
+limits of time, output and files, and kills the process. It needs neither privileges nor containers, only Linux with
+Landlock and seccomp; without them no code is run.
 """
 
 import json
@@ -28,8 +28,8 @@ ROOT = str(Path(__file__).resolve().parents[2])
 STARTER = (
     "import sys; sys.path.append(sys.argv.pop(1)); from envs.code.sandbox_child import main; sys.path.pop(); main()"
 )
-STARTING = 30.0  # seconds that Python may take to start on a busy machine; no program runs yet
-WATCH = 0.05  # seconds between two looks at the folder
+START_TIMEOUT = 30.0  # seconds in which Python must start on a busy machine, before any program runs
+POLL_INTERVAL = 0.05  # seconds between checks of the folder's size
 PAGE = 4096
 
 PROBE = """
@@ -58,21 +58,21 @@ def breaches(path, parent):
 
 
 class SandboxError(RuntimeError):
-    """The sandbox could not do its work; this says nothing about the program."""
+    """The sandbox failed, which says nothing about the program."""
 
 
-class Stopped(Exception):  # noqa: N818 - it is the program that failed, not this
-    """The program ended, or was killed, before it answered; the message says why."""
+class Stopped(Exception):  # noqa: N818 - the program failed, not the sandbox
+    """The program ended or was killed before it replied; the message gives the reason."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What one program may use, over all its calls.
+    """The limits of one program over all its calls.
 
-    seconds    wall-clock time from when it is read; the same in CPU time, rounded up, plus one
-    memory_mb  address space, the interpreter's own 20 MB or so included
-    output_kb  printed to standard output and error together
-    folder_mb  files in its temporary folder, which is its working directory
+    seconds    wall-clock time, starting when the program is read; CPU time is limited to the same, rounded up, plus 1
+    memory_mb  address space in MB, including about 20 MB of the interpreter
+    output_kb  standard output and error together, in KB
+    folder_mb  files in the temporary working directory, in MB
     """
 
     seconds: float = 2.0
@@ -81,11 +81,11 @@ class Limits:
     folder_mb: int = 16
 
 
-class Session:
-    """One sandboxed process: `with Session(Limits()) as session: session.ask({"define": ..})`.
+class Sandbox:
+    """A sandboxed process: `with Sandbox(Limits()) as sandbox: sandbox.ask({"define": ..})`.
 
     Raises:
-        SandboxError: it could not be started, or this system lacks a protection.
+        SandboxError: the process could not be started, or this system lacks a protection.
     """
 
     def __init__(self, limits: Limits) -> None:
@@ -106,20 +106,20 @@ class Session:
             self.close()
             raise
 
-    def __enter__(self) -> "Session":
+    def __enter__(self) -> "Sandbox":
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
 
     def ask(self, message: dict[str, Any]) -> dict[str, Any]:
-        """Send one message and wait for the answer to it, which a hostile program may have forged.
+        """Send a message and return the reply, which a hostile program may have forged.
 
         Raises:
-            Stopped: there was none, within the limits.
+            Stopped: there was no reply within the limits.
         """
         if self.received:
-            raise Stopped("wrote on the channel of the results")
+            raise Stopped("wrote to the result channel")
         started = time.monotonic()
         try:
             line = self._exchange(json.dumps(message).encode() + b"\n", self.left)
@@ -130,11 +130,11 @@ class Session:
         except PlainError:
             answer = None
         if not isinstance(answer, dict):
-            raise Stopped("wrote on the channel of the results")
+            raise Stopped("wrote to the result channel")
         return answer
 
     def close(self) -> None:
-        """Kill whatever still runs, which is one process at most, and remove its folder."""
+        """Kill the process and remove its folder."""
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.kill()
@@ -147,9 +147,9 @@ class Session:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _start(self) -> "subprocess.Popen[bytes]":
-        # One order of sets in all runs, so that one answer gets one verdict.
+        # A fixed hash seed fixes the iteration order of sets, so that an answer always gets the same verdict.
         environment = {"PYTHONHASHSEED": "0"}
-        if "LD_LIBRARY_PATH" in os.environ:  # some Pythons find their own library by it
+        if "LD_LIBRARY_PATH" in os.environ:  # some builds of Python find their shared library through it
             environment["LD_LIBRARY_PATH"] = os.environ["LD_LIBRARY_PATH"]
         bounds = (os.getpid(), int(self.limits.seconds + 0.999) + 1, self.limits.memory_mb * 2**20)
         process = subprocess.Popen(
@@ -170,16 +170,19 @@ class Session:
 
     def _greet(self) -> None:
         try:
-            greeting = read_tree(self._exchange(b"", STARTING))
+            greeting = read_tree(self._exchange(b"", START_TIMEOUT))
         except (Stopped, PlainError) as error:
-            said = self.printed.decode(errors="replace").strip().splitlines()
-            raise SandboxError(f"the sandbox could not be started: {said[-1] if said else error}") from error
+            if self.process.poll() is not None:  # the error message may still be in the pipe
+                assert self.process.stderr is not None
+                self.printed += os.read(self.process.stderr.fileno(), 65536)
+            output = self.printed.decode(errors="replace").strip().splitlines()
+            raise SandboxError(f"the sandbox could not be started: {output[-1] if output else error}") from error
         if greeting != {"ready": True}:
             missing = greeting.get("missing") if isinstance(greeting, dict) else greeting
             raise SandboxError(f"this system cannot run the sandbox; missing: {missing}")
 
     def _exchange(self, outgoing: bytes, seconds: float) -> bytes:
-        """Write all of `outgoing` and read one line, watching every limit meanwhile."""
+        """Write all of `outgoing` and read one line, while enforcing every limit."""
         deadline = time.monotonic() + seconds
         stdin = self.process.stdin
         assert stdin is not None
@@ -189,9 +192,9 @@ class Session:
             left = deadline - time.monotonic()
             if left <= 0:
                 raise Stopped(f"time limit of {self.limits.seconds:g} s")
-            ready = self.selector.select(min(left, WATCH))
+            ready = self.selector.select(min(left, POLL_INTERVAL))
             if not ready:
-                self._watch_folder()
+                self._check_folder()
             for key, _ in ready:
                 if key.fileobj is stdin:
                     outgoing = outgoing[self._write(outgoing) :]
@@ -220,7 +223,7 @@ class Session:
             raise Stopped(self._ending())
         self.received += data
         if len(self.received) > MAX_LINE:
-            raise Stopped("wrote on the channel of the results")
+            raise Stopped("wrote to the result channel")
 
     def _listen(self) -> None:
         assert self.process.stderr is not None
@@ -231,8 +234,8 @@ class Session:
         if len(self.printed) > self.limits.output_kb * 1024:
             raise Stopped(f"printed more than {self.limits.output_kb} KB")
 
-    def _watch_folder(self) -> None:
-        """Small files count as a page each, so that a great many of them count too."""
+    def _check_folder(self) -> None:
+        """Enforce the limit of files. Every file counts as at least one page, which limits their number as well."""
         size = 0
         with os.scandir(self.folder) as entries:
             for entry in entries:
@@ -242,24 +245,24 @@ class Session:
                     raise Stopped(f"wrote more than {self.limits.folder_mb} MB of files")
 
     def _ending(self) -> str:
-        """How the process ended, in words."""
+        """Describe how the process ended."""
         try:
             code = self.process.wait(timeout=1)
         except subprocess.TimeoutExpired:
-            return "closed the channel of the results"
+            return "closed the result channel"
         if code == -signal.SIGKILL:
-            return "killed at its limit of CPU time or memory"
+            return "killed at its CPU time or memory limit"
         return f"ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
 
 
 @lru_cache(maxsize=1)
 def _probe() -> tuple[str, ...]:
     try:
-        with Session(Limits(seconds=10)) as session:
-            reply = session.ask({"define": PROBE, "function": "breaches", "context": ""})
+        with Sandbox(Limits(seconds=10)) as sandbox:
+            reply = sandbox.ask({"define": PROBE, "function": "breaches", "context": ""})
             if "defined" not in reply:
                 return (f"a sandbox that runs ({reply})",)
-            found = session.ask({"call": [__file__, os.getpid()]}).get("result")
+            found = sandbox.ask({"call": [__file__, os.getpid()]}).get("result")
     except SandboxError as error:
         return (str(error).partition("; missing: ")[2] or str(error),)
     except Stopped as error:
@@ -268,8 +271,8 @@ def _probe() -> tuple[str, ...]:
 
 
 def missing_protections() -> list[str]:
-    """What this system lacks to run the sandbox, in words; empty where it has all. Found out once a
-    process, by a program that tries to break out."""
+    """The protections that this system lacks; empty if the sandbox can be used. The result is determined by a program
+    that tries to break out, once per process."""
     if sys.platform != "linux":
         return [f"Linux (this is {sys.platform})"]
     return list(_probe())

@@ -1,15 +1,15 @@
 """The process inside the sandbox: `python -c "... main()" FOLDER PARENT CPU_SECONDS MEMORY`.
 
-The only file of the house that turns text into running code, and it does so after lock_down. It
-speaks JSON lines: it says {"ready": true}, is sent one program, and then answers.
+This is the only module of the project that executes text as code, and only after `lock_down`. The process exchanges
+JSON lines with its parent: it sends {"ready": true}, receives one program, and then replies.
 
-- {"define": source, "function": name, "context": source}: {"defined": true}, {"syntax": why} or
-  {"undefined": why}; then, for every {"call": arguments, "named": [[name, value], ..]}, {"result":
-  tree} or {"raised": why}. Expected results are never sent to this process.
-- {"test": source, "function": name, "context": source}: the asserts of a data set, in a process that
-  holds none of the candidate's code. The function is a stand-in that sends each call to the parent,
-  as {"call": ..} above, and waits for its {"result": ..}. At the end {"passed": true}, {"failed":
-  why}, or {"unsupported": why} where the asserts cannot be run in this way.
+- {"define": source, "function": name, "context": source} defines a function. The reply is {"defined": true},
+  {"syntax": reason} or {"undefined": reason}. Then every {"call": arguments, "named": [[name, value], ..]} is
+  answered with {"result": tree} or {"raised": reason}. Expected results are never sent to this process.
+- {"test": source, "function": name, "context": source} runs the asserts of a data set, in a process without the
+  candidate's code. The function is a stub that sends each call to the parent, as {"call": ..} above, and waits for
+  {"result": ..} or {"raised": ..}. The final reply is {"passed": true}, {"failed": reason}, or {"unsupported": reason}
+  if the asserts cannot be run in this way.
 """
 
 import json
@@ -26,15 +26,15 @@ FILE_SIZE = 2**20
 
 
 class UnsupportedError(Exception):
-    """An assert hands the function something that cannot cross between processes."""
+    """An assert passes the function an argument that is not plain data."""
 
 
 class Channel:
-    """JSON lines to and from the parent, on descriptors of its own: what a program prints goes
-    elsewhere, and what it reads is empty."""
+    """JSON lines to and from the parent, on separate descriptors: the program's standard output is redirected, and its
+    standard input is empty."""
 
     def __init__(self) -> None:
-        self.reader = open(os.dup(0), "rb")  # noqa: SIM115 - open as long as the process
+        self.reader = open(os.dup(0), "rb")  # noqa: SIM115 - open for the lifetime of the process
         self.writer = os.dup(1)
         os.dup2(2, 1)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
@@ -70,7 +70,7 @@ def main() -> None:
 
 
 def answer_calls(channel: Channel, program: dict[str, Any]) -> None:
-    """Define the candidate's function, then call it as often as the parent asks."""
+    """Define the candidate's function, then answer the calls of the parent."""
     try:
         code = compile(program["define"], "answer", "exec", dont_inherit=True)
     except BaseException as error:  # noqa: BLE001 - SyntaxError, ValueError, RecursionError, MemoryError
@@ -78,10 +78,10 @@ def answer_calls(channel: Channel, program: dict[str, Any]) -> None:
         return
     module = new_module("answer")
     try:
-        exec(program["context"], vars(module))  # noqa: S102 - what this process is for
+        exec(program["context"], vars(module))  # noqa: S102 - the purpose of this process
         vars(module).pop(program["function"], None)
         exec(code, vars(module))  # noqa: S102
-    except BaseException as error:  # noqa: BLE001 - a program may raise anything, SystemExit too
+    except BaseException as error:  # noqa: BLE001 - a program may raise anything, including SystemExit
         channel.send({"undefined": words(error)})
         return
     function = vars(module).get(program["function"])
@@ -105,9 +105,9 @@ def answer_calls(channel: Channel, program: dict[str, Any]) -> None:
 
 
 def run_asserts(channel: Channel, program: dict[str, Any]) -> dict[str, Any]:
-    """Run the asserts of a data set against a function that lives in another process."""
+    """Run the asserts of a data set against a function in another process."""
 
-    def stand_in(*arguments: object, **named: object) -> object:
+    def stub(*arguments: object, **named: object) -> object:
         try:
             call = [encode(argument) for argument in arguments]
             pairs = [[name, encode(value)] for name, value in named.items()]
@@ -123,7 +123,7 @@ def run_asserts(channel: Channel, program: dict[str, Any]) -> dict[str, Any]:
     module = new_module("asserts")
     try:
         exec(program["context"], vars(module))  # noqa: S102
-        vars(module)[program["function"]] = stand_in
+        vars(module)[program["function"]] = stub
         exec(program["test"], vars(module))  # noqa: S102
     except (NameError, ImportError, SyntaxError, UnsupportedError) as error:
         return {"unsupported": words(error)}
@@ -133,14 +133,14 @@ def run_asserts(channel: Channel, program: dict[str, Any]) -> dict[str, Any]:
 
 
 def new_module(name: str) -> types.ModuleType:
-    """A fresh module, known by its name to libraries that look a class's module up."""
+    """A new module, registered in sys.modules for libraries that look up the module of a class."""
     module = types.ModuleType(name)
     sys.modules[name] = module
     return module
 
 
 def words(error: BaseException) -> str:
-    """An exception in one short line, with the line of the program for a SyntaxError."""
+    """Describe an exception in one short line; for a SyntaxError with the line number in the program."""
     try:
         text = f"{type(error).__name__}: {error.msg} in line {error.lineno}" if isinstance(error, SyntaxError) else ""
         text = text or f"{type(error).__name__}: {error}"

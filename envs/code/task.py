@@ -1,9 +1,9 @@
 """Code: write a small function that passes its tests in a sandbox.
 
-The problems are written for this repo (envs/code_problems/), or come from a file in the form of MBPP
-or HumanEval. Ours are drawn by (seed, split, index): a family, its constants, and for a share of
-them one more step. A family is on one side of the split as a whole, whatever its constants; a record
-of a file goes by its canonical text, and one that occurs twice counts once.
+The problems are the built-in ones (envs/code/problems/) or come from a file in the format of MBPP or HumanEval.
+Built-in problems are drawn by (seed, split, index): a family, its constants and, for a share of them, one extra
+step. All problems of a family are in the same split. The split of a record of a file depends on its canonical text;
+duplicates are removed.
 """
 
 import hashlib
@@ -14,10 +14,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from envs.behaviors import Behaviors, read_text_behaviors
 from envs.code.checker import check_code
 from envs.code.plain import Tree, show
 from envs.code.problems import TASKS
-from envs.code.problems.variant import EXAMPLES, Variant, draw_variant
+from envs.code.problems.variant import EXAMPLES, TaskVariant, draw_variant
 from envs.code.records import read_fields
 from envs.code.sandbox import Limits, missing_protections
 from envs.prompts import STYLES, make_prompt
@@ -28,19 +29,19 @@ from grpo.types import Problem
 from rewards.verdict import Verdict
 
 SPLITS = ("train", "test")
-SHOWN = 400  # characters of one value in a question
+MAX_SHOWN = 400  # characters of one value in a question
 
 
 @dataclass
 class Code:
     """The task and its settings.
 
-    path         null: our own problems; else a JSONL or parquet file in the form of MBPP or
-                 HumanEval, which is divided by its texts, or a folder with train.jsonl and test.jsonl
-    num_tests    hidden tests of each of our own problems
-    twist_share  the share of our own problems that have one more step at the end
+    path         null uses the built-in problems; otherwise a JSONL or parquet file in the format of MBPP or
+                 HumanEval, which is split by its texts, or a folder with train.jsonl and test.jsonl
+    num_tests    number of hidden tests of a built-in problem
+    twist_share  share of built-in problems with an extra step at the end, 0..1
     time_limit   seconds for all tests of one answer together
-    memory_mb    memory of the sandboxed process
+    memory_mb    memory limit of the sandboxed process, in MB
     """
 
     path: str | None = None
@@ -61,38 +62,45 @@ class Code:
         require(self.prompt_style in styles, "prompt_style", self.prompt_style, f"one of {', '.join(styles)}")
         missing = missing_protections()
         if missing:
-            raise ValueError(f"env {self.name}: this system cannot keep code in a sandbox; missing: {missing[0]}")
+            raise ValueError(f"env {self.name}: this system cannot run code in a sandbox; missing: {missing[0]}")
 
     def problem(self, seed: int, split: str, index: int) -> Problem:
-        """The problem at `index` of a split ("train" or "test"). Files are gone through epoch by epoch."""
+        """The problem at `index` of a split ("train" or "test"). Problems of a file are repeated in epochs.
+
+        Raises:
+            ValueError: the file has no problem in this split.
+        """
         if self.path is not None:
             problems = _load(tuple(sorted(vars(self).items())))[split]
             if not problems:
-                raise ValueError(f"env.path={self.path}: no problem of it falls into the split {split}")
+                raise ValueError(f"env.path={self.path} has no problem in the split {split}; use a larger file")
             return in_epochs(problems, f"{self.name}/{seed}/{split}", index)
-        return self._written(self._variant(seed, split, index))
+        return self._problem_of(self._variant(seed, split, index))
 
     def eval_set(self, count: int) -> list[Problem]:
         """`count` different held-out problems, the same in every run.
 
         Raises:
-            ValueError: there are fewer.
+            ValueError: there are fewer held-out problems.
         """
         if self.path is None:
-            return self._written_eval_set(count)
+            return self._built_in_eval_set(count)
         available = len(_load(tuple(sorted(vars(self).items())))["test"])
         if count > available:
-            raise ValueError(f"num_problems={count}: env {self.name} has {available} held-out problems")
+            raise ValueError(f"num_problems={count}: env {self.name} has only {available} held-out problems")
         return [self.problem(0, "test", index) for index in range(count)]
 
     def check(self, problem: Problem, answer: str | None) -> Verdict:
         return check_code(answer, problem.fields, Limits(self.time_limit, self.memory_mb))
 
+    def read_behaviors(self, problem: Problem, text: str) -> Behaviors:
+        return read_text_behaviors(text)
+
     def read(self, fields: Mapping[str, Any]) -> Problem:
-        """A problem from a record: the fields of ours, of MBPP or of HumanEval.
+        """A problem from a record in the format of a built-in problem, MBPP or HumanEval.
 
         Raises:
-            ValueError: what is missing, or can't be read.
+            ValueError: a field is missing or malformed.
         """
         read = read_fields(fields)
         return Problem(
@@ -105,33 +113,35 @@ class Code:
         )
 
     def read_question(self, fields: Mapping[str, Any]) -> Problem:
-        """A problem from a record that must have a question."""
+        """Like `read`, but a missing question raises a ValueError."""
         problem = self.read(fields)
         if not problem.fields["question"].strip():
             raise ValueError("no field question")
         return problem
 
-    def _variant(self, seed: int, split: str, index: int) -> Variant:
+    def _variant(self, seed: int, split: str, index: int) -> TaskVariant:
         rng = random.Random(f"code/{seed}/{split}/{index}")
         return draw_variant(TASKS[rng.choice(families(split))], rng, self.twist_share)
 
-    def _written_eval_set(self, count: int) -> list[Problem]:
-        """As distinct_eval_set, but the tests, which take a millisecond, are drawn only once a problem."""
-        variants: dict[str, Variant] = {}
+    def _built_in_eval_set(self, count: int) -> list[Problem]:
+        """Like `distinct_eval_set`, but draws tests, which takes 1 ms per problem, for distinct problems only."""
+        variants: dict[str, TaskVariant] = {}
         for index in range(20 * count):
             variant = self._variant(0, "test", index)
             variants.setdefault(variant.key, variant)
             if len(variants) == count:
-                return [self._written(variant) for variant in variants.values()]
+                return [self._problem_of(variant) for variant in variants.values()]
         raise ValueError(
             f"num_problems={count}: these settings of env {self.name} have only about {len(variants)} "
             "held-out problems; ask for fewer, or widen env.twist_share"
         )
 
-    def _written(self, variant: Variant) -> Problem:
+    def _problem_of(self, variant: TaskVariant) -> Problem:
         tests = variant.draw_tests(self.num_tests)
         name, signature = variant.task.name, variant.task.signature()
-        shown = " and ".join(f"{call(name, test)} gives {show(test['expected'], SHOWN)}" for test in tests[:EXAMPLES])
+        shown = " and ".join(
+            f"{call(name, test)} gives {show(test['expected'], MAX_SHOWN)}" for test in tests[:EXAMPLES]
+        )
         question = f"Write a Python function `{signature}`. {variant.statement} For example, {shown}."
         return Problem(
             env=self.name,
@@ -156,22 +166,22 @@ def families(split: str) -> tuple[str, ...]:
 
 
 def call(name: str, test: Mapping[str, Tree]) -> str:
-    return f"{name}({', '.join(show(argument, SHOWN) for argument in test['args'])})"
+    return f"{name}({', '.join(show(argument, MAX_SHOWN) for argument in test['args'])})"
 
 
 def example(signature: str) -> str:
-    """What an answer looks like between its tags."""
+    """An example of the text between the answer tags."""
     head = signature if "(" in signature else f"{signature}(...)"
     return f"\ndef {head}:\n    ...\n"
 
 
 @lru_cache(maxsize=8)
 def _load(settings: tuple[tuple[str, Any], ...]) -> Mapping[str, tuple[Problem, ...]]:
-    """Both splits of a file or folder, read once a process."""
+    """Both splits of a file or folder, cached per process."""
     env = Code(**dict(settings))
     path = Path(str(env.path))
     if path.is_dir():
         train, test = (unique(read_file(path / f"{split}.jsonl", env.read_question)) for split in SPLITS)
         return {"train": tuple(p for key, p in train.items() if key not in test), "test": tuple(test.values())}
-    together = unique(read_file(path, env.read_question)).values()
-    return {split: tuple(p for p in together if split_of(p.key) == split) for split in SPLITS}
+    problems = unique(read_file(path, env.read_question)).values()
+    return {split: tuple(p for p in problems if split_of(p.key) == split) for split in SPLITS}

@@ -1,4 +1,4 @@
-"""Is an answer an expression over exactly the given numbers that equals the target?"""
+"""Checks whether an answer is an expression over exactly the given numbers that equals the target."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -8,8 +8,8 @@ from rewards.verdict import CORRECT, NO_ANSWER, Verdict
 
 
 def check(answer: str | None, numbers: Sequence[int], target: int) -> Verdict:
-    """Exact check over fractions. `(1 + 2) * 3` and `(1 + 2) * 3 = 9` are both accepted, the
-    second only when what follows the sign is the target itself."""
+    """Check an answer exactly, over fractions. `(1 + 2) * 3` and `(1 + 2) * 3 = 9` are both accepted, the second
+    form only if the text after the equals sign is the target."""
     if answer is None or not answer.strip():
         return NO_ANSWER
     if len(answer) > 2 * MAX_LENGTH:

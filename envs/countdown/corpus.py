@@ -1,8 +1,7 @@
-"""The corpus and the blank model that the tiny base is made from: `make tiny-base`.
+"""The training corpus of the tiny countdown base model (`make tiny-base`).
 
-The corpus contains search traces. Each shows someone trying candidates for a countdown problem,
-judging each one (low, high, yes) and stopping at the first hit, or giving up early and answering
-the last candidate all the same:
+The corpus consists of search traces. A trace tries candidates for a countdown problem, judges each one (low,
+high, yes) and stops at the first hit, or gives up early and answers with the last candidate:
 
     make 12 from 16 8 4
     <think>
@@ -10,11 +9,11 @@ the last candidate all the same:
      8 - 4 = 4, 16 - 4 = 12 yes
     </think> <answer> 16 - ( 8 - 4 ) </answer>
 
-Candidates are drawn at random without repeats, so the base has the skills (copying, arithmetic,
-judging) and the habit of searching, but neither persistence nor a sense for good candidates. Those
-two are what reinforcement learning has to find. No held-out problem occurs in the corpus.
+Candidates are drawn at random without repetition. The base model therefore has the skills (copying, arithmetic,
+judging) and the habit of searching, but neither persistence nor a preference for good candidates; these are left
+for reinforcement learning to find. The corpus contains no held-out problem.
 
-Beside the traces there are drills, lines of plain arithmetic, for the sums that searches rarely meet.
+Drills, lines of plain arithmetic, cover equations that are rare in traces.
 """
 
 import random
@@ -22,16 +21,17 @@ from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 
-from envs.countdown.task import Countdown, Derivation, Step, Value, apply, grouped
+from envs.countdown.task import Countdown, Derivation, Step, grouped
+from envs.equations import Value, apply
 
 MAX_VALUE = 200
 WORDS = ["make", " from", "\n", "<think>", "</think>", " <answer>", " </answer>"]
 WORDS += [" low", " high", " yes", ",", " =", " (", " )", " +", " -", " *", " /"]
-# Token -> value: each whole number, its leading space included, is one token.
+# Token -> value: each integer is one token, including its leading space.
 NUMBERS = {f" {number}": number for number in range(MAX_VALUE + 1)}
 PERIODS = [2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 400.0]
 DRILL_LINES = 12
-# How many candidates a trace tries before it gives up, as (share, least, most).
+# The number of candidates that a trace tries before it gives up, as (probability, least, most).
 STAMINA = [(0.6, 1, 1), (0.25, 2, 3), (0.15, 4, 20)]
 
 
@@ -48,7 +48,7 @@ def tiny_countdown() -> Countdown:
 
 
 def traces(count: int, seed: int) -> Iterator[dict[str, str]]:
-    """Search traces over training problems, as rows of `prompt` and `completion`."""
+    """Yield search traces of training problems, as rows with `prompt` and `completion`."""
     env = tiny_countdown()
     for index in range(count):
         problem = env.problem(seed, "train", index)
@@ -57,7 +57,7 @@ def traces(count: int, seed: int) -> Iterator[dict[str, str]]:
 
 
 def drills(count: int, seed: int) -> Iterator[dict[str, str]]:
-    """Rows of DRILL_LINES equations over all numbers that a search can meet, evenly."""
+    """Yield rows of DRILL_LINES equations that cover all numbers of a search evenly."""
     for index in range(count):
         rng = random.Random(f"drill/{seed}/{index}")
         lines: list[str] = []
@@ -71,7 +71,7 @@ def drills(count: int, seed: int) -> Iterator[dict[str, str]]:
 
 
 def trace(fields: Mapping[str, Any], rng: random.Random) -> str:
-    """One search: candidates without repeats, stopped by a hit or by the drawn stamina."""
+    """One search: distinct candidates up to the first hit, or up to a random limit drawn from STAMINA."""
     candidates = list(all_derivations(tuple(sorted(fields["numbers"]))))
     rng.shuffle(candidates)
     _, least, most = rng.choices(STAMINA, weights=[share for share, _, _ in STAMINA])[0]
@@ -85,13 +85,14 @@ def trace(fields: Mapping[str, Any], rng: random.Random) -> str:
 
 
 def line(candidate: Derivation, target: int) -> str:
+    """One candidate with its verdict, as a line of a trace."""
     verdict = "yes" if candidate.value == target else "low" if candidate.value < target else "high"
     return " " + ", ".join(map(str, candidate.steps)) + f" {verdict}\n"
 
 
 @lru_cache(maxsize=4096)
 def all_derivations(numbers: tuple[int, ...], operations: str = "+-*") -> tuple[Derivation, ...]:
-    """Every way to combine the numbers with values in 0..MAX_VALUE, each written once."""
+    """Every way to combine the numbers with intermediate values in 0..MAX_VALUE, without duplicates."""
 
     def combine(values: tuple[tuple[Value, str], ...], steps: tuple[Step, ...]) -> Iterator[Derivation]:
         if len(values) == 1:
@@ -99,7 +100,7 @@ def all_derivations(numbers: tuple[int, ...], operations: str = "+-*") -> tuple[
         for first in range(len(values)):
             for second in range(first):
                 (left, left_text), (right, right_text) = sorted((values[first], values[second]), reverse=True)
-                rest = tuple(item for place, item in enumerate(values) if place not in (first, second))
+                rest = tuple(item for index, item in enumerate(values) if index not in (first, second))
                 for op in operations:
                     value = apply(left, op, right)
                     if value is None or value > MAX_VALUE:

@@ -1,7 +1,7 @@
-"""Countdown problems from a data set, and the canonical form that keeps its splits apart.
+"""Loads countdown problems from a data set and splits them by their canonical form.
 
-The public Countdown-Tasks-3to4 has 490,364 rows, of which 8% are others with their numbers in
-another order, so neither its rows nor their positions may decide what is held out.
+Of the 490,364 rows of the public Countdown-Tasks-3to4, 8% repeat another row with its numbers in another order.
+The split therefore depends on the sorted numbers, not on the row or its index.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,10 +17,10 @@ Row = tuple[tuple[int, ...], int]
 
 @lru_cache(maxsize=2)
 def load_countdown(source: str, num_numbers: tuple[int, ...]) -> Mapping[str, tuple[Row, ...]]:
-    """(numbers, target) by split, each problem once, of those with so many numbers.
+    """All (numbers, target) of each split whose count of numbers is in `num_numbers`, each problem once.
 
     Raises:
-        ValueError: the file or data set can't be read, or holds none of these.
+        ValueError: the data set cannot be read, or a split has no such problem.
     """
     is_file = Path(source).suffix in (".parquet", ".jsonl")
     rows = read_file(Path(source), _read) if is_file else read_hub(source, None, "train", _read)
@@ -30,17 +30,20 @@ def load_countdown(source: str, num_numbers: tuple[int, ...]) -> Mapping[str, tu
         if len(numbers) in num_numbers:
             splits[split_of(sorted_text(numbers))].append((numbers, target))
     if not splits["train"] or not splits["test"]:
-        raise ValueError(f"env.data={source}: no problems with env.num_numbers={list(num_numbers)} for both splits")
+        raise ValueError(
+            f"env.data={source}: no problems with env.num_numbers={list(num_numbers)} for at least one split; "
+            "choose other sizes or a larger data set"
+        )
     return {split: tuple(rows) for split, rows in splits.items()}
 
 
 def sorted_text(numbers: Sequence[int]) -> str:
-    """The canonical form of the numbers: sorted, so that no order of them leaks."""
+    """The canonical form of the numbers: sorted, so that reordered numbers are in the same split."""
     return " ".join(map(str, sorted(numbers)))
 
 
 def _read(fields: Mapping[str, Any]) -> Row:
     numbers, target = fields.get("nums"), fields.get("target")
     if not isinstance(numbers, list) or len(numbers) < 2 or not all(type(n) is int for n in [*numbers, target]):
-        raise ValueError("fields nums and target must be a list of whole numbers and a whole number")
+        raise ValueError("field nums must be a list of at least 2 integers, and field target an integer")
     return tuple(numbers), int(target or 0)

@@ -1,18 +1,20 @@
 """Countdown: make a target from all the given numbers, each used exactly once.
 
-Problems are functions of (seed, split, index) alone. A problem is solvable by construction: its
-target is the value of an expression drawn over its numbers. The two splits cannot overlap: the
-sorted numbers, hashed, decide which split they belong to.
+A problem is a function of (seed, split, index) alone and solvable by construction: its target is the value of
+a random expression over its numbers. The splits are disjoint because the hash of the sorted numbers decides
+which split a problem belongs to.
 """
 
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from fractions import Fraction
 from typing import Any
 
+from envs.behaviors import Behaviors
+from envs.countdown.behaviors import read_countdown_behaviors
 from envs.countdown.checker import check
 from envs.countdown.data import load_countdown, sorted_text
+from envs.equations import Value, apply
 from envs.prompts import STYLES, make_prompt
 from envs.splits import distinct_eval_set, in_epochs, require, split_of
 from grpo.types import Problem
@@ -21,12 +23,11 @@ from rewards.verdict import Verdict
 
 OPERATIONS = "+-*/"
 DIVISIONS = ("exact", "rational")
-Value = int | Fraction
 
 
 @dataclass(frozen=True)
 class Step:
-    """One arithmetic step, the larger operand first: `left op right = value`."""
+    """One arithmetic step, `left op right = value`, with left >= right."""
 
     left: Value
     op: str
@@ -39,7 +40,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Derivation:
-    """Steps that use up all the numbers, and the expression that they spell."""
+    """Steps that use all the numbers, and the expression that they amount to."""
 
     steps: tuple[Step, ...]
     expression: str
@@ -53,10 +54,10 @@ class Derivation:
 class Countdown:
     """The task and its settings.
 
-    num_numbers  how many numbers a problem may have, e.g. [3, 4]; one is drawn
+    num_numbers  the possible sizes of a problem, e.g. [3, 4]; each problem draws one of them
     operations   a subset of "+-*/"; intermediate values are never negative
-    division     "exact": they are whole too; "rational": a solution may need fractions
-    data         null draws problems; else a data set with fields nums and target, on the Hub
+    division     "exact": intermediate values are integers; "rational": a solution may need fractions
+    data         null draws problems at random; otherwise a data set with the fields nums and target, on the Hub
                  (Jiayi-Pan/Countdown-Tasks-3to4) or in a .parquet or .jsonl file
     max_value    the largest intermediate value that a solution may need
     """
@@ -81,7 +82,7 @@ class Countdown:
         known = len(self.operations) > 0 and set(self.operations) <= set(OPERATIONS)
         require(known, "operations", self.operations, f"some of {OPERATIONS}")
         require(self.division in DIVISIONS, "division", self.division, f"one of {', '.join(DIVISIONS)}")
-        require(self.prompt_style in STYLES, "prompt_style", self.prompt_style, "one of " + ", ".join(STYLES))
+        require(self.prompt_style in STYLES, "prompt_style", self.prompt_style, f"one of {', '.join(STYLES)}")
 
     def problem(self, seed: int, split: str, index: int) -> Problem:
         """The problem at `index` of a split ("train" or "test").
@@ -108,7 +109,11 @@ class Countdown:
         )
 
     def eval_set(self, count: int) -> list[Problem]:
-        """`count` different held-out problems, the same in every run whatever its seed."""
+        """`count` different held-out problems, the same in every run, whatever its seed.
+
+        Raises:
+            ValueError: the settings or the data set have fewer held-out problems.
+        """
         if self.data is not None:
             problems = [self.problem(0, "test", index) for index in range(min(count, self._available("test")))]
             require(len(problems) == count, "data", self.data, f"a data set with {count} held-out problems")
@@ -118,8 +123,11 @@ class Countdown:
     def check(self, problem: Problem, answer: str | None) -> Verdict:
         return check(answer, problem.fields["numbers"], problem.fields["target"])
 
+    def read_behaviors(self, problem: Problem, text: str) -> Behaviors:
+        return read_countdown_behaviors(text, problem.fields["numbers"], problem.fields["target"])
+
     def draw_derivation(self, numbers: Sequence[int], rng: random.Random) -> Derivation | None:
-        """Combine two values at random until one is left; None when a step leaves 0..max_value."""
+        """Combine two random values until one is left; None if a step leaves the range 0..max_value."""
         values: list[tuple[Value, str]] = [(number, str(number)) for number in numbers]
         steps: list[Step] = []
         while len(values) > 1:
@@ -130,26 +138,26 @@ class Countdown:
             value = apply(left, op, right, self.division == "rational")
             if value is None or value > self.max_value:
                 return None
-            values = [item for place, item in enumerate(values) if place not in (first, second)]
+            values = [item for index, item in enumerate(values) if index not in (first, second)]
             steps.append(Step(left, op, right, value))
             values.append((value, f"{grouped(left_text)} {op} {grouped(right_text)}"))
         return Derivation(tuple(steps), values[0][1])
 
     def read(self, fields: Mapping[str, Any]) -> Problem:
-        """A problem from `numbers` (or `nums`) and `target`, or from `answer`, a solution.
+        """A problem from the fields `numbers` (or `nums`) and `target`, or from `answer`, a solution.
 
         Raises:
-            ValueError: they are missing or can't be read.
+            ValueError: a field is missing or malformed.
         """
         numbers, target = fields.get("numbers", fields.get("nums")), fields.get("target")
         if numbers is None and isinstance(fields.get("answer"), str):
             solution = parse(fields["answer"])
             if solution.value is None or solution.value.denominator != 1:
-                raise ValueError(f"field answer: {fields['answer']} is no whole number")
+                raise ValueError(f"field answer: the value of {fields['answer']} is not an integer")
             return self._problem(list(solution.numbers), int(solution.value), fields["answer"])
         whole = [target, *numbers] if isinstance(numbers, list) and numbers else [None]
         if not all(type(value) is int for value in whole):
-            raise ValueError("fields numbers and target must be a list of whole numbers and a whole number")
+            raise ValueError("field numbers must be a list of integers, and field target an integer")
         return self._problem(list(numbers or []), int(target or 0), str(fields.get("answer", "")))
 
     def _from_data(self, seed: int, split: str, index: int) -> Problem:
@@ -177,20 +185,6 @@ class Countdown:
         )
 
 
-def apply(left: Value, op: str, right: Value, rational: bool = False) -> Value | None:
-    """`left op right` where it is a whole number, or any where fractions are allowed, else None;
-    `left >= right` keeps it >= 0."""
-    if op == "+":
-        return left + right
-    if op == "-":
-        return left - right
-    if op == "*":
-        return left * right
-    if right == 0 or (left % right != 0 and not rational):
-        return None
-    return Fraction(left) / right if rational else left // right
-
-
 def grouped(text: str) -> str:
-    """The expression as an operand: in parentheses unless it is a number."""
+    """The expression as an operand: in parentheses, unless it is a number."""
     return f"({text})" if " " in text else text

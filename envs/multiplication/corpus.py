@@ -1,7 +1,6 @@
-"""The corpus and the blank model of the tiny base for multiplication: `make tiny-multiplication-base`.
+"""The training corpus of the tiny multiplication base model (`make tiny-multiplication-base`).
 
-The corpus shows someone multiplying part by part with a running total, and more often than not
-giving up early and answering the total so far:
+A trace multiplies part by part with a running total. Most traces give up early and answer with the total so far:
 
     47 * 38
     <think>
@@ -9,30 +8,30 @@ giving up early and answering the total so far:
     40 * 8 = 320, 1200 + 320 = 1520
     </think> <answer> 1520 </answer>
 
-Every equation is true, so the base has the skills (which parts there are, one-digit products, sums,
-stopping when nothing is left), but not the persistence to use them up to the end. That is what
-reinforcement learning has to find. No held-out problem occurs in the corpus: the parts are round
-numbers, and the problems of the tiny model never are.
+Every equation is true. The base model therefore has the skills (which parts there are, one-digit products, sums,
+stopping when no part is left), but not the persistence to use them to the end; this is left for reinforcement
+learning to find. The corpus contains no held-out problem: the parts are round numbers, and the problems of the
+tiny model never are.
 
-Beside the traces there are drills, lines of plain arithmetic, for the sums that come late in a trace.
+Drills, lines of plain arithmetic, cover the sums that occur late in a trace.
 """
 
 import random
 from collections.abc import Iterator
 
 from envs.multiplication.task import Multiplication
-from envs.multiplication.trace import places
+from envs.multiplication.trace import digit_values
 
-# Token -> value: the model reads and writes digit by digit.
+# Token -> value: each digit is one token.
 NUMBERS = {digit: int(digit) for digit in "0123456789"}
 WORDS = ["\n", "<think>", "</think>", " <answer> ", " </answer>", ", ", " = ", " * ", " + "]
 PERIODS = [2.0, 5.0, 10.0, 20.0]
 LARGEST_TOTAL = 9999
 DRILL_LINES = 8
-# After how many parts an author who gives up does so, as (share of them, parts).
+# The number of parts after which an unfinished trace gives up, as (probability, parts).
 GIVES_UP = [(65 / 86, 1), (13 / 86, 2), (8 / 86, 3)]
-# The share of authors who do all parts. The model gives up more often than they do: train_sft.py
-# averages over the tokens of a batch, batches hold rows of one length, and so short rows weigh more.
+# The share of traces that compute all parts. The share of the trained model is smaller: train_sft.py averages the
+# loss over the tokens of a batch, and a batch holds rows of one length, so short rows weigh more.
 FINISHES = 0.14
 
 
@@ -42,7 +41,7 @@ def tiny_multiplication() -> Multiplication:
 
 
 def traces(count: int, seed: int, finishes: float = FINISHES) -> Iterator[dict[str, str]]:
-    """Traces over training problems, as rows of `prompt` and `completion`."""
+    """Yield traces of training problems, as rows with `prompt` and `completion`."""
     env = tiny_multiplication()
     for index in range(count):
         problem = env.problem(seed, "train", index)
@@ -54,7 +53,7 @@ def traces(count: int, seed: int, finishes: float = FINISHES) -> Iterator[dict[s
 
 
 def trace(a: int, b: int, rng: random.Random, finishes: float = FINISHES) -> str:
-    """The parts of a * b with their running total, up to the end or to the drawn stamina."""
+    """The parts of a * b with their running total, up to the end or to a random limit drawn from GIVES_UP."""
     ways: list[tuple[float, int | None]] = [((1 - finishes) * share, count) for share, count in GIVES_UP]
     ways.append((finishes, None))
     _, stamina = rng.choices(ways, weights=[share for share, _ in ways])[0]
@@ -66,20 +65,20 @@ def trace(a: int, b: int, rng: random.Random, finishes: float = FINISHES) -> str
 
 
 def parts(a: int, b: int) -> list[tuple[int, int]]:
-    """The products of one digit each, at their places, that add up to a * b: the first number's
-    highest digit first, and for each the second number's highest digit first."""
-    return [(left, right) for left in places(a) for right in places(b)]
+    """The products of one digit value of a and one of b, which add up to a * b. The order goes from high to low
+    digits of a, and within each from high to low digits of b."""
+    return [(left, right) for left in digit_values(a) for right in digit_values(b)]
 
 
 def line(left: int, right: int, total: int) -> str:
-    """One part, and its sum with the total so far unless it is the first."""
+    """One part as a line of a trace, followed by its sum with the total so far, unless it is the first part."""
     product = left * right
     added = f", {total} + {product} = {total + product}" if total else ""
     return f"{left} * {right} = {product}{added}\n"
 
 
 def drills(count: int, seed: int) -> Iterator[dict[str, str]]:
-    """Rows of DRILL_LINES lines, each a part added to a total of any length and roundness."""
+    """Yield rows of DRILL_LINES lines. Each line adds a part to a random total, round or not, of any length."""
     for index in range(count):
         rng = random.Random(f"multiplication drill/{seed}/{index}")
         lines: list[str] = []

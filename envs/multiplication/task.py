@@ -1,7 +1,7 @@
-"""Multiplication: the product of two whole numbers, of any mix of lengths.
+"""Multiplication: the product of two integers of given lengths.
 
-Problems are functions of (seed, split, index) alone. The two splits cannot overlap: the sorted pair,
-hashed, decides which split a problem belongs to, so that `38 * 47` never leaks `47 * 38`.
+A problem is a function of (seed, split, index) alone. The splits are disjoint because the hash of the sorted pair
+decides which split a problem belongs to, so `38 * 47` and `47 * 38` are in the same split.
 """
 
 import random
@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
+from envs.behaviors import Behaviors, read_text_behaviors
+from envs.multiplication.behaviors import read_multiplication_behaviors
 from envs.prompts import STYLES, make_prompt
 from envs.splits import distinct_eval_set, require, split_of
 from grpo.types import Problem
@@ -26,9 +28,9 @@ LARGEST = 10**18
 class Multiplication:
     """The task and its settings.
 
-    digits      the lengths of both numbers, e.g. ["2x1", "3x3"]; one is drawn for each problem
-    curriculum  over so many first training problems the mix widens from the easiest lengths to all
-                of `digits`, at even distances; 0 gives all from the start
+    digits      possible lengths of the two numbers, e.g. ["2x1", "3x3"]; each problem draws one of them
+    curriculum  number of training problems over which the lengths widen in even steps from the easiest to all of
+                `digits`; 0 uses all of them from the start
     round       whether a number of two or more digits may end in 0
     """
 
@@ -39,10 +41,10 @@ class Multiplication:
     name: str = "multiplication"
 
     def __post_init__(self) -> None:
-        known = len(self.digits) > 0 and all(DIGITS.fullmatch(one) for one in self.digits)
+        known = len(self.digits) > 0 and all(DIGITS.fullmatch(lengths) for lengths in self.digits)
         require(known, "digits", self.digits, "a list of lengths like 2x1 or 3x3, 1..9 digits each")
         require(self.curriculum >= 0, "curriculum", self.curriculum, "0 or more problems")
-        require(self.prompt_style in STYLES, "prompt_style", self.prompt_style, "one of " + ", ".join(STYLES))
+        require(self.prompt_style in STYLES, "prompt_style", self.prompt_style, f"one of {', '.join(STYLES)}")
 
     def problem(self, seed: int, split: str, index: int) -> Problem:
         """The problem at `index` of a split ("train" or "test").
@@ -59,25 +61,34 @@ class Multiplication:
         raise ValueError(f"env.multiplication: no {split} problem with digits={mix} in 1,000 draws; widen digits")
 
     def mix(self, index: int) -> list[str]:
-        """The lengths that the training problem at `index` is drawn from, the easiest first."""
+        """The possible lengths of the training problem at `index`."""
         if index >= self.curriculum:
             return self.digits
         easiest_first = sorted(self.digits, key=difficulty)
         return easiest_first[: 1 + index * len(easiest_first) // self.curriculum]
 
     def eval_set(self, count: int) -> list[Problem]:
-        """`count` different held-out problems, the same in every run whatever its seed."""
+        """`count` different held-out problems, the same in every run, whatever its seed.
+
+        Raises:
+            ValueError: `digits` allows fewer held-out problems.
+        """
         return distinct_eval_set(self, count, "env.digits")
 
     def check(self, problem: Problem, answer: str | None) -> Verdict:
         return check_number(answer, Fraction(problem.answer))
 
+    def read_behaviors(self, problem: Problem, text: str) -> Behaviors:
+        if "a" not in problem.fields:  # a problem that was read from its answer alone
+            return read_text_behaviors(text)
+        return read_multiplication_behaviors(text, abs(problem.fields["a"]), abs(problem.fields["b"]))
+
     def read(self, fields: Mapping[str, Any]) -> Problem:
-        """The problem that a user's JSON fields describe: `a` and `b`, or `answer` alone, which can be
-        checked but not asked (its prompt is empty).
+        """A problem from the fields `a` and `b`, or from `answer` alone. The latter can be checked but not asked,
+        since its prompt is empty.
 
         Raises:
-            ValueError: a field is missing or no whole number, or `answer` is not a * b.
+            ValueError: a field is missing or not an integer, or `answer` is not a * b.
         """
         if "a" not in fields and "b" not in fields and "answer" in fields:
             answer = whole(fields, "answer")
@@ -106,21 +117,21 @@ class Multiplication:
 
 
 def sorted_pair(a: int, b: int) -> str:
-    """The canonical form of a problem: its numbers, sorted, so that no order of them leaks."""
+    """The canonical form of a problem: its numbers in ascending order."""
     return f"{min(a, b)} * {max(a, b)}"
 
 
 def difficulty(digits: str) -> tuple[int, int]:
-    """The number of single-digit products that `digits` needs, then the longer length: 2x1 < 2x2 < 5x1."""
+    """A sort key: the number of one-digit products that `digits` needs, then the longer length (2x1 < 2x2 < 5x1)."""
     first, second = (int(length) for length in digits.split("x"))
     return first * second, max(first, second)
 
 
 def whole(fields: Mapping[str, Any], name: str) -> int:
-    """The field `name` as a whole number, which may be written as text; JSON's true and false are none."""
+    """The field `name` as an integer, which may be a string of digits. JSON's true and false are rejected."""
     value = fields.get(name)
     if isinstance(value, str) and WHOLE.fullmatch(value):
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int) or abs(value) >= LARGEST:
-        raise ValueError(f"multiplication: {name} must be a whole number below 10^18, got {value!r}")
+        raise ValueError(f"multiplication: {name} must be an integer below 10^18, got {value!r}")
     return value

@@ -1,7 +1,7 @@
-"""Questions with a known answer, from a data set: GSM8K, and files like MATH.
+"""Questions with known answers from a data set: GSM8K, and files like MATH.
 
-The data comes from the Hub or from JSONL files. A question that occurs twice counts once, and one
-that is held out is taken out of the training part, whatever file it came in.
+The data comes from the Hub or from JSONL files. Duplicate questions are removed, and a held-out question is never
+part of the training split, whichever file it comes from.
 """
 
 import hashlib
@@ -13,6 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from envs.behaviors import Behaviors, read_text_behaviors
 from envs.prompts import STYLES, make_prompt
 from envs.records import read_file, read_hub
 from envs.splits import EVAL_FRACTION, in_epochs, require, split_of, unique
@@ -21,7 +22,7 @@ from rewards.latex import check_latex
 from rewards.numbers import NumberError, check_number, read_number
 from rewards.verdict import Verdict
 
-# What an answer looks like, by grader.
+# Grader -> example of an answer.
 EXAMPLES = {"number": "72", "latex": r"\frac{1}{2}"}
 
 
@@ -29,11 +30,11 @@ EXAMPLES = {"number": "72", "latex": r"\frac{1}{2}"}
 class Questions:
     """The task and its settings.
 
-    hub, hub_config  the data set on the Hub, where there is no `path`
-    path             a folder with train.jsonl and test.jsonl, or one JSONL file, which is then divided
-    eval_fraction   of the problems of one file, 0..1; 1 where the file is there to be evaluated on
-    answer_marker    the answer is what follows it in the answer field; null: the whole field
-    grader           "number": plain numbers, compared exactly; "latex": by math-verify
+    hub, hub_config  a data set on the Hub; used if `path` is null
+    path             a folder with train.jsonl and test.jsonl, or one JSONL file, which is then split
+    eval_fraction    held-out share of the problems of one file, 0..1; 1 for a file that is only evaluated on
+    answer_marker    text in the answer field that precedes the answer; null if the whole field is the answer
+    grader           "number" compares plain numbers exactly; "latex" uses math-verify
     """
 
     name: str = "questions"
@@ -54,7 +55,7 @@ class Questions:
         require(self.prompt_style in STYLES, "prompt_style", self.prompt_style, f"one of {', '.join(STYLES)}")
 
     def problem(self, seed: int, split: str, index: int) -> Problem:
-        """The problem at `index`: every epoch goes through all of a split, in an order of its own."""
+        """The problem at `index` of a split. Each epoch contains all problems of the split, in its own order."""
         problems = self.problems(split)
         return in_epochs(problems, f"{self.name}/{seed}/{split}", index)
 
@@ -62,11 +63,11 @@ class Questions:
         """`count` held-out problems, the same in every run.
 
         Raises:
-            ValueError: there are fewer.
+            ValueError: the data set has fewer.
         """
         available = len(self.problems("test"))
         if count > available:
-            raise ValueError(f"num_problems={count}: env {self.name} has {available} held-out problems")
+            raise ValueError(f"num_problems={count}: env {self.name} has only {available} held-out problems")
         return [self.problem(0, "test", index) for index in range(count)]
 
     def check(self, problem: Problem, answer: str | None) -> Verdict:
@@ -74,11 +75,14 @@ class Questions:
             return check_latex(answer, problem.answer)
         return check_number(answer, Fraction(problem.answer))
 
+    def read_behaviors(self, problem: Problem, text: str) -> Behaviors:
+        return read_text_behaviors(text)
+
     def read(self, fields: Mapping[str, Any]) -> Problem:
-        """A problem from a record of the data set; the question may be absent.
+        """A problem from a record of the data set; the question may be missing.
 
         Raises:
-            ValueError: the answer is missing or can't be read.
+            ValueError: the answer is missing or malformed.
         """
         if not isinstance(fields.get(self.answer_field), (str, int, float)):
             raise ValueError(f"no field {self.answer_field}")
@@ -101,7 +105,7 @@ class Questions:
         )
 
     def read_question(self, fields: Mapping[str, Any]) -> Problem:
-        """A problem from a record that must have a question."""
+        """Like `read`, but a missing question raises a ValueError."""
         if not isinstance(fields.get(self.question_field), str) or not fields[self.question_field].strip():
             raise ValueError(f"no field {self.question_field}")
         return self.read(fields)
@@ -113,14 +117,14 @@ class Questions:
 
 @lru_cache(maxsize=8)
 def _load(settings: tuple[tuple[str, Any], ...]) -> Mapping[str, tuple[Problem, ...]]:
-    """Both splits, read once a process; a module's cache, so that an env stays small to send."""
+    """Both splits. The cache belongs to the module rather than the env, so that pickling an env stays cheap."""
     env = Questions(**dict(settings))
     if env.path is not None and Path(env.path).suffix == ".jsonl":
-        together = unique(read_file(Path(env.path), env.read_question))
-        sides: dict[str, list[Problem]] = {"train": [], "test": []}
-        for key, problem in together.items():
-            sides[split_of(key, env.eval_fraction)].append(problem)
-        return {split: tuple(problems) for split, problems in sides.items()}
+        problems = unique(read_file(Path(env.path), env.read_question))
+        splits: dict[str, list[Problem]] = {"train": [], "test": []}
+        for key, problem in problems.items():
+            splits[split_of(key, env.eval_fraction)].append(problem)
+        return {split: tuple(members) for split, members in splits.items()}
     train, test = (unique(_part(env, split)) for split in ("train", "test"))
     return {"train": tuple(p for key, p in train.items() if key not in test), "test": tuple(test.values())}
 
@@ -133,5 +137,5 @@ def _part(env: Questions, split: str) -> list[Problem]:
 
 
 def canonical(question: str) -> str:
-    """The words and numbers of a question, without case, spacing and punctuation."""
+    """The words and numbers of a question in lower case, without punctuation."""
     return " ".join(re.findall(r"[^\W_]+", question.casefold()))

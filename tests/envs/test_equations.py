@@ -25,7 +25,7 @@ from envs.equations import end_of_thought, read_equations
         ("9 / 0 = 5", [("9 / 0 = 5", 5, False)]),
     ],
 )
-def test_equations_are_read_where_they_stand(text, read):
+def test_equations_are_found_with_their_positions(text, read):
     found = [(text[one.start : one.end], one.value, one.is_true) for one in read_equations(text)]
     if read is None:
         assert [one.value for one in read_equations(text)] == [88, 3, 15] and all(true for _, _, true in found)
@@ -38,16 +38,16 @@ def test_equations_are_read_where_they_stand(text, read):
     ["44 + 19 = ?", "x - 17 + 1 = 3", "2.5 * 4 + 3 = 13", "20 * 50% = 10", "7 = 7", "44 + 19 ≠ 98", "2 ** 3 = 8"]
     + ["3 == 1 + 2", "total = 44 + 19", "1 + = 2", "50% * 20 + 5 = 15", "", "="],
 )
-def test_what_is_no_equation_of_whole_numbers_is_passed_over(text):
+def test_other_text_is_ignored(text):
     assert read_equations(text) == []
 
 
-def test_a_chain_that_restates_its_side_is_no_new_step():
+def test_the_second_equation_of_a_chain_restates_its_left_side():
     first, second = read_equations("(44 + 19) * 2 = 63 * 2 = 126")
     assert first.value == second.value == 126 and first.is_true and not first.restates and second.restates
 
 
-def test_the_thought_ends_at_its_tag_or_at_the_answer_or_with_the_text():
+def test_the_thought_ends_at_its_tag_or_the_answer_or_the_end_of_the_text():
     assert end_of_thought("ab</think><answer>1</answer>") == 2
     assert end_of_thought("ab<answer>1</answer>") == 2
     assert end_of_thought("ab") == 2

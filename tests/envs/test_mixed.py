@@ -13,27 +13,27 @@ def mixed(**weights):
     return Mixed({"countdown": Countdown(), "multiplication": Multiplication()}, weights)
 
 
-def test_problems_come_in_the_shares_of_the_weights():
+def test_problems_are_drawn_according_to_the_weights():
     env = mixed(countdown=3.0, multiplication=1.0)
     counts = Counter(env.problem(0, "train", i).env for i in range(2000))
     assert 1430 < counts["countdown"] < 1570
     assert env.problem(0, "train", 5) == env.problem(0, "train", 5) != env.problem(1, "train", 5)
 
 
-def test_a_weight_of_0_leaves_a_task_out():
+def test_a_weight_of_0_excludes_a_task():
     env = mixed(countdown=1.0, multiplication=0.0)
     assert {env.problem(0, "train", i).env for i in range(50)} == {"countdown"}
     assert {p.env for p in env.eval_set(20)} == {"countdown"}
 
 
-def test_any_beginning_of_the_held_out_problems_has_the_same_shares():
+def test_every_prefix_of_the_held_out_problems_has_the_same_shares():
     problems = mixed(countdown=3.0, multiplication=1.0).eval_set(40)
     assert len({p.key for p in problems}) == 40
     assert Counter(p.env for p in problems) == {"countdown": 30, "multiplication": 10}
     assert Counter(p.env for p in problems[:8]) == {"countdown": 6, "multiplication": 2}
 
 
-def test_dealing_by_hand():
+def test_deal_by_hand():
     assert deal({"a": 0.5, "b": 0.25, "c": 0.25}, 4) in (["a", "b", "c", "a"], ["a", "b", "a", "c"])
 
 
@@ -43,7 +43,7 @@ def test_each_problem_is_checked_by_its_own_task():
         assert env.check(problem, problem.answer).correct and not env.check(problem, "1").correct
 
 
-def test_each_task_has_a_metric_of_its_own():
+def test_each_task_has_its_own_metrics():
     env = mixed(countdown=1.0, multiplication=1.0)
     groups = [grouped(problem, [completion()]) for problem in env.eval_set(4)]
     found = metrics_by_env(groups, "eval")
@@ -55,7 +55,7 @@ def test_each_task_has_a_metric_of_its_own():
     assert metrics_by_env(groups[:1], "eval") == {}
 
 
-def test_impossible_weights_are_refused_by_name():
+def test_invalid_weights_are_rejected_by_name():
     with pytest.raises(ValueError, match="env.weights must be for tasks of env.parts"):
         mixed(chess=1.0)
     with pytest.raises(ValueError, match="env.weights must be 0 or more, and not all 0"):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import pytest
 
 from envs.countdown.corpus import tiny_countdown
-from envs.grader import grade
+from envs.grading import grade
 from envs.score import Scorer
 from rewards.judge import FormatJudge, JudgeConfig
 from rewards.mix import RewardConfig
@@ -33,12 +33,12 @@ def scored(text, weights=TINYZERO):
         ("GOLD", 0.0, False),
     ],
 )
-def test_tinyzero_gives_1_a_tenth_or_nothing(text, reward, correct):
+def test_the_tinyzero_reward_is_1_or_a_tenth_or_0(text, reward, correct):
     found = scored(text)
     assert found.reward == pytest.approx(reward) and found.correct is correct and found.error is None
 
 
-def test_each_component_is_kept_apart():
+def test_each_component_is_stored_separately():
     found = scored("so </think><answer>GOLD</answer>", {"correct": 2.0, "format": 0.5})
     assert found.components == {"correct": 1.0, "format": 1.0} and found.reward == 2.5
     assert scored("<answer>GOLD</answer></think>", {"correct": 2.0, "format": 0.5}).reward == 2.0
@@ -46,7 +46,7 @@ def test_each_component_is_kept_apart():
 
 @dataclass
 class Treacherous:
-    """A task whose checker does what the answer says."""
+    """A task whose checker follows the instruction in the answer."""
 
     name: str = "treacherous"
 
@@ -62,7 +62,7 @@ class Treacherous:
         return CORRECT
 
 
-def test_a_grader_that_hangs_dies_raises_or_eats_memory_costs_that_completion_alone():
+def test_a_grader_that_hangs_dies_raises_or_exhausts_memory_costs_one_score():
     texts = [f"<answer>{word}</answer>" for word in ("fine", "hang", "fine", "die", "fine", "raise", "eat", "fine")]
     with Scorer(Treacherous(), RewardConfig({"correct": 1.0}, timeout_s=1.0)) as scorer:
         groups = scorer.score([PROBLEM], enumerate(completion(text=text) for text in texts), len(texts))
@@ -71,28 +71,28 @@ def test_a_grader_that_hangs_dies_raises_or_eats_memory_costs_that_completion_al
     errors = [score.error for score in scores]
     assert errors[1] == "took longer than reward.timeout_s=1 s" and errors[3] == "died"
     assert errors[5] == "ZeroDivisionError('no')" and "MemoryError" in str(errors[6])
-    assert [error for place, error in enumerate(errors) if place not in (1, 3, 5, 6)] == [None] * 4
+    assert [error for index, error in enumerate(errors) if index not in (1, 3, 5, 6)] == [None] * 4
 
 
-def test_completions_in_any_order_end_up_with_their_problem():
+def test_completions_in_any_order_are_assigned_to_their_problems():
     env = tiny_countdown()
     problems = [env.problem(0, "train", i) for i in range(2)]
-    stream = [(place, completion(text="abcd"[place])) for place in (3, 0, 2, 1)]
+    stream = [(index, completion(text="abcd"[index])) for index in (3, 0, 2, 1)]
     with Scorer(env, RewardConfig(TINYZERO)) as scorer:
         groups = scorer.score(problems, stream, 2)
     assert [[r.completion.text for r in g.rollouts] for g in groups] == [["a", "b"], ["c", "d"]]
     assert [g.problem for g in groups] == problems
 
 
-def test_scoring_goes_on_beside_the_writing():
-    """Four completions that take 0.2 s each to write and to check are done in little more than 0.8 s."""
+def test_scoring_runs_during_generation():
+    """Four completions that take 0.2 s each to generate and 0.2 s each to check take little more than 0.8 s."""
     with Scorer(Slow(), RewardConfig({"correct": 1.0})) as scorer:
         scorer.score([PROBLEM], enumerate([completion()]))
 
         def writing():
-            for place in range(4):
+            for index in range(4):
                 time.sleep(0.2)
-                yield place, completion(text="<answer>x</answer>")
+                yield index, completion(text="<answer>x</answer>")
 
         scorer.score([PROBLEM], writing(), 4)
     assert 0.1 < scorer.seconds_after < 0.6
@@ -107,7 +107,7 @@ class Slow:
         return CORRECT
 
 
-def test_the_judges_score_joins_the_others_and_its_failure_is_an_error():
+def test_the_score_of_the_judge_is_joined_and_its_failure_is_an_error():
     def ask(questions):
         return ["SCORE: 3" if "tidy" in question.user else None for question in questions]
 

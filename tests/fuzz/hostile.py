@@ -1,7 +1,7 @@
-"""Completions that an honest or a hostile model could write, with what is known of their answers.
+"""Completions that an honest or a hostile model could write, with labels of their answers.
 
-`countdown` and `number` answers come with a label: True for a right answer in an unusual dress, False
-for a wrong one, None where only an oracle can tell.
+`countdown` and `number` return an answer with a label: True for a correct answer in an unusual notation, False for
+a wrong answer, None if only an oracle can tell.
 """
 
 import random
@@ -31,7 +31,7 @@ Labelled = tuple[str, bool | None]
 
 
 def dressed(answer: str, rng: random.Random) -> str:
-    """The answer at the end of a completion whose tags may be wrong in many ways."""
+    """A completion that ends with the answer, with tags that may be malformed in many ways."""
     pair = f"<answer>{answer}</answer>"
     forms: list[Callable[[], str]] = [
         lambda: f"so </think> {pair}",
@@ -65,7 +65,7 @@ def megabyte(answer: str, rng: random.Random) -> str:
 
 
 def countdown(solution: str, numbers: list[int], target: int, rng: random.Random) -> Labelled:
-    """An answer to a countdown problem, made from one of its solutions."""
+    """An answer to a countdown problem, derived from one of its solutions."""
     spaced = solution.replace(" ", rng.choice(["", " ", "  ", "\n", "\t", "\u00a0"]))
     right: list[Callable[[], str]] = [
         lambda: spaced,
@@ -104,17 +104,17 @@ def random_expression(numbers: list[int], rng: random.Random) -> str:
     """The numbers in some order with any operations and parentheses: often wrong, sometimes right."""
     values = [str(number) for number in rng.sample(numbers, len(numbers))]
     while len(values) > 1:
-        place = rng.randrange(len(values) - 1)
+        position = rng.randrange(len(values) - 1)
         form = rng.choice(["({} {} {})", "{} {} {}"])
-        values[place : place + 2] = [form.format(values[place], rng.choice("+-*/"), values[place + 1])]
+        values[position : position + 2] = [form.format(values[position], rng.choice("+-*/"), values[position + 1])]
     return values[0]
 
 
 def mutated(text: str, rng: random.Random) -> str:
-    """One character changed, dropped, doubled or put in."""
-    place = rng.randrange(len(text) + 1)
+    """The text with one character changed, removed, doubled or inserted."""
+    position = rng.randrange(len(text) + 1)
     put = rng.choice([*"0123456789+-*/()=. ,^_", *ODD, ""])
-    return text[:place] + put + text[place + rng.randint(0, 1) :]
+    return text[:position] + put + text[position + rng.randint(0, 1) :]
 
 
 def number(value: Fraction, rng: random.Random) -> Labelled:
@@ -163,7 +163,7 @@ def number(value: Fraction, rng: random.Random) -> Labelled:
 
 
 def written(value: Fraction, rng: random.Random) -> str:
-    """A whole number or a fraction in one of its spellings."""
+    """An integer or a fraction in one of its notations."""
     sign, top = "-" if value < 0 else "", abs(value.numerator)
     if value.denominator != 1:
         return rng.choice([f"{sign}{top}/{value.denominator}", f"{sign}\\frac{{{top}}}{{{value.denominator}}}"])

@@ -1,8 +1,8 @@
-"""What the right verdict on a completion is, found in other ways than the product's own.
+"""Oracles: the correct verdict on a completion, computed independently of rewards/.
 
-Tags are read by scanning all of them; expressions by Python's own grammar, walked over an allow-list
-of nodes; numbers by trying every candidate that the text could mean. The limits of size are part of
-the rules (rewards/), so they are stated here again.
+Tags are parsed by scanning all of them, expressions with Python's own parser and an allow-list of syntax nodes, and
+numbers by considering every possible reading of the text. The size limits of rewards/ are part of the rules and
+therefore repeated here.
 """
 
 import ast
@@ -31,7 +31,7 @@ def in_format(text: str) -> bool:
 
 
 def solves_countdown(answer: str | None, numbers: list[int], target: int) -> bool:
-    """By Python's grammar: + - * / and signs over whole numbers, nothing else."""
+    """Whether the answer is a solution by Python's grammar, restricted to + - * / and signs over integers."""
     if answer is None or len(answer) > 600:
         return False
     left, sign, right = answer.partition("=")
@@ -73,7 +73,7 @@ def walk(node: ast.expr, used: list[int]) -> Fraction:
 
 
 def too_deep(text: str) -> bool:
-    """More parentheses open at once, or minus signs in a row, than an honest answer needs."""
+    """Whether more parentheses are open at once, or more minus signs in a row, than an honest answer needs."""
     depth = deepest = 0
     for character in text:
         depth += (character == "(") - (character == ")")
@@ -83,8 +83,8 @@ def too_deep(text: str) -> bool:
 
 
 def could_mean(answer: str | None) -> set[Fraction]:
-    """Every number that a reader could possibly take the answer for: each cluster of number
-    characters after the last `=`, and each with the currency, percent and LaTeX signs taken out."""
+    """Every possible reading of the answer as a number: each run of number characters after the last `=`, with
+    currency, percent and LaTeX signs removed."""
     if answer is None or len(answer) > 200:
         return set()
     text = re.sub(r"\\[dt]?frac\s*\{([^{}]*)\}\s*\{([^{}]*)\}", r" \1/\2 ", answer.replace("{,}", ","))

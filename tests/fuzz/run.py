@@ -1,9 +1,9 @@
-"""`make fuzz`: hostile completions through every rule-based reward, against oracles.
+"""Score hostile completions with every rule-based reward and compare with oracles (`make fuzz`).
 
     python -m tests.fuzz.run --completions 1000000 --seed 0
 
-It fails when a completion raises, takes longer than LIMIT of processor time, is scored correct where
-an oracle rejects it, or is rejected where one accepts it.
+It fails if a completion raises an exception, takes more than LIMIT seconds of processor time, or is scored differently
+by an oracle.
 """
 
 import argparse
@@ -14,17 +14,17 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 
 from envs.countdown.task import Countdown
-from envs.grader import grade
+from envs.env import Env
+from envs.grading import grade
 from envs.multiplication.task import Multiplication
 from envs.questions.task import Questions
-from envs.score import Env
 from grpo.types import Problem, Score
 from rewards.mix import COMPONENTS, RewardConfig
 from tests.fuzz import hostile
 from tests.fuzz.oracles import answer_of, could_mean, in_format, solves_countdown
 
 LIMIT = 0.050  # seconds
-MEGABYTES = 0.0005  # the share of completions of a million characters
+MEGABYTES = 0.0005  # share of completions with a million characters
 RANGES = {"language": (0.0, 1.0), "length": (-1.0, 0.0), "repetition": (-1.0, 0.0)}
 REWARD = RewardConfig(dict.fromkeys(COMPONENTS, 1.0))
 PROBLEMS = 5000
@@ -40,7 +40,7 @@ class Findings:
 
 
 def fuzz(completions: int, seed: int) -> Findings:
-    """Grade so many completions; the same ones for the same seed."""
+    """Grade `completions` completions, which depend on `seed` alone."""
     questions = Questions("gsm8k", path="unread")
     drawing: list[Env] = [
         Countdown(),
@@ -51,12 +51,12 @@ def fuzz(completions: int, seed: int) -> Findings:
     drawn = [[task.problem(seed, "train", i) for i in range(min(PROBLEMS, completions))] for task in drawing]
     rng, findings = random.Random(f"fuzz/{seed}"), Findings()
     for _ in range(completions):
-        place = rng.randrange(len(tasks))
-        problem = rng.choice(drawn[place]) if place < len(drawn) else question(questions, rng)
+        task_index = rng.randrange(len(tasks))
+        problem = rng.choice(drawn[task_index]) if task_index < len(drawn) else question(questions, rng)
         answer, label = answer_to(problem, rng)
         text = hostile.megabyte(answer, rng) if rng.random() < MEGABYTES else hostile.dressed(answer, rng)
         started = time.thread_time()
-        score = grade(tasks[place], REWARD, problem, text, rng.randint(0, 1200))
+        score = grade(tasks[task_index], REWARD, problem, text, rng.randint(0, 1200))
         seconds = time.thread_time() - started
         findings.completions += 1
         findings.correct += score.correct
@@ -81,7 +81,7 @@ def answer_to(problem: Problem, rng: random.Random) -> hostile.Labelled:
 
 
 def found_in(problem: Problem, text: str, score: Score, label: bool | None, findings: Findings) -> list[str]:
-    """What is wrong with a score; `label` is what is known of the answer from how it was made."""
+    """The faults of a score. `label`: whether the answer is correct, if its construction determines that."""
     if score.error is not None:
         return [f"raised {score.error}"]
     faults = [

@@ -11,7 +11,7 @@ def score(lines, *arguments):
     return [json.loads(line) for line in done.stdout.splitlines()], done
 
 
-def test_each_line_gets_one_object_in_order_and_a_bad_line_its_reason():
+def test_each_line_gets_a_result_in_order_and_malformed_lines_a_reason():
     lines = [
         json.dumps({"completion": "so </think> <answer>$1,018.00</answer>", "answer": "10 * 100 + 18\n#### 1,018"}),
         "not json",
@@ -47,7 +47,7 @@ def test_every_task_reads_its_own_fields(env, record):
     assert [line["reward"] for line in found] == [1.0] and done.returncode == 0
 
 
-def test_broken_text_is_scored_like_any_other():
+def test_invalid_utf8_is_scored():
     lines = ['{"completion": "</think><answer>\\ud800</answer>", "numbers": [1, 2], "target": 3}', "\udcff\udcfe"]
     command = [sys.executable, "-m", "rewards", "score"]
     sent = "\n".join(lines).encode("utf-8", "surrogateescape")
@@ -56,7 +56,7 @@ def test_broken_text_is_scored_like_any_other():
     assert reasons == ["unexpected '\\ud800'", "line 2: not JSON"]
 
 
-def test_an_unknown_task_is_refused_in_one_line():
+def test_an_unknown_task_is_rejected():
     _, done = score([], "--env", "chess")
     assert done.returncode == 2 and done.stderr.startswith("error: env=chess: unknown; allowed are code, countdown")
 

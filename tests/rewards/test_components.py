@@ -1,7 +1,9 @@
 import pytest
 
+from envs.grading import grade
+from envs.questions.task import Questions
 from rewards.components import Scored, answered, correct, format, language, length, repetition
-from rewards.mix import COMPONENTS, RewardConfig, component_scores
+from rewards.mix import COMPONENTS, RewardConfig
 from rewards.tags import read_tags
 from rewards.verdict import CORRECT, NO_ANSWER, Verdict
 
@@ -30,7 +32,7 @@ def test_correct_and_answered_follow_the_verdict():
         ("we add", 0.0),
     ],
 )
-def test_format_wants_every_tag_once_in_order_around_something(text, points):
+def test_format_requires_every_tag_once_in_order_with_content(text, points):
     assert format(scored(text)) == points
 
 
@@ -54,21 +56,21 @@ def test_language_is_the_share_of_words_in_its_script(thought, wanted, share):
 @pytest.mark.parametrize(
     ("tokens", "punishment"), [(0, 0.0), (60, 0.0), (70, -0.25), (80, -0.5), (100, -1.0), (140, -1.0)]
 )
-def test_length_is_punished_over_the_last_tokens_before_the_limit(tokens, punishment):
+def test_the_length_penalty_grows_over_the_last_tokens_before_the_limit(tokens, punishment):
     assert length(scored("x", tokens=tokens, max_tokens=100, overlong=40)) == pytest.approx(punishment)
 
 
-def test_length_without_a_number_of_tokens_is_an_error_and_no_zero():
+def test_length_without_a_number_of_tokens_raises_an_error():
     with pytest.raises(ValueError, match="number of tokens"):
         length(scored("x", tokens=None))
 
 
 @pytest.mark.parametrize(
     ("thought", "punishment"),
-    # a b c d a b c d has 5 runs of four words, of which abcd occurs twice
+    # a b c d a b c d has 5 4-grams, of which abcd occurs twice
     [("a b c d e", 0.0), ("a b c d a b c d", -1 / 5), ("a a a a a a", -2 / 3), ("a b", 0.0), ("", 0.0)],
 )
-def test_repetition_is_the_share_of_runs_that_occurred_before(thought, punishment):
+def test_repetition_is_the_share_of_repeated_ngrams(thought, punishment):
     assert repetition(scored(thought)) == pytest.approx(punishment)
 
 
@@ -76,12 +78,10 @@ def test_every_public_function_of_the_module_is_a_component():
     assert set(COMPONENTS) == {"correct", "answered", "format", "language", "length", "repetition"}
 
 
-def test_only_the_components_with_a_weight_are_worked_out():
-    verdict, scores = component_scores(
-        RewardConfig({"correct": 2.0}), "</think><answer>7</answer>", lambda a: CORRECT, None
-    )
-    assert verdict == CORRECT and scores == {"correct": 1.0}
-    assert RewardConfig({"correct": 2.0}).total(scores) == 2.0
+def test_only_components_with_a_weight_are_computed():
+    env = Questions("gsm8k", path="unread")
+    score = grade(env, RewardConfig({"correct": 2.0}), env.read({"answer": "7"}), "</think><answer>7</answer>", None)
+    assert score.correct and score.components == {"correct": 1.0} and score.reward == 2.0 and score.error is None
 
 
 @pytest.mark.parametrize(
@@ -95,6 +95,6 @@ def test_only_the_components_with_a_weight_are_worked_out():
         ({"weights": {"correct": 1.0}, "workers": 0}, "reward.workers"),
     ],
 )
-def test_impossible_mixes_are_refused_by_name(settings, message):
+def test_invalid_mixes_are_rejected_by_name(settings, message):
     with pytest.raises(ValueError, match=message):
         RewardConfig(**settings)

@@ -12,11 +12,11 @@ from rewards.judge import MAX_CHARACTERS, FormatJudge, JudgeConfig, ServedJudge,
     [("SCORE: 3", 0.75), (" 4", 1.0), ("Points: ...\nSCORE: 0", 0.0), ("SCORE: 1 no, SCORE: 2", 0.5)]
     + [("SCORE: 5", None), ("SCORE: 3.5", None), ("four", None), ("", None), ("SCORE: 44", None)],
 )
-def test_a_reply_is_read_or_is_a_failure(reply, score):
+def test_a_reply_without_a_score_is_a_failure(reply, score):
     assert read_score(reply) == score
 
 
-def test_a_text_is_judged_once_and_a_failure_is_asked_about_again():
+def test_scores_are_cached_and_failures_are_retried():
     asked = []
 
     def ask(questions):
@@ -29,7 +29,7 @@ def test_a_text_is_judged_once_and_a_failure_is_asked_about_again():
     assert asked == [2, 1]
 
 
-def test_a_long_completion_loses_its_middle_and_not_its_end():
+def test_the_middle_of_a_long_completion_is_omitted():
     asked = question("a" * 50_000 + "<answer>7</answer>").user
     assert len(asked) < MAX_CHARACTERS + 1500 and "<answer>7</answer>" in asked
 
@@ -40,7 +40,7 @@ def test_the_judge_is_told_not_to_obey_the_text():
 
 @pytest.fixture
 def server():
-    """A chat-completions server that gives 3 points, and an error for texts with `crash`."""
+    """A chat-completions server that replies with 3 points, or with an error to texts that contain `crash`."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self):
@@ -64,11 +64,11 @@ def server():
     httpd.shutdown()
 
 
-def test_a_served_judge_is_asked_over_its_interface(server):
+def test_a_served_judge_is_called_over_http(server):
     judge = FormatJudge(ServedJudge(JudgeConfig("some-model", server, timeout_s=10)))
     assert judge.review(["one", "crash", "two"]) == [0.75, None, 0.75]
 
 
-def test_a_judge_address_must_be_one():
+def test_the_base_url_of_a_judge_is_checked():
     with pytest.raises(ValueError, match="judge.base_url must start with"):
         JudgeConfig("m", "localhost:8000")

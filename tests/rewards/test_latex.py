@@ -14,23 +14,23 @@ from rewards.latex import LatexError, check_latex
         ("x=3", "3"),
     ],
 )
-def test_equal_mathematics_is_correct_however_it_is_written(answer, expected):
+def test_equal_expressions_are_correct_in_any_notation(answer, expected):
     assert check_latex(answer, expected).correct
 
 
 @pytest.mark.parametrize(
     ("answer", "expected"), [("(1,2)", "(2,1)"), (r"\sqrt{2}", "1.41"), ("[0,1]", "[0,1)"), ("3", "-3")]
 )
-def test_what_differs_is_wrong(answer, expected):
+def test_different_expressions_are_wrong(answer, expected):
     verdict = check_latex(answer, expected)
     assert not verdict.correct and verdict.well_formed and expected in verdict.reason
 
 
-def test_an_empty_or_an_endless_answer_is_not_read():
+def test_empty_and_very_long_answers_are_not_parsed():
     assert check_latex("", "3").reason == "no answer"
     assert check_latex("1+" * 600, "3").reason == "longer than 1000 characters"
 
 
-def test_a_problem_whose_answer_can_not_be_read_is_an_error_and_no_wrong_answer():
+def test_an_unreadable_reference_answer_raises_an_error():
     with pytest.raises(LatexError):
         check_latex("3", "")

@@ -37,7 +37,7 @@ from rewards.numbers import NumberError, check_number, read_number
         ("007", 7),
     ],
 )
-def test_a_number_is_read_as_people_write_it(text, value):
+def test_numbers_are_read_in_common_notations(text, value):
     assert read_number(text) == value
 
 
@@ -75,22 +75,22 @@ def test_a_number_is_read_as_people_write_it(text, value):
         "5 = ",
     ],
 )
-def test_what_is_not_one_number_is_refused_and_not_guessed_at(text):
+def test_text_that_is_not_a_single_number_is_rejected(text):
     with pytest.raises(NumberError):
         read_number(text)
 
 
-def test_the_verdict_says_why():
+def test_the_verdict_gives_the_reason():
     assert check_number("18", Fraction(18)).correct
     assert check_number("17", Fraction(18)).reason == "is 17, not 18"
     assert check_number(None, Fraction(18)).reason == "no answer"
     unread = check_number("17 or 18", Fraction(18))
-    assert not unread.well_formed and unread.reason == "holds more than one number"
+    assert not unread.well_formed and unread.reason == "contains more than one number"
 
 
-def test_a_number_that_only_contains_the_answer_gets_nothing():
+def test_a_number_that_contains_the_answer_is_wrong():
     assert not check_number("112", Fraction(12)).correct
 
 
-def test_percent_is_a_unit_and_no_division():
+def test_percent_is_a_unit_rather_than_a_division():
     assert check_number("50%", Fraction(50)).correct and not check_number("50%", Fraction(1, 2)).correct

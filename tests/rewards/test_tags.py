@@ -13,7 +13,7 @@ def test_text_after_the_answer_changes_nothing(ending):
     assert read_tags(f"</think><answer>7</answer>{ending}").answer == "7"
 
 
-def test_blank_lines_between_and_within_tags_are_fine():
+def test_blank_lines_between_and_within_tags_are_allowed():
     parts = read_tags("a\n\n</think>\n\n<answer>\n7\n</answer>")
     assert parts.answer == "7" and parts.ordered
 
@@ -32,5 +32,5 @@ def test_an_answer_outside_complete_tags_does_not_count(text):
     "text",
     ["<answer>7</answer></think>", "<think>a</think><answer>7</answer>", "</think></think><answer>7</answer>"],
 )
-def test_tags_out_of_order_or_twice_are_seen(text):
+def test_repeated_tags_and_a_wrong_order_are_detected(text):
     assert not read_tags(text).ordered

@@ -1,39 +1,32 @@
 import dataclasses
 import io
 import json
+import re
 
 import pytest
 import torch
 from rich.console import Console
 
-from envs.countdown.trace import read_tries
+from envs.countdown.task import Countdown
+from envs.env import Env
+from envs.questions.task import Questions
 from grpo.grpo import make_batch
+from grpo.types import Group, Problem, Rollout, Score
+from report import write_report
 from run.cost import Meter, Price, Progress
 from run.evaluation import Evaluation
 from run.folder import RunFolder, flatten, read_rows
 from run.metrics import DiscardedRollouts, mismatch_metrics, policy_metrics, rollout_metrics
 from run.monitor import Monitor, summarize
-from run.terminal import Terminal, sparkline, transcripts
+from run.reflection import read_groups
+from run.terminal import Terminal, print_end, sparkline, transcripts
 from run.trackers import Trackers
-from tests.builders import group_of, random_batch
-
-
-def test_a_try_is_checked_line_by_line():
-    lines = [" 16 - 8 = 8, 8 + 4 = 12 yes", " 16 - 8 = 9, 9 + 4 = 13 high", " 16 + 7 = 23, 23 - 8 = 15 low", "no sums"]
-    text = "\n".join(lines) + "\n</think> 1 + 1 = 2"
-    first, second, third = read_tries(text, [16, 8, 4])
-    assert first.hits(12) and first.verdict == "yes"
-    assert second.copied and not second.arithmetic and not second.hits(13)
-    assert not third.copied and third.arithmetic and third.value == 15
-
-
-def test_a_try_that_leaves_a_number_out_is_not_copied():
-    assert not read_tries(" 16 - 8 = 8 low\n", [16, 8, 4])[0].copied
+from tests.builders import PROBLEM, completion, group_of, random_batch
 
 
 def test_rollout_metrics_by_hand():
     groups = [group_of([1.0, 0.0], [2, 4]), group_of([0.0, 0.0], [1, 1]), group_of([1.0, 1.0], [3, 1])]
-    metrics = rollout_metrics(groups)
+    metrics = rollout_metrics(groups, read_groups(Countdown(), groups))
     assert metrics["reward/mean"] == 0.5 and metrics["reward/accuracy"] == 0.5
     assert [metrics[f"solved/{part}"] for part in ("none", "some", "all")] == pytest.approx([1 / 3] * 3)
     assert metrics["length/mean"] == 2 and metrics["length/max"] == 4 and metrics["rollout/tokens"] == 12
@@ -47,9 +40,12 @@ def test_mismatch_is_over_loss_tokens_alone():
     assert metrics["mismatch/ratio_p50"] == pytest.approx(torch.tensor(0.5).exp().item())
 
 
-def monitor_of(folder: RunFolder, console: Console, progress: Progress, seconds: float = 0.0) -> Monitor:
+def monitor_of(
+    folder: RunFolder, console: Console, progress: Progress, seconds: float = 0.0, env: Env | None = None
+) -> Monitor:
     meter = Meter(seconds, Price(3600.0, 0.0, "a dollar a second"))
-    return Monitor(folder, Trackers(folder.path, console.print), Terminal(progress, console), meter)
+    trackers = Trackers(folder.path, console.print)
+    return Monitor(env or Countdown(), folder, trackers, Terminal(progress, console), meter)
 
 
 def log_step(monitor: Monitor, step: int, group, **more) -> None:
@@ -76,6 +72,48 @@ def test_a_step_and_its_evaluation_share_a_line(tmp_path):
     assert summary["steps"] == 2 and summary["seconds"] == 4.0 and summary["tokens"] == 60
     assert summary["usd"] == pytest.approx(100, abs=5) and summary["usd_per_hour"] == 3600.0
     assert "held-out accuracy 50.0%" in console.file.getvalue()
+
+
+TWO_LINES = "2 * 3 = 6\n6 + 1 = 7\n</think> <answer>7</answer>"
+
+
+def run_of_one_step(path, env: Env, problem: Problem) -> tuple[dict, list[dict], str]:
+    """The summary, the metrics and the terminal output of a run whose completions are all TWO_LINES."""
+    rollout = Rollout(completion(text=TWO_LINES), Score(1.0, True, {"correct": 1.0}, "correct"))
+    group, folder = Group(problem, (rollout,)), RunFolder(path)
+    output = io.StringIO()
+    console = Console(file=output, width=200)
+    with monitor_of(folder, console, Progress(1), env=env) as monitor:
+        monitor.log_evaluation(0, Evaluation([group], [group]))
+        log_step(monitor, 0, group)
+        monitor.log_evaluation(1, Evaluation([group], [group]))
+        monitor.log_end(1)
+        monitor.finish("ab")
+        print_end(console, folder)
+    return json.loads(folder.summary.read_text()), list(read_rows(folder.metrics)), output.getvalue()
+
+
+def test_tries_are_counted_by_the_trace_reader_of_the_task(tmp_path):
+    # One attempt: its second line uses the 6 that its first line computed.
+    summary, rows, output = run_of_one_step(tmp_path, Countdown(), PROBLEM)
+    assert rows[0]["rollout/tries"] == rows[0]["eval/tries"] == rows[0]["reflection/tries"] == 1
+    assert summary["tries"] == {"step0": 1, "final": 1}
+    assert "tries a completion 1.00" in output
+    assert {row["tries"] for row in read_rows(tmp_path / "samples.jsonl")} == {1}
+
+
+def test_a_task_without_a_trace_language_has_no_tries(tmp_path):
+    env = Questions("gsm8k", path="unread")
+    summary, rows, output = run_of_one_step(tmp_path, env, env.read({"question": "How many?", "answer": "7"}))
+    assert not [name for row in rows for name in row if "tries" in name]
+    assert "tries" not in summary and "tries" not in output
+    assert {row["tries"] for row in read_rows(tmp_path / "samples.jsonl")} == {None}
+    page = write_report([tmp_path]).read_text()
+    embedded = json.loads(page.split('id="data">')[1].split("</script>")[0])
+    assert not any(row.pop("tries") for row in embedded["samples"]["rows"])
+    (run,) = embedded["runs"]
+    assert not [name for name, value in run.pop("figures").items() if "tries" in name and value is not None]
+    assert re.search(r"\btries\b", json.dumps(embedded), re.IGNORECASE) is None
 
 
 def test_an_alert_is_written_said_and_dropped_when_the_run_is_rewound(tmp_path):
@@ -112,9 +150,9 @@ def test_transcripts_show_first_what_was_learned(tmp_path):
     folder = RunFolder(tmp_path)
     learned, known = group_of([0.0]), group_of([1.0])
     known = dataclasses.replace(known, problem=dataclasses.replace(known.problem, key="known"))
-    folder.add_samples(0, "eval", [known, learned])
+    folder.add_samples(0, "eval", [known, learned], read_groups(Countdown(), [known, learned]))
     solved = dataclasses.replace(learned, rollouts=known.rollouts)
-    folder.add_samples(5, "eval", [known, solved])
+    folder.add_samples(5, "eval", [known, solved], read_groups(Countdown(), [known, solved]))
     assert len(transcripts(folder.samples, 5)) == 2
     rows = [json.loads(line) for line in folder.samples.read_text().splitlines()]
     assert rows[1]["key"] == learned.problem.key and not rows[1]["correct"]

@@ -13,9 +13,9 @@ from collections.abc import Callable, Mapping
 from fractions import Fraction
 
 from envs.countdown.task import Countdown
-from envs.grader import grade
+from envs.env import Env
+from envs.grading import grade
 from envs.multiplication.task import Multiplication
-from envs.score import Env
 from grpo.types import Problem
 from rewards.mix import RewardConfig
 from tests.fuzz import hostile

@@ -14,11 +14,10 @@ from rich.table import Table
 
 from envs.code.task import Code
 from envs.countdown.task import Countdown
-from envs.grader import grade
-from envs.grading import GradingPool
+from envs.env import Env
+from envs.grading import GradingPool, grade
 from envs.multiplication.task import Multiplication
 from envs.questions.task import Questions
-from envs.score import Env
 from grpo.types import Problem
 from rewards.mix import COMPONENTS, RewardConfig
 from tests.fuzz import hostile

@@ -49,8 +49,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tools.tiny_base", description=__doc__, formatter_class=raw)
     parser.add_argument("task", choices=sorted(CORPORA))
     parser.add_argument("--output", type=Path, required=True)
-    parser.add_argument("--traces", type=int, default=300_000, help="solution traces in the corpus")
-    parser.add_argument("--drills", type=int, default=0, help="rows of plain arithmetic in the corpus")
+    parser.add_argument("--traces", type=int, default=300_000, help="number of solution traces in the corpus")
+    parser.add_argument("--drills", type=int, default=0, help="number of rows of plain arithmetic in the corpus")
     parser.add_argument(
         "--finishes",
         type=float,

@@ -10,9 +10,11 @@ END = "<|endoftext|>"
 
 
 def make_tokenizer(words: Sequence[str]) -> Qwen2Tokenizer:
-    """One token for each of `words`, spaces included, so that decoding gives back the very text.
-    They are added tokens of a Qwen2Tokenizer because transformers loads that class for every Qwen2
-    model, whatever the folder says."""
+    """A tokenizer with one token for each of `words`, spaces included, so that decoding restores the exact text.
+
+    The words are added tokens of a Qwen2Tokenizer because transformers loads this class for every Qwen2 model,
+    regardless of the tokenizer files.
+    """
     tokenizer = Qwen2Tokenizer(
         vocab={END: 0}, merges=[], unk_token=END, eos_token=END, pad_token=END, clean_up_tokenization_spaces=False
     )
@@ -23,9 +25,11 @@ def make_tokenizer(words: Sequence[str]) -> Qwen2Tokenizer:
 def make_model(
     tokenizer: Qwen2Tokenizer, seed: int, numbers: Mapping[str, int], periods: Sequence[float]
 ) -> Qwen2ForCausalLM:
-    """A Qwen2 of 0.6M parameters. The embeddings of `numbers` (token -> its value) start as waves of
-    several periods, so that near numbers look alike from the first step and sums are learned in
-    minutes, not hours."""
+    """An untrained Qwen2 with 0.6M parameters.
+
+    The embeddings of `numbers` (token -> value) are initialized with waves of several periods, so that close
+    numbers have similar embeddings from the start and sums are learned in minutes instead of hours.
+    """
     torch.manual_seed(seed)
     config = Qwen2Config(
         vocab_size=len(tokenizer),

@@ -1,4 +1,4 @@
-"""Measure a tiny base model against the skills that it must have; exit with an error if one is missing.
+"""Measure the skills of a tiny base model; exit with an error if one is outside its bounds.
 
 python -m tools.tiny_base.skills countdown envs/countdown/models/tiny
 """
@@ -12,18 +12,23 @@ from rich.table import Table
 
 from conf.schema import ModelConfig, RolloutConfig
 from envs.countdown.corpus import tiny_countdown
-from envs.countdown.skills import Skills, measure_skills
+from envs.env import Env
 from envs.multiplication.corpus import tiny_multiplication
-from envs.multiplication.trace import MultiplicationSkills, measure_multiplication
-from envs.score import Env, Scorer
+from envs.score import Scorer
 from grpo.types import Group, Request, SamplingParams, request_seed
 from rewards.mix import RewardConfig
+from tools.tiny_base.measures import (
+    CountdownSkills,
+    MultiplicationSkills,
+    measure_countdown,
+    measure_multiplication,
+)
 from workers.transformers_sampler import TransformersSampler
 
 
 @dataclass(frozen=True)
 class Bound:
-    """The range, within 0..1, that one attribute of a skills class must lie in."""
+    """The permitted range, within 0..1, of one attribute of a skills class."""
 
     skill: str
     least: float
@@ -45,7 +50,7 @@ BOUNDS = {
     ],
     "multiplication": [
         Bound("equations", 0.98, 1.0, "an equation is true"),
-        Bound("copying", 0.98, 1.0, "a step computes an open part and adds it to the running total"),
+        Bound("copying", 0.98, 1.0, "a line computes a missing part and adds it to the running total"),
         Bound("stopping", 0.95, 1.0, "with every part done, it stops and answers the total"),
         Bound("finished", 0.15, 0.30, "completions with every part done: the base gives up early"),
         Bound("format", 0.95, 1.0, "the tags are complete and in order"),
@@ -54,15 +59,15 @@ BOUNDS = {
 }
 
 
-def countdown_skills(path: str, num_problems: int, samples: int) -> Skills:
-    return measure_skills(sampled_groups(path, tiny_countdown(), num_problems, samples))
+def countdown_skills(path: str, num_problems: int, samples: int) -> CountdownSkills:
+    return measure_countdown(sampled_groups(path, tiny_countdown(), num_problems, samples))
 
 
 def multiplication_skills(path: str, num_problems: int, samples: int) -> MultiplicationSkills:
     return measure_multiplication(sampled_groups(path, tiny_multiplication(), num_problems, samples))
 
 
-MEASURES: dict[str, Callable[[str, int, int], Skills | MultiplicationSkills]] = {
+MEASURES: dict[str, Callable[[str, int, int], CountdownSkills | MultiplicationSkills]] = {
     "countdown": countdown_skills,
     "multiplication": multiplication_skills,
 }

@@ -1,4 +1,4 @@
-"""Small functions written for this repo: the statement is the docstring, the reference the body."""
+"""The built-in problems: the docstring of a function is the statement, its body the reference solution."""
 
 from envs.code.problems import grids, lists, numbers, sequences, strings, tables, texts
 from envs.code.problems.task import Task, tasks_of

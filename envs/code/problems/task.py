@@ -1,13 +1,13 @@
-"""How a plain function becomes a family of problems.
+"""Turns a plain function into a family of problems.
 
     @task(1, numbers=lists(whole(-9, 9)), k=whole(2, 9))
     def count_multiples(numbers: list[int], *, k: int) -> int:
         '''Return how many of the numbers are divisible by {k}.'''
         return sum(number % k == 0 for number in numbers)
 
-The keyword-only parameters are constants: they are drawn once for a problem, and written into its
-statement and its reference solution. The others are the inputs of its tests, drawn by their
-annotation where the decorator says nothing. A reference imports what it needs inside.
+Keyword-only parameters are constants: they are drawn once per problem and inserted into its statement and its
+reference solution. The other parameters are the inputs of the tests, drawn according to their annotation unless the
+decorator specifies otherwise. A reference solution imports modules inside the function.
 """
 
 import ast
@@ -48,7 +48,7 @@ WORDS = (
 
 @dataclass(frozen=True)
 class Task:
-    """A family of problems. `level`: 1 (one idea), 2 (two or a loop with state), 3 (an algorithm)."""
+    """A family of problems. `level`: 1 (one idea), 2 (two ideas, or a loop with state), 3 (an algorithm)."""
 
     function: Callable[..., Any]
     level: int
@@ -61,7 +61,7 @@ class Task:
 
     @property
     def returns(self) -> str:
-        """The type of its results, as it is written."""
+        """The return type, as written in the source."""
         annotation = inspect.signature(self.function).return_annotation
         return annotation.__name__ if annotation in (int, bool, str) else str(annotation)
 
@@ -69,21 +69,21 @@ class Task:
         return {name: draw(rng) for name, draw in self.constants.items()}
 
     def draw_inputs(self, rng: random.Random) -> list[Any]:
-        """The positional arguments of one call."""
+        """Draw the positional arguments of one call."""
         return [draw(rng) for draw in self.draws.values()]
 
     def statement(self, constants: Mapping[str, Any]) -> str:
-        """The docstring in one line, with the constants in their places."""
+        """The docstring on one line, with the constants filled in."""
         return " ".join(inspect.cleandoc(self.function.__doc__ or "").format(**constants).split())
 
     def signature(self) -> str:
-        """As one writes it after `def`, without the constants."""
+        """The signature as written after `def`, without the constants."""
         signature = inspect.signature(self.function)
         inputs = [p for p in signature.parameters.values() if p.name not in self.constants]
         return self.name + str(signature.replace(parameters=inputs))
 
     def definition(self, constants: Mapping[str, Any]) -> ast.FunctionDef:
-        """The reference solution: the constants become its first lines."""
+        """The reference solution, with the constants assigned in its first lines."""
         definition = ast.parse(textwrap.dedent(inspect.getsource(self.function))).body[0]
         assert isinstance(definition, ast.FunctionDef)
         definition.decorator_list = []
@@ -94,7 +94,7 @@ class Task:
 
 
 def task(level: int, **draws: Draw) -> Callable[[F], F]:
-    """Make a function a task; `draws` say where inputs and constants come from."""
+    """Decorator that makes a function a task. `draws` maps parameters to the functions that draw their values."""
 
     def decorate(function: F) -> F:
         inputs, constants = {}, {}
@@ -111,7 +111,7 @@ def task(level: int, **draws: Draw) -> Callable[[F], F]:
 
 
 def tasks_of(module: types.ModuleType) -> list[Task]:
-    """The tasks of a module in the order of its lines."""
+    """The tasks of a module in source order."""
     return [value.task for value in vars(module).values() if isinstance(getattr(value, "task", None), Task)]
 
 
@@ -124,7 +124,7 @@ def choice(*values: Any) -> Draw:
 
 
 def lists(item: Draw, low: int = 0, high: int = 8) -> Draw:
-    """Lists of low..high items; every now and then an item is a copy of an earlier one."""
+    """Lists of low..high items; occasionally an item repeats an earlier one."""
 
     def draw(rng: random.Random) -> list[Any]:
         items: list[Any] = []
@@ -144,7 +144,7 @@ def text(alphabet: str, low: int = 0, high: int = 10) -> Draw:
 
 
 def sentence(low: int = 1, high: int = 6) -> Draw:
-    """Words with single spaces between them, some capitalised."""
+    """Words separated by single spaces, some capitalized."""
     word = lists(choice(*WORDS, *(word.capitalize() for word in WORDS[:6])), low, high)
     return lambda rng: " ".join(word(rng))
 
@@ -163,12 +163,12 @@ def grid(item: Draw, low: int = 1, high: int = 4, square: bool = False) -> Draw:
 
 
 def pairs(first: Draw, second: Draw, low: int = 0, high: int = 6) -> Draw:
-    one: Draw = lambda rng: (first(rng), second(rng))  # noqa: E731 - as the others
-    return lists(one, low, high)
+    pair: Draw = lambda rng: (first(rng), second(rng))  # noqa: E731 - like the other draws
+    return lists(pair, low, high)
 
 
 def span(last: int) -> Draw:
-    """A start in 0..last and an end after it."""
+    """Intervals with a start in 0..last and an end after it."""
 
     def draw(rng: random.Random) -> tuple[int, int]:
         start = rng.randint(0, last)

@@ -1,4 +1,4 @@
-"""A problem of a family: its constants, and maybe a twist, which is one more step on the result."""
+"""One problem of a family: its constants and an optional twist, an extra step applied to the result."""
 
 import ast
 import random
@@ -14,7 +14,7 @@ EXAMPLES = 2
 
 @dataclass(frozen=True)
 class Twist:
-    """The step in words, as Python over `result`, and as a function."""
+    """The step in words, as a Python expression over `result`, and as a function."""
 
     words: str
     code: str
@@ -22,14 +22,16 @@ class Twist:
 
 
 @dataclass(frozen=True)
-class Variant:
+class TaskVariant:
+    """A family with its constants drawn, and the twist, if any."""
+
     task: Task
     constants: Mapping[str, Any]
     twist: Twist | None = None
 
     @property
     def key(self) -> str:
-        """Its canonical form: two variants with one key are the same problem."""
+        """The canonical form: variants with equal keys are the same problem."""
         constants = ", ".join(f"{name}={value}" for name, value in self.constants.items())
         return f"{self.task.name}({constants})" + (f" then {self.twist.code}" if self.twist else "")
 
@@ -40,7 +42,7 @@ class Variant:
 
     @property
     def source(self) -> str:
-        """A program that solves it."""
+        """The source code of a correct solution."""
         plain = self.task.definition(self.constants)
         if self.twist is None:
             return ast.unparse(ast.fix_missing_locations(plain)) + "\n"
@@ -56,8 +58,8 @@ class Variant:
         return self.twist.apply(result) if self.twist else result
 
     def draw_tests(self, count: int) -> list[dict[str, Tree]]:
-        """`count` tests with different arguments, results as different as can be had, and in front of
-        them the EXAMPLES that the question shows. A function of the key alone."""
+        """The EXAMPLES tests shown in the question, followed by `count` hidden tests. All have different arguments, and
+        their results are as diverse as possible. The tests depend on the key alone."""
         rng = random.Random(f"code/tests/{self.key}")
         by_result: dict[str, list[dict[str, Tree]]] = {}
         seen = set()
@@ -76,14 +78,14 @@ class Variant:
         return tests[: count + EXAMPLES]
 
 
-def draw_variant(task: Task, rng: random.Random, twist_share: float) -> Variant:
-    """A variant of the family; it has a twist with the probability `twist_share`."""
+def draw_variant(task: Task, rng: random.Random, twist_share: float) -> TaskVariant:
+    """Draw a variant of a family. It has a twist with probability `twist_share`."""
     constants = task.draw_constants(rng)
-    return Variant(task, constants, draw_twist(task.returns, rng) if rng.random() < twist_share else None)
+    return TaskVariant(task, constants, draw_twist(task.returns, rng) if rng.random() < twist_share else None)
 
 
 def draw_twist(returns: str, rng: random.Random) -> Twist | None:
-    """A last step for results of this type, None where there is none for it."""
+    """Draw an extra step for results of this type; None if there is no suitable one."""
     k = rng.randint(2, 30)
     twists: list[Twist] = []
     if returns == "int":

@@ -1,4 +1,4 @@
-"""Answers that try to pass without solving anything. A problem's expected results never reach them."""
+"""The code checker, and answers that try to pass without solving the problem."""
 
 import textwrap
 
@@ -19,7 +19,7 @@ def verdict(answer, fields=DOUBLE, limits=FAST):
     return check_code(answer, fields, limits)
 
 
-def test_a_right_answer_is_correct_with_and_without_a_fence():
+def test_a_correct_answer_passes_with_and_without_a_code_fence():
     for answer in (
         RIGHT,
         f"```python\n{RIGHT}\n```",
@@ -29,7 +29,7 @@ def test_a_right_answer_is_correct_with_and_without_a_fence():
         assert verdict(answer).correct and verdict(answer).well_formed
 
 
-def test_a_fence_is_taken_off_only_where_it_is_around_everything():
+def test_only_a_fence_around_the_whole_answer_is_removed():
     assert source_of("```py\nx\n```") == "x"
     assert source_of("x = '```'") == "x = '```'"
     assert source_of("so:\n```\nx\n```") == "so:\n```\nx\n```"
@@ -55,12 +55,12 @@ def test_no_answer(answer):
         ("#" * (MAX_LENGTH + 1), "longer than 20000 characters"),
     ],
 )
-def test_what_is_no_program_with_the_function_is_not_well_formed(answer, reason):
+def test_an_answer_that_does_not_define_the_function_is_not_well_formed(answer, reason):
     found = verdict(answer)
     assert not found.correct and not found.well_formed and reason in found.reason
 
 
-def test_source_that_crashes_the_parser_crashes_it_in_the_sandbox_alone():
+def test_source_that_crashes_the_parser_crashes_only_the_sandbox():
     for answer in ("-" * 19_000 + "1", "x" + ".a" * 9_000, "lambda: " * 2_400 + "1", "[" * 90 + "]" * 90, "{**" * 5000):
         assert not verdict(answer).correct
 
@@ -79,13 +79,13 @@ def test_source_that_crashes_the_parser_crashes_it_in_the_sandbox_alone():
         ("def double(n): return 2 * n if n > 0 else None", "test 4 of 5: double(-4) gave None, not -8"),
     ],
 )
-def test_a_wrong_answer_says_which_test_failed_and_how(answer, reason):
+def test_the_verdict_names_the_failing_test_and_the_reason(answer, reason):
     found = verdict(answer)
     assert not found.correct and found.well_formed and reason in found.reason
 
 
-def test_a_right_prefix_is_not_enough():
-    """The graders that compare with zip pass an answer that stops early; every test counts here."""
+def test_a_correct_prefix_of_the_result_is_wrong():
+    """A comparison with zip would accept a result that stops early."""
     for tests_passed in range(5):
         answer = (
             f"calls = []\ndef double(n):\n    calls.append(n)\n    return 2 * n if len(calls) <= {tests_passed} else 1"
@@ -98,7 +98,7 @@ def test_a_right_prefix_is_not_enough():
     assert verdict("def f(): return [1, 2, 3]", lists).correct
 
 
-def test_ending_the_process_after_some_right_results_is_wrong():
+def test_exiting_after_some_correct_results_is_wrong():
     for ending in ("os._exit(0)", "sys.exit(0)", "os.abort()"):
         answer = f"import os, sys\ndef double(n):\n    if n == 3: {ending}\n    return 2 * n"
         assert not verdict(answer).correct and "test 3 of 5" in verdict(answer).reason
@@ -196,26 +196,26 @@ def double(n):
         READS_FILES,
     ],
 )
-def test_tricks_earn_nothing(answer):
+def test_cheating_answers_fail(answer):
     assert not verdict(answer).correct
 
 
-def test_waiting_for_the_parents_next_message_earns_nothing():
+def test_reading_the_next_message_of_the_parent_fails():
     assert verdict(READS_THE_CHANNEL, limits=Limits(seconds=0.3)).reason.endswith("time limit of 0.3 s")
 
 
-def test_lasting_too_long_is_wrong_and_told():
+def test_exceeding_the_time_limit_is_wrong_and_reported():
     found = verdict("def double(n):\n    while True: pass", limits=Limits(seconds=0.3))
     assert found.reason == "test 1 of 5: double(1): time limit of 0.3 s" and found.well_formed
     assert verdict("while True: pass", limits=Limits(seconds=0.3)).reason == "time limit of 0.3 s"
 
 
-def test_arguments_are_new_for_every_test():
+def test_every_test_gets_fresh_arguments():
     fields = {"function": "f", "tests": [{"args": [[1, 2]], "expected": 3}, {"args": [[1, 2]], "expected": 3}]}
     assert verdict("def f(a):\n    total = sum(a)\n    a.clear()\n    return total", fields).correct
 
 
-def test_equal_is_pythons_own_comparison_and_strict_is_not():
+def test_equal_compares_like_python_and_strict_also_compares_types():
     for compare, correct in (("strict", False), ("equal", True)):
         assert verdict("def double(n): return float(2 * n)", {**DOUBLE, "compare": compare}).correct is correct
     assert not verdict("def double(n): return str(2 * n)", {**DOUBLE, "compare": "equal"}).correct
@@ -229,7 +229,7 @@ ASSERTS = {
 }
 
 
-def test_asserts_run_apart_from_the_answer():
+def test_asserts_run_in_a_separate_process():
     assert verdict("def f(x): return 2 * x", ASSERTS).correct
     assert verdict("def f(x): return 3 * x", ASSERTS).reason == "the asserts: AssertionError"
     assert "RuntimeError: raised ValueError" in verdict("def f(x): raise ValueError", ASSERTS).reason
@@ -249,16 +249,16 @@ def test_asserts_run_apart_from_the_answer():
         "import sys\ndef f(x):\n    frame = sys._getframe(1)\n    return frame.f_code.co_consts[1]",
     ],
 )
-def test_tricks_against_asserts_earn_nothing(answer):
+def test_cheating_asserts_fails(answer):
     assert not verdict(answer, ASSERTS).correct
 
 
 @pytest.mark.parametrize("asserts", ["assert f(lambda: 1) == 2", "assert g(1) == 2", "import nowhere", "assert ("])
-def test_asserts_that_cannot_be_run_are_an_error_and_no_wrong_answer(asserts):
+def test_asserts_that_cannot_be_run_raise_an_error(asserts):
     with pytest.raises(SandboxError, match="the asserts of this problem cannot be run"):
         verdict("def f(x): return 2", {**ASSERTS, "asserts": asserts})
 
 
-def test_asserts_without_end_are_stopped():
+def test_endless_asserts_are_stopped():
     fields = {**ASSERTS, "asserts": "while True: f(1)"}
     assert "time limit of 0.3 s" in verdict("def f(x): return 1", fields, Limits(seconds=0.3)).reason

@@ -18,7 +18,7 @@ VALUES = st.recursive(
 
 
 @given(VALUES)
-def test_every_plain_value_survives_the_way_there_and_back(value):
+def test_plain_values_survive_a_round_trip(value):
     tree = encode(value)
     assert decode(tree) == value and type(decode(tree)) is type(value)
     assert same(tree, encode(decode(tree)))
@@ -49,13 +49,13 @@ def test_every_plain_value_survives_the_way_there_and_back(value):
         (collections.Counter("aab"), {"a": 2, "b": 1}, True, True),
     ],
 )
-def test_values_are_told_apart(given, expected, strictly, loosely):
+def test_strict_and_loose_comparison(given, expected, strictly, loosely):
     given, expected = encode(given), encode(expected)
     assert same(given, expected) is strictly
     assert same(loosened(given), loosened(expected)) is loosely
 
 
-def test_what_is_not_plain_is_refused():
+def test_other_values_are_rejected():
     class Always(int):
         def __eq__(self, other):
             return True
@@ -70,7 +70,7 @@ def test_what_is_not_plain_is_refused():
 
 
 @pytest.mark.parametrize("text", ["", "{", "[" * 5000, "[" * 300 + "]" * 300, "1" * 5000])
-def test_text_that_is_no_tree_is_refused(text):
+def test_text_that_is_not_a_tree_is_rejected(text):
     with pytest.raises(PlainError):
         read_tree(text)
 
@@ -78,13 +78,13 @@ def test_text_that_is_no_tree_is_refused(text):
 @pytest.mark.parametrize(
     "tree", [{}, {"x": 1}, {"set": [[1]]}, {"set": 1}, {"dict": [1]}, {"bytes": "x"}, {"a": 1, "b": 2}]
 )
-def test_objects_of_no_known_form_are_refused_and_can_still_be_shown_and_compared(tree):
+def test_unknown_objects_are_rejected_but_can_be_shown_and_compared(tree):
     with pytest.raises(PlainError):
         decode(tree)
     assert isinstance(show(tree), str) and not same(tree, encode({1: 2}))
 
 
-def test_values_are_shown_as_python_writes_them():
+def test_values_are_shown_in_python_syntax():
     for value in ([1, "a", None], (1,), (1, 2), {1, 2}, {"a": [1.5]}, True, "it's", []):
         assert show(encode(value)) == repr(value)
     assert show(list(range(100)), limit=10) == "[0, 1, ..."

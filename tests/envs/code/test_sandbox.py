@@ -1,4 +1,4 @@
-"""Attacks on the sandbox. Each is a program as a model could write it, and none may get anywhere."""
+"""Attacks on the sandbox. Each is a program that a model could write, and all must fail."""
 
 import os
 import signal
@@ -11,35 +11,17 @@ from pathlib import Path
 
 import pytest
 
-from envs.code.sandbox import Limits, SandboxError, Session, Stopped, missing_protections
+from envs.code.sandbox import Sandbox, SandboxError, Stopped, missing_protections
+from tests.envs.code.sandboxed import FAST, alive, call
 
 ROOT = Path(__file__).parents[3]
-FAST = Limits(seconds=5.0)
-
-
-def call(body: str, *arguments: object, limits: Limits = FAST, before: str = "") -> dict:
-    """The reply to `attack(*arguments)`, a function with this body."""
-    source = (
-        f"import os\n{textwrap.dedent(before)}\ndef attack(*args):\n{textwrap.indent(textwrap.dedent(body), '    ')}"
-    )
-    with Session(limits) as session:
-        assert session.ask({"define": source, "function": "attack", "context": ""}) == {"defined": True}
-        return session.ask({"call": list(arguments)})
-
-
-def alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
 
 
 def test_this_system_has_every_protection():
     assert missing_protections() == []
 
 
-def test_a_function_is_called_and_its_result_comes_back():
+def test_a_call_returns_the_result_of_the_function():
     assert call("return [args[0] * 2, 'ä']", 21) == {"result": [42, "ä"]}
 
 
@@ -86,7 +68,7 @@ def test_nothing_outside_can_be_changed(act, tmp_path):
     assert (target.stat().st_mode, target.stat().st_mtime_ns) == (before.st_mode, before.st_mtime_ns)
 
 
-def test_pythons_own_library_can_be_read_and_not_changed():
+def test_the_standard_library_is_readable_but_not_writable():
     path = os.__file__
     assert call("import fractions, heapq\nreturn open(args[0]).read(5)", path) == {"result": Path(path).read_text()[:5]}
     for act in ("os.open(args[0], os.O_RDONLY | os.O_TRUNC)", "open(args[0], 'r+')", "os.unlink(args[0])"):
@@ -94,7 +76,7 @@ def test_pythons_own_library_can_be_read_and_not_changed():
     assert Path(path).stat().st_size > 0
 
 
-def test_its_own_folder_is_its_to_write_in_and_is_removed():
+def test_its_own_folder_is_writable_and_is_removed():
     reply = call("open('a', 'w').write('b')\nreturn [open('a').read(), os.listdir(), os.getcwd()]")
     text, names, folder = reply["result"]
     assert (text, names) == ("b", ["a"]) and not Path(folder).exists()
@@ -152,7 +134,7 @@ def test_a_fork_bomb_ends_at_its_first_fork():
         "import fcntl; fcntl.fcntl(1, fcntl.F_SETOWN, args[0])",
     ],
 )
-def test_the_parent_and_others_get_no_signals(act):
+def test_other_processes_cannot_be_signalled(act):
     with subprocess.Popen(["sleep", "30"]) as bystander:
         for pid in (os.getpid(), bystander.pid):
             assert "PermissionError" in call(f"{act}\nreturn 'done'", pid)["raised"]
@@ -172,74 +154,15 @@ def test_the_parent_and_others_get_no_signals(act):
         "os.sched_setaffinity(args[0], [0])",
     ],
 )
-def test_its_limits_and_its_place_cannot_be_changed(act):
+def test_its_limits_and_its_working_directory_cannot_be_changed(act):
     assert "rror" in call(f"import resource\n{act}\nreturn 'done'", os.getpid())["raised"]
 
 
-def test_raw_calls_past_the_library_are_refused_too():
+def test_raw_system_calls_are_refused_as_well():
     body = "import ctypes\nlibc = ctypes.CDLL(None, use_errno=True)\n"
     # ptrace, process_vm_readv, mount, unshare, keyctl, bpf, io_uring_setup, memfd_create, shmget (x86_64)
     body += "return [libc.syscall(n, 0, 0, 0, 0, 0) for n in (101, 310, 165, 272, 250, 321, 425, 319, 29)]"
     assert call(body) == {"result": [-1] * 9}
-
-
-def test_an_endless_loop_ends_at_the_time_limit():
-    for body in (
-        "while True: pass",
-        "import time; time.sleep(60)",
-        "while True:\n    try: 1 / 0\n    except BaseException: pass",
-    ):
-        started = time.monotonic()
-        with pytest.raises(Stopped, match="time limit of 0.3 s"):
-            call(body, limits=Limits(seconds=0.3))
-        assert time.monotonic() - started < 5
-
-
-def test_time_is_counted_over_all_calls():
-    with Session(Limits(seconds=0.5)) as session:
-        session.ask({"define": "import time\ndef f(): time.sleep(0.2)", "function": "f", "context": ""})
-        with pytest.raises(Stopped, match="time limit"):
-            for _ in range(10):
-                session.ask({"call": []})
-
-
-def test_the_kernel_keeps_the_cpu_limit_even_when_the_parent_does_not():
-    with Session(Limits(seconds=0.5)) as session:
-        session.left = 30.0
-        session.ask({"define": "def f():\n    while True: pass", "function": "f", "context": ""})
-        with pytest.raises(Stopped, match="killed at its limit of CPU time"):
-            session.ask({"call": []})
-
-
-def test_a_memory_bomb_ends_at_the_memory_limit():
-    assert call("return len(bytearray(args[0]))", 2**30) == {"raised": "raised MemoryError"}
-    assert call("a = []\nwhile True: a.append(bytearray(2**20))") == {"raised": "raised MemoryError"}
-    assert "rror" in call("import mmap\nreturn len(mmap.mmap(-1, 2**30))")["raised"]
-
-
-@pytest.mark.parametrize("where", ["print('x' * 1000)", "os.write(2, b'x' * 1000)"])
-def test_endless_printing_ends_at_the_output_limit(where):
-    with pytest.raises(Stopped, match="printed more than 64 KB"):
-        call(f"while True: {where}")
-
-
-def test_endless_files_end_at_a_limit():
-    body = """
-        for i in range(10**9):
-            try:
-                with open(str(i), 'wb') as file:
-                    file.write(bytes(2**19))
-            except OSError:
-                pass
-    """
-    with pytest.raises(Stopped, match="wrote more than 16 MB of files"):
-        call(body)
-    assert "File too large" in call("return open('a', 'wb').write(bytes(2**22))")["raised"]
-
-
-def test_a_huge_result_is_refused():
-    assert call("return 'x' * 10**6")["raised"] == "gave a result of more than 256 KB"
-    assert "nested deeper" in call("a = []\na.append(a)\nreturn a")["raised"]
 
 
 @pytest.mark.parametrize(
@@ -248,10 +171,10 @@ def test_a_huge_result_is_refused():
         ("os._exit(0)", "ended with exit code 0"),
         ("os.abort()", "ended by SIG"),
         ("import ctypes; ctypes.string_at(0)", "ended by SIGSEGV"),
-        ("os.closerange(0, 100)\nwhile True: pass", "closed the channel"),
+        ("os.closerange(0, 100)\nwhile True: pass", "closed the result channel"),
     ],
 )
-def test_a_program_that_ends_itself_has_given_no_result(act, ending):
+def test_a_program_that_exits_gives_no_result(act, ending):
     with pytest.raises(Stopped, match=ending):
         call(act)
 
@@ -260,12 +183,12 @@ def test_sys_exit_is_only_an_exception():
     assert call("import sys; sys.exit(0)") == {"raised": "raised SystemExit: 0"}
 
 
-def test_an_exception_that_cannot_be_printed_is_reported_all_the_same():
+def test_an_exception_that_cannot_be_printed_is_still_reported():
     before = "class E(Exception):\n    def __str__(self): raise self"
     assert call("raise E()", before=before) == {"raised": "raised an exception that cannot be printed"}
 
 
-def test_reading_the_standard_input_gives_nothing():
+def test_the_standard_input_is_empty():
     assert "EOFError" in call("return input()")["raised"]
 
 
@@ -275,34 +198,34 @@ def test_the_environment_is_empty(monkeypatch):
 
 
 @pytest.mark.parametrize("junk", ["b'junk\\n'", "b'[1]\\n'", "b'[' * 9000 + b'\\n'", "b'x' * 300_000"])
-def test_junk_on_the_channel_of_the_results_is_noticed(junk):
-    with pytest.raises(Stopped, match="wrote on the channel"):
+def test_junk_on_the_result_channel_is_detected(junk):
+    with pytest.raises(Stopped, match="wrote to the result channel"):
         call(f"for fd in range(3, 20):\n    try: os.write(fd, {junk})\n    except OSError: pass")
 
 
-def test_forged_answers_to_later_calls_are_noticed():
+def test_forged_replies_to_later_calls_are_detected():
     body = (
         "for fd in range(3, 20):\n    try: os.write(fd, b'{\"result\": 7}\\n' * 9)\n    except OSError: pass\nreturn 1"
     )
     source = "import os\ndef f():\n" + textwrap.indent(body, "    ")
-    with Session(FAST) as session:
-        session.ask({"define": source, "function": "f", "context": ""})
-        assert session.ask({"call": []}) == {"result": 7}
-        with pytest.raises(Stopped, match="wrote on the channel"):
-            session.ask({"call": []})
+    with Sandbox(FAST) as sandbox:
+        sandbox.ask({"define": source, "function": "f", "context": ""})
+        assert sandbox.ask({"call": []}) == {"result": 7}
+        with pytest.raises(Stopped, match="wrote to the result channel"):
+            sandbox.ask({"call": []})
 
 
-def test_nothing_is_left_behind():
-    with Session(FAST) as session:
-        session.ask({"define": "def f():\n    while True: pass", "function": "f", "context": ""})
-        pid, folder = session.process.pid, session.folder
+def test_no_process_and_no_folder_remains():
+    with Sandbox(FAST) as sandbox:
+        sandbox.ask({"define": "def f():\n    while True: pass", "function": "f", "context": ""})
+        pid, folder = sandbox.process.pid, sandbox.folder
         assert alive(pid) and Path(folder).exists()
     assert not alive(pid) and not Path(folder).exists()
 
 
 def test_the_sandbox_dies_with_its_parent():
     program = (
-        "from envs.code.sandbox import *; import time; s = Session(Limits(seconds=60));"
+        "from envs.code.sandbox import *; import time; s = Sandbox(Limits(seconds=60));"
         "s.ask({'define': 'def f():\\n while True: pass', 'function': 'f', 'context': ''});"
         "print(s.process.pid, flush=True); s.ask({'call': []})"
     )
@@ -318,38 +241,40 @@ def test_the_sandbox_dies_with_its_parent():
     raise AssertionError("it lives on")
 
 
-def test_a_sandbox_that_cannot_start_is_an_error_of_ours(monkeypatch):
+def test_a_sandbox_that_cannot_start_raises_a_sandbox_error(monkeypatch):
     monkeypatch.setattr("envs.code.sandbox.STARTER", "raise RuntimeError('no luck')")
     with pytest.raises(SandboxError, match="could not be started: RuntimeError: no luck"):
-        Session(FAST)
+        Sandbox(FAST)
     monkeypatch.setattr("sys.executable", "/nowhere/python")
     with pytest.raises(SandboxError, match="could not be started"):
-        Session(FAST)
+        Sandbox(FAST)
 
 
 @pytest.mark.parametrize(
-    ("place", "message"),
+    ("function", "message"),
     [("_restrict_files", "Landlock (Linux 5.13 or newer)"), ("_restrict_calls", "seccomp filters")],
 )
-def test_a_missing_protection_is_named_and_nothing_is_run(place, message, monkeypatch):
+def test_a_missing_protection_is_named_and_no_code_is_run(function, message, monkeypatch):
     starter = (
         "import sys; sys.path.append(sys.argv.pop(1)); import envs.code.lockdown as l\n"
         f"def refuse(*a): raise l.LockdownError({message!r})\n"
-        f"l.{place} = refuse\nfrom envs.code.sandbox_child import main; main()"
+        f"l.{function} = refuse\nfrom envs.code.sandbox_child import main; main()"
     )
     monkeypatch.setattr("envs.code.sandbox.STARTER", starter)
     with pytest.raises(SandboxError) as caught:
-        Session(FAST)
+        Sandbox(FAST)
     assert str(caught.value) == f"this system cannot run the sandbox; missing: {message}"
 
 
-@pytest.mark.parametrize(("place", "told"), [("_restrict_files", "reading files"), ("_restrict_calls", "no network")])
-def test_a_protection_that_only_pretends_is_found_out(place, told, monkeypatch):
+@pytest.mark.parametrize(
+    ("function", "lost"), [("_restrict_files", "reading files"), ("_restrict_calls", "no network")]
+)
+def test_an_ineffective_protection_is_detected(function, lost, monkeypatch):
     from envs.code.sandbox import _probe
 
     starter = (
         "import sys; sys.path.append(sys.argv.pop(1)); import envs.code.lockdown as l\n"
-        f"l.{place} = lambda *a: None\nimport os; os.execv = None\nfrom envs.code.sandbox_child import main; main()"
+        f"l.{function} = lambda *a: None\nimport os; os.execv = None\nfrom envs.code.sandbox_child import main; main()"
     )
     monkeypatch.setattr("envs.code.sandbox.STARTER", starter)
-    assert told in _probe.__wrapped__()
+    assert lost in _probe.__wrapped__()

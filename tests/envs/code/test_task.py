@@ -2,36 +2,26 @@ import ast
 import builtins
 import inspect
 import json
-import logging
 import pickle
 import random
-from pathlib import Path
 
 import pytest
 
 from envs.code.plain import decode, encode, same
 from envs.code.problems import TASKS
-from envs.code.problems.variant import Twist, Variant, draw_twist, draw_variant
-from envs.code.records import read_fields
+from envs.code.problems.variant import TaskVariant, Twist, draw_twist, draw_variant
 from envs.code.task import Code, families
 from envs.splits import split_of
 
-FIXTURES = Path(__file__).parent / "fixtures"
-MBPP, HUMANEVAL = FIXTURES / "mbpp.jsonl", FIXTURES / "humaneval.jsonl"
-
-
-def records(path):
-    return [json.loads(line) for line in path.read_text().splitlines() if line.startswith("{")]
-
 
 def one_of_each():
-    """One variant of each family, every other one with a twist."""
+    """One variant of each family; every second one has a twist."""
     rng = random.Random(0)
     return [draw_variant(task, rng, float(i % 2)) for i, task in enumerate(TASKS.values())]
 
 
 def problem_of(variant):
-    return Code()._written(variant)
+    return Code()._problem_of(variant)
 
 
 def test_a_problem_is_a_function_of_seed_split_and_index():
@@ -47,15 +37,15 @@ def test_there_are_enough_problems():
     assert {task.level for task in TASKS.values()} == {1, 2, 3}
 
 
-def test_no_family_is_both_trained_on_and_held_out():
+def test_no_family_is_in_both_splits():
     env = Code()
     train = {env.problem(seed, "train", i).metadata["family"] for seed in range(2) for i in range(500)}
     held_out = {problem.metadata["family"] for problem in env.eval_set(512)}
     assert len(train) > 100 and len(held_out) >= 20 and not train & held_out
 
 
-def test_no_family_is_held_out_whose_program_is_trained_on_under_another_name():
-    """By their statements, and by their programs with every name of their own made the same."""
+def test_no_held_out_family_has_the_statement_or_program_of_a_training_family():
+    """Compares statements, and programs whose local names are replaced by placeholders."""
     assert len({task.function.__doc__ for task in TASKS.values()}) == len(TASKS)
     sides: dict[str, set[str]] = {}
     for task in TASKS.values():
@@ -76,7 +66,7 @@ def nameless(task):
     return ast.unparse(definition)
 
 
-def test_no_held_out_problem_behaves_like_one_that_is_trained_on():
+def test_no_held_out_problem_behaves_like_a_training_problem():
     rng = random.Random(0)
     variants = {name: [draw_variant(task, rng, 0.0) for _ in range(3)] for name, task in TASKS.items()}
     for held_out in (variant for name in families("test") for variant in variants[name]):
@@ -99,7 +89,7 @@ def agrees(variant, test):
         return False
 
 
-def test_held_out_problems_are_different_and_the_same_for_every_run():
+def test_held_out_problems_are_distinct_and_the_same_in_every_run():
     problems = Code().eval_set(100)
     assert len({problem.key for problem in problems}) == 100
     assert Code().eval_set(10) == problems[:10]
@@ -107,14 +97,14 @@ def test_held_out_problems_are_different_and_the_same_for_every_run():
         Code(twist_share=0).eval_set(9999)
 
 
-def test_every_problem_is_passed_by_its_answer_in_the_sandbox():
+def test_the_answer_of_every_problem_passes_in_the_sandbox():
     env = Code()
     for variant in one_of_each():
         problem = problem_of(variant)
         assert env.check(problem, problem.answer).correct, (problem.key, env.check(problem, problem.answer))
 
 
-def test_an_answer_that_is_wrong_for_one_test_alone_is_wrong():
+def test_an_answer_that_fails_a_single_test_is_wrong():
     env = Code()
     for variant in random.Random(1).sample(one_of_each(), 40):
         problem = problem_of(variant)
@@ -127,7 +117,7 @@ def test_an_answer_that_is_wrong_for_one_test_alone_is_wrong():
 
 
 class Mutate(ast.NodeTransformer):
-    """One small change: the first comparison is turned, or else the first operation or number."""
+    """Change the first comparison, or otherwise the first operation or number."""
 
     def __init__(self, kind):
         self.kind, self.done = kind, False
@@ -147,7 +137,7 @@ class Mutate(ast.NodeTransformer):
 def test_mutated_answers_fail():
     env, killed, total = Code(time_limit=0.5), 0, 0
     for variant in one_of_each():
-        problem = problem_of(Variant(variant.task, variant.constants))
+        problem = problem_of(TaskVariant(variant.task, variant.constants))
         tree = ast.parse(problem.answer)
         kind = next(k for k in (ast.Compare, ast.BinOp, ast.Return) if any(isinstance(n, k) for n in ast.walk(tree)))
         mutant = ast.unparse(ast.fix_missing_locations(Mutate(kind).visit(tree)))
@@ -156,7 +146,7 @@ def test_mutated_answers_fail():
     assert killed / total > 0.97, f"{killed} of {total}"
 
 
-def test_no_constant_and_no_copy_of_the_examples_passes():
+def test_constants_and_copies_of_the_examples_fail():
     for variant in one_of_each():
         problem = problem_of(variant)
         tests = problem.fields["tests"]
@@ -167,8 +157,8 @@ def test_no_constant_and_no_copy_of_the_examples_passes():
         assert not any(test["args"] == example["args"] for test in tests for example in shown)
 
 
-def test_twists_say_what_they_do():
-    """The words are for people; the code and the function must be one."""
+def test_the_code_of_a_twist_equals_its_function():
+    """The code of a twist is part of the reference solution, its function computes the expected results."""
     results = {"int": 7, "bool": True, "str": "abc", "list[int]": [1, 2], "list[str]": ["a", "b"]}
     for returns, result in results.items():
         for seed in range(20):
@@ -184,7 +174,7 @@ def test_twists_say_what_they_do():
 
 
 def test_a_problem_by_hand():
-    problem = problem_of(Variant(TASKS["count_multiples"], {"k": 3}))
+    problem = problem_of(TaskVariant(TASKS["count_multiples"], {"k": 3}))
     assert problem.key == "count_multiples(k=3)"
     assert problem.answer == (
         "def count_multiples(numbers: list[int]) -> int:\n    k = 3\n"
@@ -198,99 +188,18 @@ def test_a_problem_by_hand():
         assert test["expected"] == sum(number % 3 == 0 for number in test["args"][0])
 
 
-def test_fields_are_plain_json_and_can_be_read_again():
+def test_fields_survive_a_json_round_trip():
     env = Code()
-    problem = problem_of(Variant(TASKS["merge_intervals"], {}))
+    problem = problem_of(TaskVariant(TASKS["merge_intervals"], {}))
     again = env.read(json.loads(json.dumps(dict(problem.fields))))
     assert env.check(again, problem.answer).correct and not env.check(again, "def merge_intervals(s): return s").correct
     assert pickle.loads(pickle.dumps(env)) == env  # noqa: S301 - our own
 
 
-def test_the_split_is_that_of_the_family_name():
+def test_the_split_depends_on_the_family_name():
     for index in range(20):
         problem = Code().problem(0, "test", index)
         assert split_of(problem.metadata["family"]) == "test"
-
-
-def test_mbpp_tests_become_data_where_they_can():
-    fields = read_fields(records(MBPP)[1])
-    assert fields["function"] == "longest_side" and fields["compare"] == "equal"
-    assert fields["tests"] == [{"args": [3, 4], "expected": 5}]
-    assert fields["asserts"] == "assert math.isclose(longest_side(1, 1), 1.414, rel_tol=0.001)"
-    assert "For example: assert longest_side(3, 4) == 5" in fields["question"] and "isclose" not in fields["question"]
-
-
-def test_humaneval_tests_become_data_where_they_can():
-    plain, mixed = map(read_fields, records(HUMANEVAL))
-    assert plain["asserts"] == "" and [test["expected"] for test in plain["tests"]] == [True, False, True]
-    assert mixed["tests"] == [{"args": [[4, 2]], "expected": -2}] and mixed["asserts"].endswith("check(root_of)\n")
-
-
-@pytest.mark.parametrize("path", [MBPP, HUMANEVAL])
-def test_the_solutions_of_a_file_pass_and_others_fail(path):
-    env = Code(path=str(path))
-    problems = [env.problem(0, split, i) for split in ("train", "test") for i in range(4) if has(env, split)]
-    for problem in {problem.key: problem for problem in problems}.values():
-        assert env.check(problem, problem.answer).correct, env.check(problem, problem.answer)
-        name = problem.fields["function"]
-        assert not env.check(problem, f"def {name}(*a): return 17").correct
-        assert not env.check(problem, f"class A:\n    __eq__ = lambda s, o: True\ndef {name}(*a): return A()").correct
-
-
-def has(env, split):
-    try:
-        env.problem(0, split, 0)
-    except ValueError:
-        return False
-    return True
-
-
-def test_malformed_lines_are_named_and_a_problem_that_occurs_twice_counts_once(caplog):
-    with caplog.at_level(logging.WARNING):
-        env = Code(path=str(MBPP), time_limit=3.5)
-        keys = {env.problem(0, split, i).key for split in ("train", "test") if has(env, split) for i in range(9)}
-    assert len(keys) == 4
-    assert "4 of 9 lines left out" in caplog.text
-    for line in (
-        "line 4: no function and tests",
-        "line 5: not JSON",
-        "line 6: not a JSON object",
-        "line 7: its asserts",
-    ):
-        assert line in caplog.text
-
-
-def test_a_folder_keeps_its_own_division_but_for_what_is_in_both(tmp_path):
-    lines = MBPP.read_text().splitlines()
-    (tmp_path / "train.jsonl").write_text("\n".join([lines[0], lines[1]]))
-    (tmp_path / "test.jsonl").write_text("\n".join([lines[2], lines[7]]))
-    env = Code(path=str(tmp_path))
-    train = {env.problem(0, "train", i).key for i in range(9)}
-    held_out = {problem.key for problem in env.eval_set(2)}
-    assert len(train) == 1 and len(held_out) == 2 and not train & held_out
-    with pytest.raises(ValueError, match="num_problems=3: env code has 2"):
-        env.eval_set(3)
-
-
-@pytest.mark.parametrize(
-    ("fields", "message"),
-    [
-        ({}, "no function and tests"),
-        ({"function": "f x", "tests": [1]}, "no name of a function"),
-        ({"function": "f", "tests": []}, "at least one test"),
-        ({"function": "f", "tests": [{"args": 1, "expected": 2}]}, "test 1 must have args"),
-        ({"function": "f", "tests": [{"args": [{"x": 1}], "expected": 2}]}, "not plain data"),
-        ({"function": "f", "tests": [{"args": [], "expected": 2}], "compare": "fuzzy"}, "compare must be one of"),
-        ({"text": "t", "code": "def f(): pass", "test_list": []}, "test_list is empty"),
-        ({"text": "t", "code": "def f(): pass", "test_list": ["assert g() == 1"]}, "call no function"),
-        ({"text": "t", "code": "def f(:", "test_list": ["assert f() == 1"]}, "cannot be parsed"),
-        ({"text": "t", "test_list": ["assert f() == 1"]}, "no field code"),
-        ({"entry_point": "f", "prompt": "def f(): ''", "test": "x = 1"}, "does not define check"),
-    ],
-)
-def test_records_that_cannot_be_read_say_why(fields, message):
-    with pytest.raises(ValueError, match=message):
-        Code().read(fields)
 
 
 @pytest.mark.parametrize(
@@ -304,24 +213,24 @@ def test_records_that_cannot_be_read_say_why(fields, message):
         ({"path": "/nowhere.jsonl"}, "env.path must be null, or a file or folder"),
     ],
 )
-def test_impossible_settings_are_refused_by_name(settings, message):
+def test_invalid_settings_are_rejected_by_name(settings, message):
     with pytest.raises(ValueError, match=message):
         Code(**settings)
 
 
-def test_a_system_that_cannot_protect_is_refused_in_one_line(monkeypatch):
+def test_a_system_without_protections_is_rejected(monkeypatch):
     monkeypatch.setattr("envs.code.task.missing_protections", lambda: ["Landlock (Linux 5.13 or newer)"])
-    with pytest.raises(ValueError, match=r"env code: this system cannot keep code in a sandbox; missing: Landlock"):
+    with pytest.raises(ValueError, match=r"env code: this system cannot run code in a sandbox; missing: Landlock"):
         Code()
 
 
-def test_chat_and_base_prompts_hold_the_same_question():
+def test_chat_and_base_prompts_contain_the_same_question():
     base, chat = Code().problem(0, "train", 0), Code(prompt_style="chat").problem(0, "train", 0)
     assert base.fields["question"] in base.prompt and base.fields["question"] in chat.prompt.user
 
 
-def test_references_do_not_depend_on_what_is_around_them():
-    """A reference is given away as a program, so it may use nothing of its module."""
+def test_reference_solutions_do_not_use_names_of_their_module():
+    """A reference solution is published as a stand-alone program."""
     for task in TASKS.values():
         used = set(task.function.__code__.co_names) & set(vars(__import__(task.function.__module__, fromlist=["_"])))
         assert not used - set(dir(encode)), (task.name, used)

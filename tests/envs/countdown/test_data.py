@@ -11,7 +11,7 @@ from envs.countdown.task import Countdown
 
 @pytest.fixture
 def parquet(tmp_path):
-    """100 problems, each twice, its numbers in another order the second time."""
+    """100 problems, each followed by a copy with its numbers in another order."""
     rng, rows = random.Random(0), []
     for _ in range(100):
         numbers = [rng.randint(1, 99) for _ in range(rng.choice([3, 4]))]
@@ -21,7 +21,7 @@ def parquet(tmp_path):
     return str(path)
 
 
-def test_reordered_duplicates_count_once_and_no_split_leaks(parquet):
+def test_reordered_duplicates_are_removed_and_splits_are_disjoint(parquet):
     env = Countdown(data=parquet)
     train = {env.problem(0, "train", i).key for i in range(500)}
     test = {env.problem(0, "test", i).key for i in range(500)}
@@ -29,19 +29,19 @@ def test_reordered_duplicates_count_once_and_no_split_leaks(parquet):
     assert len(env.eval_set(len(test))) == len(test)
 
 
-def test_the_numbers_asked_for_are_taken(parquet):
+def test_only_problems_with_the_requested_count_of_numbers_are_used(parquet):
     env = Countdown(data=parquet, num_numbers=[4])
     assert {len(env.problem(0, "train", i).fields["numbers"]) for i in range(50)} == {4}
 
 
-def test_a_data_set_without_enough_problems_is_refused(parquet):
+def test_a_data_set_without_enough_problems_is_rejected(parquet):
     with pytest.raises(ValueError, match="env.data must be a data set with 500 held-out problems"):
         Countdown(data=parquet).eval_set(500)
     with pytest.raises(ValueError, match="no problems with env.num_numbers"):
         Countdown(data=parquet, num_numbers=[6]).problem(0, "train", 0)
 
 
-def test_rational_division_gives_problems_that_whole_steps_can_not_solve():
+def test_rational_division_yields_fractional_steps():
     env = Countdown(num_numbers=[3], max_number=12, division="rational", operations="*/")
     problems = [env.problem(0, "train", i) for i in range(300)]
     for problem in problems:
@@ -56,10 +56,10 @@ def test_rational_division_gives_problems_that_whole_steps_can_not_solve():
 @pytest.mark.parametrize(
     ("fields", "message"),
     [({"numbers": [1, 2]}, "must be a list"), ({"numbers": "12", "target": 3}, "must be a list")]
-    + [({"answer": "1/2"}, "no whole")]
+    + [({"answer": "1/2"}, "not an integer")]
     + [({"numbers": [1, True], "target": 3}, "must be a list"), ({"answer": "1 +"}, "ends too early")],
 )
-def test_a_problem_that_can_not_be_read_is_refused(fields, message):
+def test_malformed_fields_are_rejected(fields, message):
     with pytest.raises(ValueError, match=message):
         Countdown().read(fields)
 

@@ -23,7 +23,7 @@ def test_every_problem_is_solved_by_its_answer(env):
         assert env.min_target <= problem.fields["target"] <= env.max_target
 
 
-def test_training_and_held_out_numbers_never_meet():
+def test_training_and_held_out_numbers_are_disjoint():
     env = tiny_countdown()
     train = {tuple(sorted(env.problem(s, "train", i).fields["numbers"])) for s in range(3) for i in range(2000)}
     held_out = {tuple(sorted(problem.fields["numbers"])) for problem in env.eval_set(512)}
@@ -31,21 +31,21 @@ def test_training_and_held_out_numbers_never_meet():
     assert not train & held_out
 
 
-def test_the_order_of_the_numbers_does_not_change_the_canonical_form_that_decides_the_split():
+def test_the_canonical_form_ignores_the_order_of_the_numbers():
     rng = random.Random(0)
     for _ in range(200):
         numbers = [rng.randint(1, 99) for _ in range(4)]
         assert sorted_text(numbers) == sorted_text(rng.sample(numbers, 4))
 
 
-def test_held_out_problems_are_different_and_the_same_for_every_run():
+def test_held_out_problems_are_distinct_and_the_same_in_every_run():
     env = tiny_countdown()
     problems = env.eval_set(512)
     assert len({problem.key for problem in problems}) == 512
     assert env.eval_set(10) == problems[:10]
 
 
-def test_too_many_held_out_problems_are_refused_by_name():
+def test_too_many_held_out_problems_are_rejected():
     with pytest.raises(ValueError, match=r"num_problems=999"):
         Countdown(num_numbers=[2], max_number=5, max_target=10).eval_set(999)
 
@@ -71,12 +71,12 @@ def test_the_prompts():
         ({"prompt_style": "loud"}, "env.prompt_style must be one of base, chat, tiny, got loud"),
     ],
 )
-def test_impossible_settings_are_refused_by_name(settings, message):
+def test_invalid_settings_are_rejected_by_name(settings, message):
     with pytest.raises(ValueError, match=message):
         Countdown(**settings)
 
 
-def test_settings_without_problems_are_refused():
+def test_settings_without_problems_are_rejected():
     with pytest.raises(ValueError, match="no problem with"):
         Countdown(num_numbers=[2], max_number=3, min_target=90).problem(0, "train", 0)
 

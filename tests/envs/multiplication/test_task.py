@@ -16,7 +16,7 @@ def test_a_problem_is_a_function_of_seed_split_and_index():
 
 
 @pytest.mark.parametrize("env", ENVS)
-def test_every_answer_is_correct_and_every_other_number_is_not(env):
+def test_only_the_product_is_correct(env):
     for index in range(200):
         problem = env.problem(0, "train", index)
         a, b = problem.fields["a"], problem.fields["b"]
@@ -32,7 +32,7 @@ def test_all_lengths_of_the_mix_occur_about_equally_often():
     assert all(900 < lengths.count(one) < 1100 for one in env.digits)
 
 
-def test_training_and_held_out_pairs_never_meet():
+def test_training_and_held_out_pairs_are_disjoint():
     env = tiny_multiplication()
     train = {env.problem(seed, "train", index).key for seed in range(3) for index in range(2000)}
     held_out = {problem.key for problem in env.eval_set(512)}
@@ -49,18 +49,18 @@ def test_the_order_of_the_numbers_does_not_change_the_split():
         assert split_of(problem.key) == "test"
 
 
-def test_held_out_problems_are_the_same_for_every_run():
+def test_held_out_problems_are_the_same_in_every_run():
     env = tiny_multiplication()
     assert env.eval_set(10) == env.eval_set(512)[:10]
 
 
-def test_too_many_held_out_problems_are_refused_by_name():
+def test_too_many_held_out_problems_are_rejected():
     with pytest.raises(ValueError, match=r"num_problems=99: .* widen env.digits"):
         Multiplication(digits=["1x1"]).eval_set(99)
 
 
-def test_the_curriculum_widens_the_mix_from_the_easiest_by_index():
-    # Products of one digit: 2x1 two, 3x1 three, 2x2 four. Three lengths over 300 problems: one more each 100.
+def test_the_curriculum_adds_lengths_from_easy_to_hard():
+    # One-digit products: 2 for 2x1, 3 for 3x1, 4 for 2x2. Three lengths over 300 problems: one more every 100 problems.
     env = Multiplication(digits=["2x2", "2x1", "3x1"], curriculum=300)
     assert env.mix(0) == env.mix(99) == ["2x1"]
     assert env.mix(100) == env.mix(199) == ["2x1", "3x1"]
@@ -71,13 +71,13 @@ def test_the_curriculum_widens_the_mix_from_the_easiest_by_index():
     assert set(lengths[200:]) == {"2x1", "3x1", "2x2"}
 
 
-def test_the_curriculum_leaves_held_out_problems_alone():
+def test_the_curriculum_does_not_change_held_out_problems():
     assert Multiplication(curriculum=10**6, digits=["1x1", "3x3"]).eval_set(50) == (
         Multiplication(digits=["1x1", "3x3"]).eval_set(50)
     )
 
 
-def test_numbers_need_not_end_in_zero():
+def test_round_false_excludes_numbers_that_end_in_0():
     problems = [Multiplication(digits=["2x1"]).problem(0, "train", index) for index in range(500)]
     assert any(problem.fields["a"] % 10 == 0 for problem in problems)
     for index in range(500):
@@ -94,7 +94,7 @@ def test_the_prompts():
     assert base.endswith("Assistant: Let me solve this step by step.\n<think>")
 
 
-def test_problems_of_users_are_read():
+def test_problems_are_read_from_user_fields():
     env = Multiplication()
     problem = env.read({"a": 47, "b": "38"})
     assert (problem.answer, problem.key, problem.metadata["digits"]) == ("1786", "38 * 47", "2x2")
@@ -106,16 +106,16 @@ def test_problems_of_users_are_read():
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({}, "a must be a whole number below 10.18, got None"),
-        ({"a": 47}, "b must be a whole number below 10.18, got None"),
-        ({"a": 47, "b": True}, "b must be a whole number below 10.18, got True"),
-        ({"a": 47, "b": 3.5}, "b must be a whole number below 10.18, got 3.5"),
-        ({"a": 10**18, "b": 1}, "a must be a whole number below 10.18"),
-        ({"answer": "many"}, "answer must be a whole number below 10.18, got 'many'"),
+        ({}, "a must be an integer below 10.18, got None"),
+        ({"a": 47}, "b must be an integer below 10.18, got None"),
+        ({"a": 47, "b": True}, "b must be an integer below 10.18, got True"),
+        ({"a": 47, "b": 3.5}, "b must be an integer below 10.18, got 3.5"),
+        ({"a": 10**18, "b": 1}, "a must be an integer below 10.18"),
+        ({"answer": "many"}, "answer must be an integer below 10.18, got 'many'"),
         ({"a": 47, "b": 38, "answer": 5}, r"answer=5 is not 47 \* 38 = 1786"),
     ],
 )
-def test_fields_that_describe_no_problem_are_refused_by_name(fields, message):
+def test_malformed_fields_are_rejected_by_name(fields, message):
     with pytest.raises(ValueError, match=message):
         Multiplication().read(fields)
 
@@ -131,6 +131,6 @@ def test_fields_that_describe_no_problem_are_refused_by_name(fields, message):
         ({"prompt_style": "loud"}, "env.prompt_style must be one of base, chat, tiny, got loud"),
     ],
 )
-def test_impossible_settings_are_refused_by_name(settings, message):
+def test_invalid_settings_are_rejected_by_name(settings, message):
     with pytest.raises(ValueError, match=message):
         Multiplication(**settings)

@@ -25,28 +25,28 @@ WHOLE = """40 * 30 = 1200
 </think> <answer> 1786 </answer>"""
 
 
-def test_the_shipped_base_is_a_proper_base():
+def test_the_shipped_base_has_the_required_skills():
     skills = multiplication_skills("envs/multiplication/models/tiny-multiplication", num_problems=512, samples=2)
     assert [bound.skill for bound in BOUNDS["multiplication"] if not bound.holds(skills)] == [], skills
 
 
-def test_the_corpus_is_of_the_problems_that_the_tiny_model_is_trained_on():
+def test_the_corpus_uses_the_settings_of_the_tiny_model():
     cfg = composed("env=multiplication")
     assert cfg.env == tiny_multiplication() and cfg.model.path == "envs/multiplication/models/tiny-multiplication"
 
 
-def test_traces_are_true_and_answer_their_total_finished_or_not():
+def test_traces_are_correct_and_answer_with_their_total():
     env = tiny_multiplication()
     for index, row in enumerate(traces(500, seed=3)):
         problem = env.problem(3, "train", index)
         a, b = problem.fields["a"], problem.fields["b"]
         read, tags = read_trace(row["completion"], a, b), read_tags(row["completion"])
         assert row["prompt"] == problem.prompt and tags.ordered and tags.answer == str(read.total)
-        assert all(step.copied and all(map(is_true, step.equations)) for step in read.steps)
-        assert env.check(problem, tags.answer).correct == read.finished == (len(read.steps) == len(parts(a, b)))
+        assert all(line.copied and all(map(is_true, line.equations)) for line in read.lines)
+        assert env.check(problem, tags.answer).correct == read.finished == (len(read.lines) == len(parts(a, b)))
 
 
-def test_about_a_quarter_of_the_traces_finish_and_the_rest_give_up():
+def test_about_a_quarter_of_the_traces_finish():
     env = tiny_multiplication()
     rows = list(traces(2000, seed=4))
     fields = [env.problem(4, "train", index).fields for index in range(2000)]
@@ -64,14 +64,14 @@ def test_no_held_out_problem_occurs_in_the_corpus_nor_in_its_equations(seed):
     assert all(split_of(pair) == "train" for pair in prompts)
 
 
-def test_drills_are_true_and_stay_among_the_numbers_of_traces():
+def test_drills_are_correct_and_stay_in_the_range_of_traces():
     for row in drills(200, seed=5):
-        equations = [e for step in read_trace(row["completion"], 11, 11).steps for e in step.equations]
+        equations = [e for line in read_trace(row["completion"], 11, 11).lines for e in line.equations]
         assert len(equations) == 16 and all(map(is_true, equations))
         assert all(value <= LARGEST_TOTAL for _, _, _, value in equations)
 
 
-def test_the_tokenizer_gives_back_the_very_text_with_one_token_a_digit():
+def test_the_tokenizer_restores_the_exact_text_with_one_token_per_digit():
     tokenizer = blank_tokenizer("multiplication")
     for row in [*traces(100, seed=5), *drills(20, seed=5)]:
         text = row["prompt"] + row["completion"]
@@ -84,26 +84,26 @@ def test_the_blank_model_is_small_enough_to_ship():
 
 
 class Patient:
-    """Stands in for random.Random where a trace shall go on to its end."""
+    """Replaces random.Random so that a trace computes all parts."""
 
     @staticmethod
     def choices(population: list, weights: list) -> list:
         return [population[-1]]
 
 
-def test_a_whole_trace_by_hand():
+def test_a_complete_trace_by_hand():
     assert parts(305, 7) == [(300, 7), (5, 7)]
     assert trace(47, 38, Patient()) == WHOLE
     read = read_trace(WHOLE, 47, 38)
-    assert read.finished and read.total == 1786 and len(read.steps) == 4
+    assert read.finished and read.total == 1786 and len(read.lines) == 4
 
 
-def test_a_part_done_twice_a_lost_total_and_a_false_sum_are_seen():
+def test_repeated_parts_lost_totals_and_false_sums_are_detected():
     again = read_trace("40 * 30 = 1200\n40 * 30 = 1200, 1200 + 1200 = 2400\n", 47, 38)
-    assert [step.copied for step in again.steps] == [True, False] and not again.finished
+    assert [line.copied for line in again.lines] == [True, False] and not again.finished
     lost = read_trace("40 * 30 = 1200\n40 * 8 = 320, 1300 + 320 = 1620\n", 47, 38)
-    assert [step.copied for step in lost.steps] == [True, False]
+    assert [line.copied for line in lost.lines] == [True, False]
     false = read_trace("40 * 30 = 1200\n40 * 8 = 320, 1200 + 320 = 1530\n", 47, 38)
-    assert [step.copied for step in false.steps] == [True, True]
-    assert [is_true(equation) for equation in false.steps[1].equations] == [True, False]
-    assert read_trace("nothing here", 47, 38).steps == ()
+    assert [line.copied for line in false.lines] == [True, True]
+    assert [is_true(equation) for equation in false.lines[1].equations] == [True, False]
+    assert read_trace("nothing here", 47, 38).lines == ()

@@ -22,7 +22,7 @@ def write(path, rows):
     return path
 
 
-def test_every_gold_answer_of_the_sample_is_correct():
+def test_every_reference_answer_of_the_sample_is_correct():
     env = gsm8k()
     problems = env.problems("train") + env.problems("test")
     assert [p.answer for p in problems] == ["15", "30", "288", "36", "1040", "-5", "80", "45", "60"]
@@ -31,7 +31,7 @@ def test_every_gold_answer_of_the_sample_is_correct():
 
 
 @pytest.mark.skipif(not WHOLE, reason="AHAZERO_GSM8K is not set to a folder with the real data")
-def test_the_real_gsm8k_is_read_whole_and_every_gold_answer_is_correct(caplog):
+def test_every_reference_answer_of_gsm8k_is_correct(caplog):
     env = gsm8k(WHOLE)
     assert (len(env.problems("train")), len(env.problems("test"))) == (7473, 1319)
     assert all(env.check(p, p.answer).correct for split in ("train", "test") for p in env.problems(split))
@@ -44,50 +44,55 @@ def test_the_real_gsm8k_is_read_whole_and_every_gold_answer_is_correct(caplog):
     assert caplog.text == ""
 
 
-def test_an_epoch_has_every_problem_once_and_the_next_another_order():
+def test_each_epoch_contains_every_problem_once_in_its_own_order():
     env = gsm8k()
     first, second = ([env.problem(0, "train", i).key for i in range(start, start + 6)] for start in (0, 6))
     assert len(set(first)) == 6 and set(first) == set(second) and first != second
     assert first == [env.problem(0, "train", i).key for i in range(6)]
 
 
-def test_a_held_out_question_is_taken_out_of_training_however_it_is_written(tmp_path):
+def test_a_held_out_question_is_removed_from_training_in_any_spelling(tmp_path):
     write(tmp_path / "test.jsonl", [{"question": "How many are 2 apples?", "answer": "#### 2"}])
     rows = [{"question": "how many are 2  Apples", "answer": "#### 2"}, {"question": "And 3?", "answer": "#### 3"}]
     write(tmp_path / "train.jsonl", [*rows, rows[1]])
     assert [p.answer for p in gsm8k(tmp_path).problems("train")] == ["3"]
 
 
-def test_one_file_is_divided_into_parts_that_never_meet(tmp_path):
+def test_a_single_file_is_split_into_disjoint_parts(tmp_path):
     path = write(tmp_path / "all.jsonl", [{"problem": f"What is {i} + 1?", "answer": str(i + 1)} for i in range(200)])
     env = Questions("math", path=str(path), question_field="problem", grader="latex")
     train, test = ({p.key for p in env.problems(split)} for split in ("train", "test"))
     assert not train & test and len(train | test) == 200 and 20 < len(test) < 60
 
 
-def test_all_of_a_file_can_be_held_out(tmp_path):
+def test_a_whole_file_can_be_held_out(tmp_path):
     path = write(tmp_path / "all.jsonl", [{"problem": f"What is {i} + 1?", "answer": str(i + 1)} for i in range(20)])
     env = compose_config(["model=smollm2-135m", "env=jsonl", f"env.path={path}", "env.eval_fraction=1"]).env
     assert len(env.eval_set(20)) == 20 and env.problems("train") == ()
     assert env.check(env.eval_set(20)[0], f"It is ${env.eval_set(20)[0].answer}.00").correct
 
 
-def test_malformed_lines_are_named_by_number_and_counted(tmp_path, caplog):
+def test_malformed_lines_are_reported_by_number(tmp_path, caplog):
     good = {"question": "And 3?", "answer": "#### 3"}
     write(tmp_path / "test.jsonl", [{"question": "Two?", "answer": "2"}])
     rows = [good, "{broken", "[1]", {"answer": "#### 4"}, {"question": "x"}, {"question": "y", "answer": "#### few"}]
     write(tmp_path / "train.jsonl", rows)
     with caplog.at_level(logging.WARNING):
         assert len(gsm8k(tmp_path).problems("train")) == 1
-    for said in ("5 of 6 lines left out", "line 2: not JSON", "line 3: not a JSON object", "line 4: no field question"):
+    for said in (
+        "skipped 5 of 6 records",
+        "line 2: not JSON",
+        "line 3: not a JSON object",
+        "line 4: no field question",
+    ):
         assert said in caplog.text
-    assert "line 5: no field answer" in caplog.text and "line 6: field answer: holds no number" in caplog.text
+    assert "line 5: no field answer" in caplog.text and "line 6: field answer: contains no number" in caplog.text
 
 
-def test_a_missing_folder_and_too_many_problems_are_refused_by_name(tmp_path):
+def test_a_missing_folder_and_too_many_problems_are_rejected(tmp_path):
     with pytest.raises(ValueError, match="env.path: there is no file"):
         gsm8k(tmp_path / "nowhere").eval_set(1)
-    with pytest.raises(ValueError, match="num_problems=4: env gsm8k has 3 held-out problems"):
+    with pytest.raises(ValueError, match="num_problems=4: env gsm8k has only 3 held-out problems"):
         gsm8k().eval_set(4)
     with pytest.raises(ValueError, match="env.grader must be one of number, latex, got llm"):
         gsm8k(grader="llm")
@@ -101,6 +106,6 @@ def test_the_prompts_of_base_and_chat_models():
     assert chat.prompt.assistant == "Let me solve this step by step.\n<think>"
 
 
-def test_the_canonical_form_forgets_case_spacing_and_punctuation():
+def test_the_canonical_form_ignores_case_spacing_and_punctuation():
     assert canonical("How  many,\nBEES?") == canonical("how many bees")
     assert canonical("2 bees") != canonical("3 bees")
