@@ -98,7 +98,7 @@ def test_tries_are_counted_by_the_trace_reader_of_the_task(tmp_path):
     summary, rows, output = run_of_one_step(tmp_path, Countdown(), PROBLEM)
     assert rows[0]["rollout/tries"] == rows[0]["eval/tries"] == rows[0]["reflection/tries"] == 1
     assert summary["tries"] == {"step0": 1, "final": 1}
-    assert "tries a completion 1.00" in output
+    assert "tries per completion 1.00" in output
     assert {row["tries"] for row in read_rows(tmp_path / "samples.jsonl")} == {1}
 
 
