@@ -1,7 +1,7 @@
 """The interface that every task implements."""
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from envs.behaviors import Behaviors
 from grpo.types import Problem
@@ -9,8 +9,9 @@ from rewards.verdict import Verdict
 
 
 class Env(Protocol):
-    """A task: its problems, its checker and the reader of its completions."""
+    """A task: its problems, its checker and the reader of its completions. It is a dataclass of its settings."""
 
+    __dataclass_fields__: ClassVar[dict[str, Any]]
     name: str
 
     def problem(self, seed: int, split: str, index: int) -> Problem:

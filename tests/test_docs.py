@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 
 from conf.compose import compose_config, compose_evaluation, compose_verifier
-from tools.sweep.plan import plan_sweep
 from grpo.types import Problem
 from rewards import components
 from rewards.components import Scored
 from rewards.mix import COMPONENTS
 from rewards.tags import read_tags
 from rewards.verdict import CORRECT
+from tools.sweep.plan import plan_sweep
 
 PAGES = [Path("README.md"), *sorted(Path("docs").glob("*.md"))]
 MAKE_TARGETS = set(re.findall(r"^([a-z0-9-]+):", Path("Makefile").read_text(encoding="utf-8"), re.MULTILINE))

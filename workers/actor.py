@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from conf.algorithms import AlgorithmConfig
-from conf.schema import ModelConfig, TopologyConfig
+from conf.workers import ModelConfig, TopologyConfig
 from grpo.advantages import kl_penalized_advantages
 from grpo.grpo import Batch, microbatches, minibatches, token_losses, token_weights
 from grpo.losses import POLICY_LOSSES

@@ -6,7 +6,8 @@ from typing import Any
 import ray
 from ray.exceptions import RayError
 
-from conf.schema import Config, ModelConfig, RolloutConfig
+from conf.schema import Config
+from conf.workers import ModelConfig, RolloutConfig
 from grpo.types import Chat, Request, SamplingParams, in_request_order
 from rewards.behavior_judge import BehaviorJudge
 from rewards.judge import REPLY_TOKENS, Ask, FormatJudge, JudgeConfig, ServedJudge

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from conf.schema import LoraConfig
+from conf.workers import LoraConfig
 from workers.fsdp import full_tensor
 
 ADAPTER = "default"

@@ -9,7 +9,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 
 from conf.algorithms import OptimizerConfig
-from conf.schema import ModelConfig
+from conf.workers import ModelConfig
 from grpo.types import Chat
 
 

@@ -19,8 +19,8 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoConfig
 
-from conf.schema import ModelConfig
 from conf.strategies import FromRunConfig
+from conf.workers import ModelConfig
 from grpo.grpo import rows_within
 from grpo.types import Chat
 from workers.checkpoint import sha256_of, write_atomically

@@ -14,7 +14,7 @@ from ray.util.placement_group import PlacementGroup, placement_group, placement_
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from conf.algorithms import AlgorithmConfig
-from conf.schema import RolloutConfig, TopologyConfig
+from conf.workers import RolloutConfig, TopologyConfig
 
 ADDRESS_SECONDS = 120.0
 POLL_SECONDS = 3.0

@@ -11,7 +11,7 @@ from typing import Any
 import ray
 from ray.exceptions import RayActorError
 
-from conf.schema import ModelConfig, RolloutConfig, TopologyConfig
+from conf.workers import ModelConfig, RolloutConfig, TopologyConfig
 from grpo.types import Completion, Request, SamplingParams
 from workers.models import encode
 from workers.placement import bundle_indexes

@@ -12,7 +12,8 @@ from typing import Any, Protocol
 import ray
 import torch
 
-from conf.schema import Config, ModelConfig, RolloutConfig, TopologyConfig
+from conf.schema import Config
+from conf.workers import ModelConfig, RolloutConfig, TopologyConfig
 from workers.interrupt import Interrupt
 from workers.placement import ROLES, Placement, check_ranks, make_placement, reserve_bundles
 from workers.rank_group import PhaseTimer, RankGroup, Worker

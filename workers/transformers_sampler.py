@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from transformers import TopKLogitsWarper, TopPLogitsWarper
 
-from conf.schema import ModelConfig, RolloutConfig, TopologyConfig
+from conf.workers import ModelConfig, RolloutConfig, TopologyConfig
 from grpo.types import Completion, Request, SamplingParams
 from workers.models import encode, load_model, load_tokenizer, replace_weights
 from workers.rank_group import ALONE, RankInfo

@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
-from conf.schema import TopologyConfig
+from conf.workers import TopologyConfig
 
 SHARED_MEMORY = Path("/dev/shm")
 BUCKET_BYTES = 2**28

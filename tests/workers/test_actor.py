@@ -5,7 +5,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from conf.algorithms import AlgorithmConfig, OptimizerConfig
-from conf.schema import LoraConfig, ModelConfig, TopologyConfig
+from conf.workers import LoraConfig, ModelConfig, TopologyConfig
 from grpo.grpo import ppo_loss, token_losses, token_weights
 from grpo.settings import AGGREGATIONS, LOSSES, CorrectionConfig, KlConfig, LossConfig
 from tests.builders import random_batch, small_model

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from conf.algorithms import AlgorithmConfig, OptimizerConfig
-from conf.schema import LoraConfig, ModelConfig, TopologyConfig
+from conf.workers import LoraConfig, ModelConfig, TopologyConfig
 from grpo.grpo import microbatches
 from grpo.settings import KlConfig
 from tests.builders import random_batch, small_model

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from conf.compose import compose_evaluation
-from conf.schema import ModelConfig
+from conf.workers import ModelConfig
 from workers.models import load_model
 from workers.outcome_verifier import OutcomeVerifier, check_verifier, fingerprint, outcome_loss, verifier_id
 

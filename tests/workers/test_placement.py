@@ -1,7 +1,7 @@
 import pytest
 
 from conf.compose import compose_config
-from conf.schema import RolloutConfig, TopologyConfig
+from conf.workers import RolloutConfig, TopologyConfig
 from workers.placement import Placement, make_placement, node_by_node
 from workers.session import check_topology
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from conf.algorithms import AlgorithmConfig, SamplingConfig
-from conf.schema import ModelConfig, RolloutConfig, TopologyConfig
+from conf.workers import ModelConfig, RolloutConfig, TopologyConfig
 from envs.countdown.corpus import tiny_countdown
 from grpo.grpo import make_batch
 from grpo.types import Request, SamplingParams, in_request_order, request_seed

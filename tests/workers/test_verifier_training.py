@@ -3,8 +3,8 @@ from dataclasses import replace
 import pytest
 
 from conf.compose import compose_verifier
-from conf.schema import ModelConfig, RolloutConfig
 from conf.verifiers import VerifierConfig
+from conf.workers import ModelConfig, RolloutConfig
 from grpo.types import Group, Request, Rollout, SamplingParams, Score, in_request_order, request_seed
 from inference.calibration import auc, auc_within
 from rewards.tags import read_tags

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from conf.schema import TopologyConfig
+from conf.workers import TopologyConfig
 from workers.weights import Transfer, fetch, publish, shared_folder
 
 

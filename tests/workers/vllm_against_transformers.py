@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from conf.schema import ModelConfig, RolloutConfig, TopologyConfig
+from conf.workers import ModelConfig, RolloutConfig, TopologyConfig
 from envs.countdown.corpus import tiny_countdown
 from grpo.types import Request, SamplingParams, in_request_order
 from workers.rollout import VllmSampler

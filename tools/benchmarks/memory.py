@@ -20,7 +20,7 @@ from tempfile import TemporaryDirectory
 import torch
 
 from conf.algorithms import AlgorithmConfig
-from conf.schema import ModelConfig, TopologyConfig
+from conf.workers import ModelConfig, TopologyConfig
 from grpo.grpo import Batch
 from tools.planner.shape import SHIPPED
 from tools.planner.trace import UpdateMemory, trace_update

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from transformers import PretrainedConfig
 
 from conf.algorithms import AlgorithmConfig
-from conf.schema import ModelConfig
+from conf.workers import ModelConfig
 from tools.planner.shape import Shape, with_layers
 from tools.planner.trace import Peak, UpdateMemory, full_batch, trace_update
 

@@ -8,7 +8,7 @@ the forward pass, 4 in the backward pass (Kaplan et al., arXiv 2001.08361, 2.1).
 from dataclasses import dataclass
 
 from conf.algorithms import AlgorithmConfig
-from conf.schema import ModelConfig
+from conf.workers import ModelConfig
 from tools.planner.hardware import GpuSpec
 from tools.planner.memory import DTYPE_BYTES, kv_bytes_per_token, model_bytes
 from tools.planner.shape import Shape

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from transformers import PretrainedConfig
 
-from conf.schema import ModelConfig
+from conf.workers import ModelConfig
 from workers.models import empty_model, load_config
 
 # Model configs in this repository, by Hub name, so that planning needs no network.

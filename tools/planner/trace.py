@@ -20,7 +20,7 @@ from torch.utils._pytree import tree_iter
 from transformers import PretrainedConfig, PreTrainedModel
 
 from conf.algorithms import AlgorithmConfig
-from conf.schema import ModelConfig, TopologyConfig
+from conf.workers import ModelConfig, TopologyConfig
 from grpo.grpo import Batch
 from workers.actor import Actor
 from workers.models import empty_model

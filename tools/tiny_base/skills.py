@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from rich.console import Console
 from rich.table import Table
 
-from conf.schema import ModelConfig, RolloutConfig
+from conf.workers import ModelConfig, RolloutConfig
 from envs.countdown.corpus import tiny_countdown
 from envs.env import Env
 from envs.multiplication.corpus import tiny_multiplication

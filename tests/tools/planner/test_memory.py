@@ -3,7 +3,7 @@ import dataclasses
 import pytest
 
 from conf.algorithms import AlgorithmConfig
-from conf.schema import ModelConfig
+from conf.workers import ModelConfig
 from tools.planner.memory import (
     ActorTable,
     actor_table,

@@ -1,7 +1,7 @@
 import pytest
 
 from conf.algorithms import AlgorithmConfig
-from conf.schema import LoraConfig, ModelConfig
+from conf.workers import LoraConfig, ModelConfig
 from tools.planner import roofline
 from tools.planner.hardware import GpuSpec
 from tools.planner.roofline import Workload

@@ -5,7 +5,7 @@ import torch
 from transformers import Qwen2Config
 
 from conf.algorithms import AlgorithmConfig
-from conf.schema import LoraConfig, ModelConfig
+from conf.workers import LoraConfig, ModelConfig
 from tools.planner.shape import shape_of
 from tools.planner.trace import StorageTracker, full_batch, trace_update
 
