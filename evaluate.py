@@ -22,7 +22,7 @@ from conf.compose import compose_evaluation
 from conf.launch import checking_settings
 from conf.strategies import EvaluateConfig
 from envs.grading import GradingPool
-from grpo.types import Completion, Problem, Request, SamplingParams, in_request_order
+from grpo.types import Completion, Problem, Request, SamplingParams, Score, in_request_order
 from inference.decoding import Decoding
 from inference.results import ProblemRow, Results, problem_row, summarize
 from inference.run_settings import run_settings
@@ -98,10 +98,10 @@ def make_verifier(cfg: EvaluateConfig, graders: GradingPool, device: str) -> Ver
     return OracleVerifier(partial(grade, graders)) if cfg.strategy.verifier == "oracle" else LogprobVerifier()
 
 
-def grade(graders: GradingPool, items: Sequence[Item]) -> list[bool]:
-    """Return whether each candidate is exactly correct, graded in processes that can be killed."""
+def grade(graders: GradingPool, items: Sequence[Item]) -> list[Score]:
+    """Grade the candidates in processes that can be killed."""
     scores = [graders.submit(problem, candidate.text, len(candidate.token_ids)) for problem, candidate in items]
-    return [score.result().correct for score in scores]
+    return [score.result() for score in scores]
 
 
 def solve(cfg: EvaluateConfig, problems: Sequence[Problem], results: Results) -> dict[str, ProblemRow]:
@@ -114,8 +114,8 @@ def solve(cfg: EvaluateConfig, problems: Sequence[Problem], results: Results) ->
         try:
             for index, output in run(make_strategy(cfg), problems, engine, verifier, cfg.max_requests):
                 problem = problems[index]
-                correct = grade(graders, [(problem, candidate) for candidate in output.candidates])
-                rows[problem.key] = problem_row(problem, output, correct)
+                scores = grade(graders, [(problem, candidate) for candidate in output.candidates])
+                rows[problem.key] = problem_row(problem, output, scores)
                 results.add(rows[problem.key])
         finally:
             results.add_spent(time.monotonic() - started, engine.seconds, engine.tokens)
@@ -142,6 +142,8 @@ def report(console: Console, cfg: EvaluateConfig, summary: dict[str, Any], path:
         f"{accuracy['mean']:.1%} (95% interval {accuracy['low']:.1%} to {accuracy['high']:.1%}), "
         f"{summary['tokens_per_problem']:.0f} tokens per problem"
     ]
+    if errors := summary["grader_errors"]:
+        lines.append(f"the grader failed on {errors} completions, which count as wrong; see `error` in the .jsonl file")
     for measure in ("pass_at", "majority_at"):
         values = [f"{k}: {value['mean']:.1%}" for k, value in summary[measure].items()]
         if len(values) > 1:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypedDict, cast
 
-from grpo.types import Problem
+from grpo.types import Problem, Score
 from inference.statistics import Interval, bootstrap, majority_at_k, pass_at_k, wilson
 from inference.types import StrategyOutput
 from inference.voting import answer_key
@@ -15,6 +15,7 @@ class CandidateRow(TypedDict):
     text: str
     answer: str | None  # normalized, None if missing
     correct: bool
+    error: str | None  # why the grader failed; such a candidate counts as wrong, and is counted
     tokens: int
     logprob: float
     finish_reason: str | None
@@ -93,22 +94,23 @@ def _complete_lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in complete.splitlines()]
 
 
-def problem_row(problem: Problem, output: StrategyOutput, correct: Sequence[bool]) -> ProblemRow:
-    """Return the line of a problem; `correct` holds the correctness of each candidate."""
+def problem_row(problem: Problem, output: StrategyOutput, scores: Sequence[Score]) -> ProblemRow:
+    """Return the line of a problem; `scores` are those of its candidates, in order."""
     candidates: list[CandidateRow] = [
         {
             "text": candidate.text,
             "answer": answer_key(candidate),
-            "correct": is_correct,
+            "correct": score.correct,
+            "error": score.error,
             "tokens": len(candidate.token_ids),
             "logprob": candidate.logprob,
             "finish_reason": candidate.finish_reason,
         }
-        for candidate, is_correct in zip(output.candidates, correct, strict=True)
+        for candidate, score in zip(output.candidates, scores, strict=True)
     ]
     return {
         "key": problem.key,
-        "correct": correct[output.candidates.index(output.chosen)],
+        "correct": scores[output.candidates.index(output.chosen)].correct,
         "tokens": output.tokens,
         "rounds": output.rounds,
         "details": output.details,
@@ -127,6 +129,7 @@ def summarize(rows: Sequence[ProblemRow], independent: bool) -> dict[str, Any]:
         "problems": len(rows),
         "accuracy": _as_dict(wilson(right, len(rows))),
         "tokens_per_problem": sum(row["tokens"] for row in rows) / len(rows),
+        "grader_errors": sum(candidate["error"] is not None for row in rows for candidate in row["candidates"]),
     }
     n = min(len(row["candidates"]) for row in rows) if independent else 0
     sizes = [k for k in (1, 2, 4, 8, 16, 32, 64, 128) if k <= n]

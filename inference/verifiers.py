@@ -5,7 +5,7 @@ import math
 import re
 from collections.abc import Callable, Sequence
 
-from grpo.types import Chat, Problem
+from grpo.types import Chat, Problem, Score
 from inference.types import Candidate, Item
 from rewards.judge import Ask
 
@@ -35,15 +35,15 @@ class OracleVerifier:
 
     The oracle reads the ground truth, so its results are an upper bound and not an ability of the model.
 
-    is_correct  grades finished candidates, in order
+    grade  scores finished candidates, in order
     """
 
-    def __init__(self, is_correct: Callable[[Sequence[Item]], list[bool]]) -> None:
-        self.is_correct = is_correct
+    def __init__(self, grade: Callable[[Sequence[Item]], list[Score]]) -> None:
+        self.grade = grade
 
     def score(self, items: Sequence[Item]) -> list[float]:
-        correct = iter(self.is_correct([item for item in items if not item[1].partial]))
-        return [UNDECIDED if candidate.partial else float(next(correct)) for _, candidate in items]
+        scores = iter(self.grade([item for item in items if not item[1].partial]))
+        return [UNDECIDED if candidate.partial else float(next(scores).correct) for _, candidate in items]
 
 
 class LogprobVerifier:

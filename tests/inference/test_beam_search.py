@@ -4,7 +4,7 @@ from inference.decoding import Decoding
 from inference.runner import run
 from inference.strategies import BeamSearch, BestOfN, greedy
 from inference.verifiers import LogprobVerifier, OracleVerifier
-from tests.inference.toy import ScriptedEngine, ToyEngine, all_right, problems, right
+from tests.inference.toy import ScriptedEngine, ToyEngine, grades, problems, right
 
 DECODING = Decoding(max_tokens=40)
 GREEDY = Decoding(max_tokens=40, temperature=0.0)
@@ -38,8 +38,8 @@ def test_one_beam_at_temperature_zero_equals_greedy_decoding(steps, step_tokens,
 
 
 def test_one_step_equals_best_of_n():
-    beam = outputs(BeamSearch(DECODING, beams=4, expand=2, max_steps=1), verifier=OracleVerifier(all_right))
-    plain = outputs(BestOfN(DECODING, 4), verifier=OracleVerifier(all_right))
+    beam = outputs(BeamSearch(DECODING, beams=4, expand=2, max_steps=1), verifier=OracleVerifier(grades))
+    plain = outputs(BestOfN(DECODING, 4), verifier=OracleVerifier(grades))
     assert [(one.chosen, one.candidates) for one in beam] == [(one.chosen, one.candidates) for one in plain]
 
 
@@ -87,7 +87,7 @@ def test_a_step_ends_at_a_line_break_or_at_its_token_limit():
 
 def test_the_oracle_improves_accuracy():
     baseline = sum(right(p, one.chosen) for p, one in zip(problems(90), outputs(BeamSearch(DECODING, 1, 1), 90)))
-    guided = outputs(BeamSearch(DECODING, 8, 2), 90, OracleVerifier(all_right))
+    guided = outputs(BeamSearch(DECODING, 8, 2), 90, OracleVerifier(grades))
     assert sum(right(p, one.chosen) for p, one in zip(problems(90), guided)) > baseline + 10
 
 

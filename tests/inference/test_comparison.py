@@ -31,6 +31,7 @@ def write(folder: Path, name: str, right, tokens: int, samples: int = 1, strateg
             {
                 "answer": "right" if right(problem, sample) else f"wrong {sample}",
                 "correct": right(problem, sample),
+                "error": None,
                 "tokens": tokens,
                 "logprob": -problem * tokens / 10,  # certainty falls with the problem number
             }

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from grpo.types import Problem
+from grpo.types import Problem, Score
 from inference.results import ProblemRow, Results, problem_row, summarize
 from inference.types import Candidate, StrategyOutput
 
@@ -16,7 +16,9 @@ def candidate(answer: str) -> Candidate:
 def row(*correct: bool, answers: str = "", tokens: int = 12) -> ProblemRow:
     """The row of a problem whose completions have these one-letter answers; the first is chosen."""
     candidates = tuple(candidate(letter) for letter in answers or "a" * len(correct))
-    return problem_row(PROBLEM, StrategyOutput(candidates[0], candidates, tokens=tokens), correct)
+    return problem_row(
+        PROBLEM, StrategyOutput(candidates[0], candidates, tokens=tokens), [Score(float(c), c, {}, "") for c in correct]
+    )
 
 
 def test_a_row_has_all_completions_and_their_cost():
@@ -35,6 +37,13 @@ def test_summary_by_hand():
     # The tie of a and b counts half.
     assert found["majority_at"][2]["mean"] == 0.25
     assert summarize(rows, independent=False)["pass_at"] == {}
+
+
+def test_failures_of_the_grader_are_counted():
+    failed = Score(0.0, False, {}, "the grader failed", error="died")
+    found = problem_row(PROBLEM, StrategyOutput(candidate("a"), (candidate("a"),), tokens=3), [failed])
+    assert found["correct"] is False and found["candidates"][0]["error"] == "died"
+    assert summarize([found, row(True)], independent=False)["grader_errors"] == 1
 
 
 def test_an_interrupted_evaluation_resumes_without_its_incomplete_last_line(tmp_path):

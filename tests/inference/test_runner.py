@@ -8,7 +8,7 @@ from inference.runner import run
 from inference.strategies import BeamSearch, BestOfN, BudgetForcing, MajorityVote, Revise, Sample, greedy
 from inference.types import Candidate, StrategyOutput
 from inference.verifiers import LogprobVerifier, OracleVerifier
-from tests.inference.toy import ToyEngine, all_right, problems
+from tests.inference.toy import ToyEngine, grades, problems
 
 DECODING = Decoding(max_tokens=40, seed=3)
 STRATEGIES = {
@@ -150,7 +150,7 @@ def test_at_most_one_waiting_problem_is_started():
 
 def test_the_cost_of_a_problem_is_counted():
     # One round of four completions, each scored once.
-    output = outputs("best", problems(1), verifier=OracleVerifier(all_right))[0]
+    output = outputs("best", problems(1), verifier=OracleVerifier(grades))[0]
     assert (output.rounds, output.scored) == (1, 4)
     assert output.tokens == sum(len(candidate.token_ids) for candidate in output.candidates)
 

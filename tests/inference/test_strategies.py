@@ -4,7 +4,7 @@ from inference.decoding import Decoding
 from inference.runner import run
 from inference.strategies import BestOfN, MajorityVote, Sample, greedy
 from inference.verifiers import LogprobVerifier, OracleVerifier
-from tests.inference.toy import ScriptedEngine, ToyEngine, all_right, problems, right
+from tests.inference.toy import ScriptedEngine, ToyEngine, grades, problems, right
 
 DECODING = Decoding(max_tokens=40, seed=1)
 
@@ -19,7 +19,7 @@ def answers(*given):
 
 @pytest.mark.parametrize("n", [1, 2, 8])
 def test_best_of_n_with_the_oracle_is_correct_if_any_sample_is(n):
-    found = outputs(BestOfN(DECODING, n), 60, OracleVerifier(all_right))
+    found = outputs(BestOfN(DECODING, n), 60, OracleVerifier(grades))
     samples = outputs(Sample(DECODING, n), 60)
     hits = [right(problem, output.chosen) for problem, output in zip(problems(60), found)]
     assert hits == [any(right(p, c) for c in one.candidates) for p, one in zip(problems(60), samples)]

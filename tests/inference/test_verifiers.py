@@ -12,7 +12,7 @@ from inference.verifiers import (
     question,
     read_score,
 )
-from tests.inference.toy import all_right, problems
+from tests.inference.toy import grades, problems
 
 PROBLEM = problems(1)[0]  # its answer is 1
 
@@ -24,7 +24,7 @@ def candidate(text="", logprobs=(), reason="stop"):
 def test_the_oracle_grades_only_finished_candidates():
     good, bad = "</think> <answer> 1 </answer>", "</think> <answer> 2 </answer>"
     drafts = [candidate(good), candidate(bad), candidate(good, reason=None), candidate("", reason="length")]
-    assert OracleVerifier(all_right).score([(PROBLEM, one) for one in drafts]) == [1.0, 0.0, 0.5, 0.0]
+    assert OracleVerifier(grades).score([(PROBLEM, one) for one in drafts]) == [1.0, 0.0, 0.5, 0.0]
 
 
 def test_logprob_scores_by_hand():

@@ -9,7 +9,7 @@ import math
 import random
 from collections.abc import Iterable, Sequence
 
-from grpo.types import Chat, Completion, Problem, Request
+from grpo.types import Chat, Completion, Problem, Request, Score
 from inference.types import Candidate, Item
 from inference.voting import answer_key
 
@@ -138,6 +138,7 @@ def right(problem: Problem, candidate: Candidate) -> bool:
     return answer_key(candidate) == problem.answer
 
 
-def all_right(items: Sequence[Item]) -> list[bool]:
+def grades(items: Sequence[Item]) -> list[Score]:
     """Grade candidates for the oracle."""
-    return [right(problem, candidate) for problem, candidate in items]
+    correct = [right(problem, candidate) for problem, candidate in items]
+    return [Score(float(is_correct), is_correct, {}, "") for is_correct in correct]
