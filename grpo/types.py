@@ -8,8 +8,8 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Chat:
-    """A prompt for a chat model, laid out by the tokenizer's template; the assistant's turn is begun
-    with `assistant`, and the completion goes on from there."""
+    """A prompt for a chat model, formatted by the tokenizer's template. The assistant's turn begins with `assistant`,
+    and the completion continues it."""
 
     system: str
     user: str
@@ -21,11 +21,13 @@ class Chat:
 
 @dataclass(frozen=True)
 class Problem:
-    """One task instance.
+    """An instance of a task.
 
-    `key` is the canonical form that keeps training and held-out problems apart: two problems
-    with one key are the same problem. `fields` is what a grader reads (countdown: `numbers`,
-    `target`), `answer` the ground truth, `metadata` what a report may want to split by.
+    key       the canonical form, by which training and held-out problems are kept apart: problems with the same key
+              are the same problem
+    answer    the ground truth
+    fields    what the checker reads (countdown: `numbers` and `target`)
+    metadata  properties by which a report can group problems
     """
 
     env: str
@@ -38,12 +40,12 @@ class Problem:
 
 @dataclass(frozen=True)
 class Completion:
-    """What the model wrote after one prompt.
+    """What the model generated for a prompt.
 
-    token_ids          generated ids, the end token included when there is one
-    behavior_logprobs  the sampler's own log-probability of each id, same length
-    finish_reason      "stop" (the model ended), "length" (it was cut) or "stop_string" (it wrote one)
-    weights_version    the version of the weights that wrote it
+    token_ids          generated ids, including the end token if there is one
+    behavior_logprobs  the sampler's log-probability of each id, same length
+    finish_reason      "stop" (the model ended), "length" (truncated) or "stop_string" (a stop string was generated)
+    weights_version    the version of the weights that generated it
     """
 
     prompt_ids: tuple[int, ...]
@@ -60,9 +62,13 @@ class Completion:
 
 @dataclass(frozen=True)
 class Score:
-    """What a completion earned: `reward` is the weighted sum of `components`; `correct` is exact
-    correctness, whatever the reward mix; `reason` says in words why; `error` is set when the
-    grader failed, which is counted and never taken for a wrong answer."""
+    """The result of grading a completion.
+
+    reward      the weighted sum of `components`
+    correct     exact correctness, whatever the reward consists of
+    reason      the explanation in words
+    error       why the grader failed, if it did; such failures are counted
+    """
 
     reward: float
     correct: bool
@@ -79,7 +85,7 @@ class Rollout:
 
 @dataclass(frozen=True)
 class Group:
-    """The G rollouts of one problem."""
+    """The G rollouts of a problem."""
 
     problem: Problem
     rollouts: tuple[Rollout, ...]

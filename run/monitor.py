@@ -153,10 +153,10 @@ class Monitor:
                 event = {"kind": "aha", "name": moment.measure, "since": moment.step, "message": moment.sentence}
                 self._tell(step, event | {"sample": sample}, f"aha: {moment.sentence}")
 
-    def _tell(self, step: int, event: Mapping[str, Any], said: str) -> None:
+    def _tell(self, step: int, event: Mapping[str, Any], message: str) -> None:
         self.folder.add_event(step, event)
         self.tracker.log_event(step, event)
-        self.terminal.say(said)
+        self.terminal.say(message)
 
 
 def summarize(folder: RunFolder, price: Price, weights_sha256: str) -> dict[str, Any]:

@@ -18,7 +18,7 @@ def completion(token_ids: Sequence[int] = (5, 6), text: str = "", prompt_ids: Se
 
 
 def group_of(rewards: Sequence[float], lengths: Sequence[int] | None = None) -> Group:
-    """A group with these rewards; `lengths` are tokens a completion, 2 each if not given."""
+    """A group with these rewards; `lengths` are the completions' tokens, 2 each by default."""
     rollouts = [
         Rollout(
             completion([7 + (i + j) % 9 for j in range(length)]),
@@ -30,7 +30,7 @@ def group_of(rewards: Sequence[float], lengths: Sequence[int] | None = None) -> 
 
 
 def grouped(problem: Problem, completions: Sequence[Completion]) -> Group:
-    """A group of these completions, all of them right."""
+    """A group of these completions, all of them correct."""
     return Group(problem, tuple(Rollout(one, Score(1.0, True, {"correct": 1.0}, "")) for one in completions))
 
 
@@ -51,7 +51,7 @@ def small_model(seed: int = 0, vocabulary: int = 32) -> Qwen2ForCausalLM:
 
 
 def random_batch(lengths: Sequence[int], seed: int = 0) -> Batch:
-    """Completions of these lengths with random advantages, one a completion, and log-probabilities."""
+    """Completions of these lengths with a random advantage each, and random log-probabilities."""
     generator = torch.Generator().manual_seed(seed)
     batch = make_batch([group_of([0.0] * len(lengths), lengths)], torch.zeros(len(lengths)))
     advantages = torch.randn(len(lengths), 1, generator=generator) * batch.mask
