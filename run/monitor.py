@@ -160,8 +160,8 @@ class Monitor:
 
 
 def summarize(folder: RunFolder, price: Price, weights_sha256: str) -> dict[str, Any]:
-    """The content of summary.json, from the metrics of all steps, earlier starts of the run included.
-    `seconds` are those of training, `usd` is for all that was paid for, set-up and evaluation too."""
+    """The content of summary.json, from the metrics of all steps, including those of earlier starts. `seconds` counts
+    training steps only; `usd` also covers startup and evaluation."""
     rows = folder.metric_rows()
     evaluations = [row for row in rows if "eval/greedy" in row]
     steps = [row for row in rows if "time/step" in row]

@@ -121,16 +121,16 @@ RULES: Mapping[str, Mapping[str, Callable[[str, Problem], bool]]] = {
 # Causes, in the order in which they are tried: a pattern for the answer and the text after it, a part of the peer's
 # name, and the cause.
 ACCEPTANCES = [
-    (r"-{30}", "", "we reject more than 30 nested signs or parentheses"),
-    (r"-", "symbolic", "the peer takes the first digit sequence and drops the minus sign"),
-    (r"", "symbolic", "the peer takes the first digit sequence of a text that is not a number"),
+    (r"-{30}", "", "AhaZero rejects more than 30 nested signs or parentheses"),
+    (r"-", "symbolic", "the peer takes the first run of digits and drops the minus sign"),
+    (r"", "symbolic", "the peer takes the first run of digits of a text that is not a single number"),
     (r"\*\*", "", "the peer accepts a power"),
     (r"//", "", "the peer accepts a floor division"),
     (r"\.", "", "the peer accepts digits joined into a decimal number"),
     (r"_", "", "the peer reads 7_8 as 78"),
 ]
 REJECTIONS = [
-    (r"=", "", "the peer rejects `solution = target`, or takes its first number"),
+    (r"=", "", "the peer rejects `solution = target`, or reads the first number of it"),
     (r"\n[^<]*</answer>|^<answer>\s*\n", "nano", "the peer requires the answer on one line"),
     (r"\n[^<]*</answer>|^<answer>\s*\n|</answer>[^\n]*\n", "TinyZero", "the peer reads only the last line"),
     (r"[×÷−]", "", "the peer does not support the signs × ÷ −"),
@@ -148,7 +148,7 @@ def cause(text: str, peer: bool | None, name: str) -> str:
     if peer is None:
         return "the peer hangs on a power"
     if len(found) != text.count("<answer>") or len(found) > 1:
-        return "several answers or unmatched tags: we take the last complete pair"
+        return "several answers or unpaired tags: AhaZero takes the last complete pair"
     ending = text[text.rfind("<answer>") :]
     for pattern, named, reason in ACCEPTANCES if peer else REJECTIONS:
         if named in name and re.search(pattern, ending):
