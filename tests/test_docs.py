@@ -10,10 +10,12 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+import torch
 
 from conf.compose import compose_config, compose_evaluation, compose_verifier
 from conf.sweep_plan import plan_sweep
-from grpo.types import Problem
+from grpo.grpo import normalize
+from grpo.types import Problem, request_seed
 from rewards import components
 from rewards.components import Scored
 from rewards.mix import COMPONENTS
@@ -152,6 +154,22 @@ def test_every_name_in_the_tour_is_defined_in_a_file_that_its_section_names(sect
     names = [text.removesuffix("()") for text in code if re.fullmatch(r"[A-Z]\w+(\.\w+)?|[\w.]+\(\)", text)]
     defined = {name for path in files for name in definitions(path)}
     assert not set(names) - defined
+
+
+def test_the_problem_of_the_tour_is_real():
+    cfg = compose_config([])
+    problem = cfg.env.problem(0, "train", 0)
+    assert str(problem.prompt).replace("\n", "\n    ").strip() in ARCHITECTURE
+    assert str(request_seed(0, "train", 0, 0, 0)) in ARCHITECTURE
+    rows = re.findall(r"^\| `(.+)` \| (.+) \| (\S+) \| (\S+) \|$", ARCHITECTURE, re.MULTILINE)[
+        : cfg.algorithm.group_size
+    ]
+    verdicts = [cfg.env.check(problem, answer) for answer, *_ in rows]
+    assert [verdict.reason for verdict in verdicts] == [reason for _, reason, *_ in rows]
+    rewards = [cfg.reward.total({"correct": float(v.correct), "answered": 1.0}) for v in verdicts]
+    assert rewards == [float(reward) for _, _, reward, _ in rows]
+    advantages = normalize([torch.tensor(rewards, dtype=torch.float64)], cfg.algorithm.advantage)
+    assert advantages.tolist() == pytest.approx([float(advantage) for *_, advantage in rows], abs=5e-4)
 
 
 def test_the_core_is_at_most_1500_lines_in_six_files():
