@@ -12,38 +12,38 @@ def steps(root):
     return [step_of(path) for path in list_checkpoints(root)]
 
 
-def test_a_new_checkpoint_is_intact_and_found(tmp_path):
+def test_a_checkpoint_is_intact_and_found(tmp_path):
     path = write_checkpoint(tmp_path, 20, save, keep=2)
     verify(path)
     assert path.name == "step_000020" and newest_intact(tmp_path, print) == path
 
 
-def test_only_the_newest_checkpoints_are_kept(tmp_path):
+def test_only_the_newest_are_kept(tmp_path):
     for step in (1, 2, 3):
         write_checkpoint(tmp_path, step, save, keep=2)
     assert steps(tmp_path) == [2, 3]
 
 
-def test_a_failed_write_keeps_the_previous_checkpoint(tmp_path):
+def test_a_failing_save_leaves_the_old_checkpoint_alone(tmp_path):
     write_checkpoint(tmp_path, 1, save, keep=1)
 
-    def fail(folder):
+    def dies(folder):
         save(folder)
         raise OSError("disk full")
 
     with pytest.raises(OSError, match="disk full"):
-        write_checkpoint(tmp_path, 2, fail, keep=1)
+        write_checkpoint(tmp_path, 2, dies, keep=1)
     assert steps(tmp_path) == [1]
     write_checkpoint(tmp_path, 3, save, keep=1)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["step_000003"]
 
 
-def test_a_damaged_checkpoint_is_reported_and_the_previous_one_is_used(tmp_path):
-    intact = write_checkpoint(tmp_path, 1, save, keep=3)
+def test_a_damaged_checkpoint_is_reported_and_an_older_one_is_used(tmp_path):
+    whole = write_checkpoint(tmp_path, 1, save, keep=3)
     damaged = write_checkpoint(tmp_path, 2, save, keep=3)
     (damaged / "hf" / "model.bin").write_text("weighty")
     messages = []
-    assert newest_intact(tmp_path, messages.append) == intact
+    assert newest_intact(tmp_path, messages.append) == whole
     assert len(messages) == 1 and "step_000002 is damaged: hf/model.bin was changed" in messages[0]
 
 
@@ -60,7 +60,7 @@ def test_each_kind_of_damage_is_detected(tmp_path, damage):
         verify(path)
 
 
-def test_a_missing_folder_has_no_checkpoint(tmp_path):
+def test_an_empty_folder_has_no_checkpoint(tmp_path):
     assert newest_intact(tmp_path / "nowhere", print) is None
 
 

@@ -59,7 +59,7 @@ def test_greedy_does_not_depend_on_the_seed(sampler):
     assert [c.token_ids for c in one] == [c.token_ids for c in other]
 
 
-def test_seeds_differ_and_fit_in_63_bits():
+def test_seeds_differ_by_their_parts_and_fit_in_63_bits():
     seeds = {request_seed(0, "train", step, index) for step in range(20) for index in range(20)}
     assert len(seeds) == 400 and all(0 <= seed < 2**63 for seed in seeds)
 
