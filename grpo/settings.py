@@ -1,4 +1,5 @@
-"""The settings of the mathematics, each with its check. No torch here, so that Hydra composes at once."""
+"""The settings under `algorithm` that the mathematics reads, with their checks. Does not import torch, so that a
+configuration composes quickly."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,11 +17,14 @@ CORRECTION_MODES = ("truncate", "mask")
 
 @dataclass
 class AdvantageConfig:
-    """How rewards become advantages (grpo/advantages.py).
+    """How rewards become advantages (grpo/grpo.py, grpo/advantages.py).
 
-    of       "rewards": the weighted sums; "components": each component of the reward apart, then added
-             up; "pass_at_k": whether one of k is correct, whatever the rewards
-    epsilon  is added to the spread that is divided by
+    of        "rewards": the total rewards; "components": each reward component is normalized by itself, then they are
+              added up; "pass_at_k": the pass@k reward of the group, from correctness alone
+    baseline  subtracted from a reward: the mean of its group, of the other rewards of its group, or of the batch
+    scale     divides the difference by the standard deviation of the group or of the batch, or not at all ("none")
+    epsilon   added to the standard deviation, >= 0
+    k         completions per set for "pass_at_k", >= 1
     """
 
     of: str = "rewards"
@@ -39,13 +43,16 @@ class AdvantageConfig:
 
 @dataclass
 class LossConfig:
-    """The policy's part of the loss (grpo/losses.py).
+    """The policy loss (ppo in grpo/grpo.py, the others in grpo/losses.py) and its aggregation over tokens.
 
-    clip_low, clip_high   how far the ratio may fall below and rise above 1; in the logarithm for gmpo
-    dual_clip             ppo alone: the loss of a negative advantage stays below dual_clip * |A|
-    tau_positive, tau_negative   sapo alone: the steepness of its gates
-    mask_truncated        completions cut at the limit carry no loss (DAPO's overlong filtering)
-    entropy_coef          times the entropy is taken off the loss
+    clip_low, clip_high         the policy ratio is clipped to 1 - clip_low .. 1 + clip_high, both > 0; gmpo clips the
+                                log-ratio to -clip_low .. clip_high
+    dual_clip                   bounds the loss of a negative advantage by dual_clip * |A|, > 1; ppo only; null for no
+                                bound
+    tau_positive, tau_negative  temperatures of the gate for positive and negative advantages, > 0; sapo only
+    aggregation                 how per-token losses are averaged, see `token_weights` in grpo/grpo.py
+    mask_truncated              completions that were cut at the token limit carry no loss (DAPO's overlong filtering)
+    entropy_coef                entropy_coef * entropy is subtracted from the loss of each token
     """
 
     name: str = "ppo"
@@ -66,17 +73,23 @@ class LossConfig:
         if self.dual_clip is not None:
             above("algorithm.loss.dual_clip", self.dual_clip, 1)
             if self.name != "ppo":
-                raise ValueError(f"algorithm.loss.dual_clip belongs to loss ppo, not to {self.name}; set it to null")
+                raise ValueError(
+                    f"algorithm.loss.dual_clip={self.dual_clip} requires algorithm.loss.name=ppo, got {self.name}; "
+                    "set it to null"
+                )
 
 
 @dataclass
 class KlConfig:
-    """The distance to the reference (grpo/kl.py).
+    """The KL divergence from the reference policy (grpo/kl.py).
 
-    apply_to          "loss": added to each token's; "reward": a completion's sum is taken off its reward;
-                   "reward_to_go": each token's advantage pays for the tokens from there on
-    unbiased       weigh the estimate by the policy ratio, so that its gradient is that of the KL
-    ref_sync_steps  steps after which the reference takes the actor's weights, 0 for never
+    coef            weight of the KL, >= 0; 0 disables it
+    apply_to        "loss": coef * KL is added to the loss of each token; "reward": the summed KL of a completion is
+                    subtracted from its reward; "reward_to_go": the KL of a token and all later ones is subtracted
+                    from the token's return
+    estimator       "k1", "k2" or "k3", see `kl_estimate` in grpo/kl.py
+    unbiased        weight the estimate by the policy ratio, so that its gradient is the gradient of the KL
+    ref_sync_steps  number of steps between updates of the reference to the actor's weights; 0 keeps it frozen
     """
 
     coef: float = 0.001
@@ -92,21 +105,23 @@ class KlConfig:
         at_least("algorithm.kl.ref_sync_steps", self.ref_sync_steps, 0)
         if self.coef and self.apply_to == "loss" and self.estimator == "k1" and not self.unbiased:
             raise ValueError(
-                "algorithm.kl.estimator=k1 in the loss has a gradient of 0 on average; "
+                "algorithm.kl.estimator=k1 with algorithm.kl.apply_to=loss has an expected gradient of 0; "
                 "choose k2 or k3, algorithm.kl.unbiased=true, or algorithm.kl.apply_to=reward"
             )
         if self.unbiased and self.apply_to != "loss":
             raise ValueError(
-                f"algorithm.kl.unbiased=true is for apply_to=loss; with apply_to={self.apply_to} it has no meaning"
+                f"algorithm.kl.unbiased=true requires algorithm.kl.apply_to=loss, got {self.apply_to}; set it to false"
             )
 
 
 @dataclass
 class CorrectionConfig:
-    """What is done about the sampler's probabilities not being the trainer's (grpo/correction.py).
+    """Importance weights for the mismatch between the sampler's and the trainer's probabilities (grpo/correction.py).
 
-    level  the mismatch ratio of each "token", or of the whole "sequence"
-    mode   "truncate": weights are the ratios, at most `high`; "mask": those outside low..high weigh 0
+    level  "none" for no correction, or the mismatch ratio of each "token" or of the whole "sequence"
+    mode   "truncate": ratios above `high` are set to `high`; "mask": ratios outside low..high are set to 0
+    low    > 0
+    high   > low
     """
 
     level: str = "none"

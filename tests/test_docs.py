@@ -1,17 +1,20 @@
 """README.md and docs/: the code works, the commands are valid, and the files exist."""
 
+import ast
 import re
 import shlex
 import sys
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+import torch
 
 from conf.compose import compose_config, compose_evaluation, compose_verifier
-from grpo.types import Problem
+from grpo.grpo import normalize
+from grpo.types import Problem, request_seed
 from rewards import components
 from rewards.components import Scored
 from rewards.mix import COMPONENTS
@@ -21,6 +24,9 @@ from tools.sweep.plan import plan_sweep
 
 PAGES = [Path("README.md"), *sorted(Path("docs").glob("*.md"))]
 MAKE_TARGETS = set(re.findall(r"^([a-z0-9-]+):", Path("Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+ARCHITECTURE = Path("docs/architecture.md").read_text(encoding="utf-8")
+CORE = re.findall(r"^\| `(\S+\.py)` \| (\d+) \|", ARCHITECTURE, re.MULTILINE)
+CORE_LINES = 1500
 PYTHON_BLOCKS = re.findall(r"```python\n(.*?)```", Path("docs/extending.md").read_text(encoding="utf-8"), re.DOTALL)
 # Folders whose files the documentation names in backticks.
 FOLDERS = "conf|docs|envs|grpo|inference|report|rewards|run|tests|tools|workers"
@@ -118,3 +124,56 @@ def test_every_linked_or_named_file_exists(page):
 
 def test_the_readme_is_short():
     assert len(Path("README.md").read_text(encoding="utf-8").splitlines()) <= 150
+
+
+def definitions(path: Path) -> Iterator[str]:
+    """The names that a module defines: functions, classes and variables, and `Class.name` for what a class defines."""
+
+    def names(body: list[ast.stmt]) -> Iterator[str]:
+        for node in body:
+            if isinstance(node, ast.FunctionDef | ast.ClassDef):
+                yield node.name
+            elif isinstance(node, ast.AnnAssign | ast.Assign):
+                targets = [node.target] if isinstance(node, ast.AnnAssign) else node.targets
+                yield from (target.id for target in targets if isinstance(target, ast.Name))
+
+    module = ast.parse(path.read_text(encoding="utf-8"))
+    yield from names(module.body)
+    for node in module.body:
+        if isinstance(node, ast.ClassDef):
+            yield from (f"{node.name}.{name}" for name in names(node.body))
+
+
+@pytest.mark.parametrize(
+    "section", re.split(r"^##+ ", ARCHITECTURE, flags=re.MULTILINE), ids=lambda s: s.splitlines()[0]
+)
+def test_every_name_in_the_tour_is_defined_in_a_file_that_its_section_names(section):
+    """Names are written as `function()`, `Class.method()` or `Class`."""
+    code = re.findall(r"`([^`\n]+)`", section)
+    files = [Path(text) for text in code if text.endswith(".py")]
+    names = [text.removesuffix("()") for text in code if re.fullmatch(r"[A-Z]\w+(\.\w+)?|[\w.]+\(\)", text)]
+    defined = {name for path in files for name in definitions(path)}
+    assert not set(names) - defined
+
+
+def test_the_problem_of_the_tour_is_real():
+    cfg = compose_config([])
+    problem = cfg.env.problem(0, "train", 0)
+    assert str(problem.prompt).replace("\n", "\n    ").strip() in ARCHITECTURE
+    assert str(request_seed(0, "train", 0, 0, 0)) in ARCHITECTURE
+    rows = re.findall(r"^\| `(.+)` \| (.+) \| (\S+) \| (\S+) \|$", ARCHITECTURE, re.MULTILINE)[
+        : cfg.algorithm.group_size
+    ]
+    verdicts = [cfg.env.check(problem, answer) for answer, *_ in rows]
+    assert [verdict.reason for verdict in verdicts] == [reason for _, reason, *_ in rows]
+    rewards = [cfg.reward.total({"correct": float(v.correct), "answered": 1.0}) for v in verdicts]
+    assert rewards == [float(reward) for _, _, reward, _ in rows]
+    advantages = normalize([torch.tensor(rewards, dtype=torch.float64)], cfg.algorithm.advantage)
+    assert advantages.tolist() == pytest.approx([float(advantage) for *_, advantage in rows], abs=5e-4)
+
+
+def test_the_core_is_at_most_1500_lines_in_six_files():
+    lines = {name: len(Path(name).read_text(encoding="utf-8").splitlines()) for name, _ in CORE}
+    assert len(lines) == 6 and sum(lines.values()) <= CORE_LINES, lines
+    for name, stated in CORE:
+        assert lines[name] == pytest.approx(int(stated), rel=0.1), f"docs/architecture.md gives {name} {stated} lines"

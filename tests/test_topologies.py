@@ -1,4 +1,4 @@
-"""Whole runs on several processes, GPUs that are only declared, and several nodes on this machine."""
+"""Training runs with several ranks and replicas, simulated GPUs, and two simulated nodes."""
 
 import os
 import re
@@ -35,81 +35,81 @@ def losses(folder: Path, name: str) -> list[float]:
     return [row["policy/loss"] for row in metrics(folder, name) if "policy/loss" in row]
 
 
-def assert_same(folder: Path, other: str, name: str = "one") -> None:
-    assert losses(folder, other) == pytest.approx(losses(folder, name), abs=1e-5)
-    for key, tensor in weights(folder, name).items():
-        assert torch.allclose(tensor, weights(folder, other)[key], atol=1e-5), key
+def assert_equals_one(folder: Path, name: str) -> None:
+    """Compare the losses and the final weights of a run with those of the run "one"."""
+    assert losses(folder, name) == pytest.approx(losses(folder, "one"), abs=1e-5)
+    found = weights(folder, name)
+    for key, tensor in weights(folder, "one").items():
+        assert torch.allclose(tensor, found[key], atol=1e-5), key
 
 
-def worker(process: subprocess.Popen, role: str, rank: int, folder: Path) -> psutil.Process:
-    """The process that announced itself as this rank of a role."""
-    found = [Path("/dev/shm").glob(f"ahazero-*/{role}-{rank}.pid")]
-    ours = {one.pid for one in descendants(process)}
-    pids = [int(path.read_text()) for paths in found for path in paths]
-    [pid] = [pid for pid in pids if pid in ours]
-    return psutil.Process(pid)
+def worker(process: subprocess.Popen, role: str, rank: int) -> psutil.Process:
+    """The process of a rank, from the file in which it announced its process number."""
+    announced = [int(path.read_text()) for path in Path("/dev/shm").glob(f"ahazero-*/{role}-{rank}.pid")]
+    [found] = [child for child in descendants(process) if child.pid in announced]
+    return found
 
 
 @pytest.fixture(scope="module")
-def one(tmp_path_factory):
-    """One process for each role, the run that all others are compared with."""
+def one(tmp_path_factory) -> Path:
+    """The folder of the run "one", with one process per role, to which the other runs are compared."""
     folder = tmp_path_factory.mktemp("topologies")
     run(folder, "one")
     return folder
 
 
-def test_two_ranks_and_two_replicas_equal_one_of_each(one):
+def test_two_ranks_and_two_replicas_compute_the_same_as_one_of_each(one):
     run(one, "two", *TWO)
-    assert_same(one, "two")
+    assert_equals_one(one, "two")
 
 
-def test_a_run_of_two_ranks_is_gone_on_with_by_one(one):
+def test_a_run_of_two_ranks_can_be_resumed_with_one(one):
     run(one, "resharded", *TWO, steps=4)
     run(one, "resharded")
-    assert_same(one, "resharded")
+    assert_equals_one(one, "resharded")
 
 
-def test_training_and_rollouts_on_gpus_of_their_own(one):
+def test_the_split_topology_computes_the_same_as_the_colocated_one(one):
     run(one, "split", "topology=split", "topology.device=cpu", "topology.num_gpus=4")
-    assert_same(one, "split")
+    assert_equals_one(one, "split")
 
 
-def test_an_engine_of_two_tensor_parallel_processes(one):
+def test_two_tensor_parallel_processes_start_with_the_same_loss(one):
     run(one, "parallel", "rollout.tensor_parallel_size=2")
-    # Sums in another order may turn a draw, so what is compared is the first step.
+    # Sums in another order can change a sampled token, so only the first step is compared.
     assert losses(one, "parallel")[0] == pytest.approx(losses(one, "one")[0], abs=1e-3)
     assert all(row["mismatch/max_gap"] < 1e-3 for row in metrics(one, "parallel") if "mismatch/max_gap" in row)
 
 
-def test_a_step_ahead_uses_weights_one_version_old(one):
-    run(one, "ahead", "topology=async", "topology.device=cpu", "topology.num_gpus=2")
-    rows = [row for row in metrics(one, "ahead") if "policy/loss" in row]
+def test_async_generation_uses_weights_one_version_behind(one):
+    run(one, "async", "topology=async", "topology.device=cpu", "topology.num_gpus=2")
+    rows = [row for row in metrics(one, "async") if "policy/loss" in row]
     assert rows[0]["policy/loss"] == pytest.approx(losses(one, "one")[0], abs=1e-5)
     assert [row["weights/behind"] for row in rows] == [0, 1, 1, 1, 1, 1]
     assert {row["weights/behind"] for row in metrics(one, "one") if "policy/loss" in row} == {0}
 
 
-def test_a_killed_actor_rank_makes_the_run_go_on_from_its_last_checkpoint(one):
+def test_a_run_resumes_from_its_checkpoint_after_an_actor_rank_is_killed(one):
     process = start(one, "killed", f"num_steps={STEPS}", *QUIET, *TWO)
     wait_for_step(one, "killed", 3)
-    worker(process, "actor", 1, one).kill()
+    worker(process, "actor", 1).kill()
     assert "actor rank 1 died" in finish(process)
-    assert_same(one, "killed")
+    assert_equals_one(one, "killed")
 
 
-def test_a_process_that_answers_no_more_ends_the_run_and_leaves_nothing_behind(one):
-    process = start(one, "stuck", f"num_steps={STEPS}", *QUIET, *TWO, "topology.timeout_s=100")
-    wait_for_step(one, "stuck", 2)
+def test_a_rank_that_stops_answering_ends_the_run_and_all_its_processes(one):
+    process = start(one, "stopped", f"num_steps={STEPS}", *QUIET, *TWO, "topology.timeout_s=100")
+    wait_for_step(one, "stopped", 2)
     family = descendants(process)
-    os.kill(worker(process, "actor", 1, one).pid, signal.SIGSTOP)
+    os.kill(worker(process, "actor", 1).pid, signal.SIGSTOP)
     output, _ = process.communicate(timeout=400)
     assert process.returncode not in (0, None)
     assert re.search(r"error: phase \w+: no answer from actor rank", output) and "actor rank 1\nit is stopped" in output
     _, alive = psutil.wait_procs(family, timeout=30)
-    assert not [one for one in alive if one.status() != psutil.STATUS_ZOMBIE]
+    assert not [child for child in alive if child.status() != psutil.STATUS_ZOMBIE]
 
 
-def test_a_lost_node_makes_the_run_go_on_with_the_others(one):
+def test_a_run_continues_on_the_remaining_nodes_after_one_is_lost(one):
     os.environ["RAY_AUTH_MODE"] = "disabled"
     with shielded_from_sigterm():
         cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 4, "num_gpus": 1})
@@ -122,5 +122,5 @@ def test_a_lost_node_makes_the_run_go_on_with_the_others(one):
         output = finish(process)
     finally:
         cluster.shutdown()
-    assert "going on from the last checkpoint" in output
-    assert_same(one, "nodes")
+    assert "resuming from the last checkpoint" in output
+    assert_equals_one(one, "nodes")

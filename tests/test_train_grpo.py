@@ -1,4 +1,4 @@
-"""Whole runs as a user starts them: Ray, vLLM, the shipped tiny model."""
+"""Training runs from the command line, with Ray, vLLM and the shipped tiny model."""
 
 import json
 import os
@@ -62,15 +62,20 @@ def descendants(process: subprocess.Popen) -> list[psutil.Process]:
     return psutil.Process(process.pid).children(recursive=True)
 
 
+def ray_actors(processes: list[psutil.Process], kind: str) -> list[psutil.Process]:
+    """The processes of a Ray actor class; Ray titles them ray::Class or ray::Class.method."""
+    return [p for p in processes if " ".join(p.cmdline()).split(".")[0].strip() == f"ray::{kind}"]
+
+
 @pytest.fixture(scope="module")
 def straight(tmp_path_factory):
-    """Ten steps without a break."""
+    """A run of ten steps without interruption."""
     folder = tmp_path_factory.mktemp("straight")
     output = finish(start(folder, "straight", "num_steps=10", "tracker.mode=offline"))
     return folder, output
 
 
-def test_a_run_leaves_everything_that_it_promises(straight):
+def test_a_run_writes_all_its_output_files(straight):
     folder, output = straight
     run = folder / "outputs" / "straight"
     for name in ("config.yaml", "metrics.jsonl", "samples.jsonl", "summary.json"):
@@ -81,11 +86,11 @@ def test_a_run_leaves_everything_that_it_promises(straight):
         assert 0 <= figures["sampled"] <= 1 and 0 <= figures["greedy"] <= 1 and figures["n"] == 16
     assert found["steps"] == 10 and found["tokens"] > 0 and found["seconds"] > 0 and found["usd"] == 0
     assert [row["step"] for row in metrics(folder, "straight")] == list(range(11))
-    assert "4 problems x 4 completions = 16 completions" in output
-    assert "held-out accuracy over 16 problems" in output and "wandb sync" in output
+    assert "4 prompts x 4 completions = 16 completions" in output
+    assert "held-out problems: 16" in output and "wandb sync" in output
 
 
-def test_checkpoints_are_whole_and_load_in_transformers(straight):
+def test_checkpoints_are_intact_and_load_in_transformers(straight):
     folder, _ = straight
     checkpoints = list_checkpoints(folder / "outputs" / "straight" / "checkpoints")
     assert [path.name for path in checkpoints] == ["step_000005", "step_000010"]
@@ -99,66 +104,66 @@ def test_checkpoints_are_whole_and_load_in_transformers(straight):
     )
 
 
-def test_after_each_sync_vllm_agrees_with_the_actor(straight):
+def test_vllm_and_the_actor_agree_after_every_weight_sync(straight):
     folder, _ = straight
     steps = [row for row in metrics(folder, "straight") if "mismatch/max_gap" in row]
     assert all(row["mismatch/max_gap"] < 1e-4 for row in steps)
     assert [row["weights/version"] for row in steps] == list(range(1, 11))
     assert len({row["weights/sha256"] for row in steps}) == 10
-    # the weights did move, so that stale ones would have been seen
+    # The weights change in every step, so stale ones would show as a mismatch.
     assert len({row["policy/grad_norm"] for row in steps}) == 10
 
 
-def test_the_reference_takes_the_actor_s_weights_every_four_steps(straight):
+def test_the_reference_is_synced_every_four_steps(straight):
     distance = [row["policy/kl"] for row in metrics(straight[0], "straight") if "policy/kl" in row]
     for step in range(10):
         assert distance[step] == pytest.approx(0, abs=1e-7) if step % 4 == 0 else distance[step] > 1e-6, step
 
 
-def test_five_and_five_steps_equal_ten_to_the_bit(straight, tmp_path):
+def test_a_resumed_run_equals_an_uninterrupted_one_to_the_bit(straight, tmp_path):
     finish(start(tmp_path, "halves", "num_steps=5", "tracker.mode=offline"))
     output = finish(start(tmp_path, "halves", "num_steps=10", "tracker.mode=offline"))
-    assert "going on from" in output and "step_000005" in output
+    assert "resuming from" in output and "step_000005" in output
     assert summary(tmp_path, "halves")["weights_sha256"] == summary(straight[0], "straight")["weights_sha256"]
     wandb_runs = list((tmp_path / "outputs" / "halves" / "wandb").glob("offline-run-*"))
     assert len(wandb_runs) == 2 and len({path.name.split("-")[-1] for path in wandb_runs}) == 1
-    for one, other in zip(metrics(straight[0], "straight")[:10], metrics(tmp_path, "halves"), strict=False):
+    for row, resumed in zip(metrics(straight[0], "straight")[:10], metrics(tmp_path, "halves"), strict=False):
         for name in ("reward/mean", "policy/loss", "policy/grad_norm", "length/mean", "weights/sha256"):
-            assert one[name] == other[name], (one["step"], name)
+            assert row[name] == resumed[name], (row["step"], name)
 
 
-def test_a_killed_rollout_worker_is_replaced_and_nothing_changes(straight, tmp_path):
+def test_a_killed_rollout_worker_is_restarted_without_changing_the_result(straight, tmp_path):
     process = start(tmp_path, "killed", "num_steps=10", "tracker=none")
     wait_for_step(tmp_path, "killed", 3)
-    (worker,) = [p for p in descendants(process) if "RolloutWorker" in " ".join(p.cmdline())]
+    (worker,) = ray_actors(descendants(process), "VllmSampler")
     worker.send_signal(signal.SIGKILL)
     finish(process)
     assert summary(tmp_path, "killed")["weights_sha256"] == summary(straight[0], "straight")["weights_sha256"]
     assert sum("time/restart" in row for row in metrics(tmp_path, "killed")) == 1
 
 
-def test_problems_are_chosen_groups_replaced_and_every_token_is_counted(tmp_path):
-    """The run ends with the step that reaches its tokens, those spent on trials and dropped groups too."""
+def test_num_tokens_counts_the_tokens_of_discarded_rollouts(tmp_path):
+    """A run ends with the step that reaches num_tokens, which includes trial completions and dropped groups."""
     sampling = ["max_resample_rounds=2", "candidates=2", "trial_completions=2"]
-    settings = [*(f"algorithm.sampling.{one}" for one in sampling), "rollout.backend=transformers"]
+    settings = [*(f"algorithm.sampling.{override}" for override in sampling), "rollout.backend=transformers"]
     finish(start(tmp_path, "chosen", "num_steps=100", "num_tokens=4000", "algorithm=dapo", "tracker=none", *settings))
     steps = [row for row in metrics(tmp_path, "chosen") if "rollout/tokens" in row]
     tokens = [row["rollout/tokens"] for row in steps]
     assert sum(tokens[:-1]) < 4000 <= sum(tokens) == summary(tmp_path, "chosen")["tokens"]
     for row in steps:
-        # 4 problems of 8 tried twice, and perhaps of 8 more for the second round
+        # 8 candidates for 4 problems, and up to 8 more for the second round
         assert 8 <= row["rollout/tried_groups"] <= 16
         trained = 16 * row["length/mean"]
-        spent = row["rollout/tried_tokens"] + row.get("rollout/dropped_tokens", 0)
-        assert row["rollout/tokens"] == pytest.approx(trained + spent)
+        discarded = row["rollout/tried_tokens"] + row.get("rollout/dropped_tokens", 0)
+        assert row["rollout/tokens"] == pytest.approx(trained + discarded)
     assert any("rollout/dropped_groups" in row for row in steps)
-    # the same command finds the run finished
+    # The same command recognizes the finished run.
     again = ["num_steps=100", "num_tokens=4000", "algorithm=dapo", "tracker=none", *settings]
     assert "this run is finished" in finish(start(tmp_path, "chosen", *again))
 
 
 @pytest.mark.slow
-def test_an_adapter_trains_and_vllm_gets_it_merged(tmp_path):
+def test_a_lora_run_sends_merged_weights_to_vllm(tmp_path):
     finish(start(tmp_path, "lora", "num_steps=3", "model.lora.rank=4", "algorithm.kl.ref_sync_steps=0", "tracker=none"))
     steps = [row for row in metrics(tmp_path, "lora") if "mismatch/max_gap" in row]
     assert all(row["mismatch/max_gap"] < 1e-4 for row in steps)
@@ -170,8 +175,8 @@ def test_an_adapter_trains_and_vllm_gets_it_merged(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_run_whose_gradients_are_not_finite_stops_and_leaves_the_step_s_data(tmp_path):
-    # Logits divided by this temperature are infinite in the trainer; the sampler takes it for greedy.
+def test_a_run_with_non_finite_gradients_stops_and_saves_the_data_of_the_step(tmp_path):
+    # Logits divided by this temperature are infinite in the trainer; vLLM treats it as greedy decoding.
     settings = ["algorithm.sampling.temperature=1e-38", "algorithm.optimizer.max_skipped=2"]
     process = start(tmp_path, "broken", "num_steps=9", "tracker=none", *settings)
     output, _ = process.communicate(timeout=400)
@@ -186,32 +191,32 @@ def test_a_run_whose_gradients_are_not_finite_stops_and_leaves_the_step_s_data(t
 
 
 @pytest.mark.slow
-def test_a_budget_ends_the_run_before_it_is_passed_and_a_larger_one_goes_on(tmp_path):
-    """At a dollar a second. How long a start takes is learned from a first run of one step."""
+def test_a_run_stops_within_its_budget_and_resumes_with_a_larger_one(tmp_path):
+    """The run costs one dollar per second. A first run of one step shows how long a start takes."""
     settings = ["cost.usd_per_hour=3600", "tracker=none"]
-    finish(start(tmp_path, "spent", "num_steps=1", *settings))
-    paid = summary(tmp_path, "spent")["usd"]
+    finish(start(tmp_path, "budget", "num_steps=1", *settings))
+    paid = summary(tmp_path, "budget")["usd"]
     budget = 4 * paid
-    output = finish(start(tmp_path, "spent", "num_steps=1000", f"budget.usd={budget}", *settings))
-    found = summary(tmp_path, "spent")
-    assert "would be passed by another step" in output
+    output = finish(start(tmp_path, "budget", "num_steps=1000", f"budget.usd={budget}", *settings))
+    found = summary(tmp_path, "budget")
+    assert "stopping: the next step would exceed budget.usd" in output
     assert paid < found["usd"] <= budget and 1 < found["steps"] < 1000
-    newest = list_checkpoints(tmp_path / "outputs" / "spent" / "checkpoints")[-1]
+    newest = list_checkpoints(tmp_path / "outputs" / "budget" / "checkpoints")[-1]
     assert newest.name == f"step_{found['steps']:06d}"
-    output = finish(start(tmp_path, "spent", f"num_steps={found['steps'] + 1}", *settings))
-    assert "going on from" in output and summary(tmp_path, "spent")["steps"] == found["steps"] + 1
+    output = finish(start(tmp_path, "budget", f"num_steps={found['steps'] + 1}", *settings))
+    assert "resuming from" in output and summary(tmp_path, "budget")["steps"] == found["steps"] + 1
 
 
 @pytest.mark.parametrize("number", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGTERM])
-def test_a_signal_leaves_a_checkpoint_and_no_process(tmp_path, number):
+def test_a_signal_ends_the_run_with_a_checkpoint_and_no_process_left(tmp_path, number):
     process = start(tmp_path, "stopped", "num_steps=1000", "tracker=none", "algorithm.kl.coef=0")
     wait_for_step(tmp_path, "stopped", 2)
     children = descendants(process)
-    assert not [p for p in children if "ReferenceWorker" in " ".join(p.cmdline())]
-    # To the whole process group, as a terminal's Ctrl-C and `timeout` do.
+    assert ray_actors(children, "Actor") and not ray_actors(children, "Reference")  # kl.coef=0 needs no reference
+    # A terminal's Ctrl-C and `timeout` signal the whole process group.
     os.killpg(process.pid, number)
     output = finish(process)
-    assert "the same command goes on" in output
+    assert "the same command resumes from the last checkpoint" in output
     checkpoints = list_checkpoints(tmp_path / "outputs" / "stopped" / "checkpoints")
     assert checkpoints
     verify(checkpoints[-1])

@@ -30,7 +30,7 @@ class Policy:
     """A model, or this rank's shard of it, that computes log-probabilities.
 
     dtype    of the stored weights; the computation uses `model.dtype`
-    offload  `offload` moves the weights to host memory, so that others can use the GPU
+    offload  whether `offload` moves the weights to host memory, so that others can use the GPU
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class Policy:
         self.model = shard_model(self.model, self.device, self.dtype)
 
     def ready(self) -> None:
-        """Answers when the model is loaded."""
+        """Return when the model is loaded."""
 
     @torch.no_grad()
     def logprobs(self, batch: Batch) -> Tensor:
@@ -248,8 +248,8 @@ class Actor(Policy):
         return sum_metrics(sums), computed
 
     def publish_weights(self, version: int) -> Weights:
-        """Write the current weights to shared memory, where the samplers or the reference read them from there;
-        otherwise compute only their checksum."""
+        """Write the current weights to shared memory if the samplers or the reference read them from there; otherwise
+        compute only their checksum."""
         self.onload()
         every = self.cfg.kl.ref_sync_steps
         keep = self.transfer is Transfer.SHARED_MEMORY or (every > 0 and version % every == 0)

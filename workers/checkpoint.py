@@ -1,4 +1,4 @@
-"""Checkpoints, which are complete or absent.
+"""Checkpoints that are either complete or absent.
 
 A checkpoint is a folder `step_000100` with `hf/`, `trainer/` and `manifest.json`, which lists the sha256 of every
 file. It is written under a temporary name, synced and renamed; older checkpoints are removed only afterwards.
@@ -114,7 +114,7 @@ def save_hf_folder(
 
 
 def save_trainer(folder: Path, model: Any, optimizer: Any, schedule: Any, alone: bool) -> None:
-    """Write what a resume needs: trained parameters, optimizer state and schedule, from all ranks (or one `alone`)."""
+    """Write the trained parameters, optimizer state and schedule of all ranks, or of a single process (`alone`)."""
     import torch.distributed.checkpoint as dcp  # takes 3 s to import
 
     dcp.save(_trainer_state(model, optimizer, schedule), checkpoint_id=folder, no_dist=alone)

@@ -19,7 +19,7 @@ IterWeights = Callable[[], Iterator[tuple[str, torch.Tensor]]]
 
 
 class PolicySource(WeightSource):
-    """Weights in the form that vLLM asks for: their metadata, and then each tensor, in one order."""
+    """Weights in the form that vLLM asks for: their metadata, then each tensor in the same order."""
 
     def __init__(self, iter_weights: IterWeights) -> None:
         self.iter_weights = iter_weights

@@ -1,4 +1,4 @@
-"""A model sharded over several processes by FSDP2. A single process holds the whole model and needs none of this."""
+"""A model sharded over several processes by FSDP2. A single process holds the whole model without FSDP."""
 
 import os
 from datetime import timedelta

@@ -19,7 +19,7 @@ EXAMPLE = "3 and 4 add up to 7. </think> <answer>7</answer>"
 
 
 class LocalJudge:
-    """An `Ask` that a chat model in this process answers greedily, its reply already opened."""
+    """An `Ask` that is answered by a chat model in this process, with greedy decoding."""
 
     def __init__(self, judge: JudgeConfig, device: str) -> None:
         assert judge.model is not None

@@ -14,7 +14,7 @@ ADAPTER = "default"
 def add_adapter(model: torch.nn.Module, lora: LoraConfig) -> Any:
     """Wrap `model` in a peft model that adapts all linear layers except the output layer, in place. The adapter is
     float32 whatever the type of the base, and starts as zero (its second factor is 0)."""
-    import peft  # takes 2 s to import, and lets bitsandbytes warn
+    import peft  # takes 2 s to import, and bitsandbytes prints a warning
 
     config = peft.LoraConfig(
         r=lora.rank, lora_alpha=lora.alpha, lora_dropout=0.0, target_modules="all-linear", task_type="CAUSAL_LM"

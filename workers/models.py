@@ -28,8 +28,8 @@ def load_config(source: str) -> Any:
         return AutoConfig.from_pretrained(source)
     except (OSError, ValueError) as error:
         raise ValueError(
-            f"model.path={source} is neither a folder with a config.json nor a model that the Hub returns now "
-            f"({str(error).splitlines()[0]}); set model.path to a model folder"
+            f"model.path={source} is neither a folder with a config.json nor a model that can be loaded from the "
+            f"Hub ({str(error).splitlines()[0]}); set model.path to a model folder"
         ) from error
 
 
@@ -131,6 +131,6 @@ def freeze(model: torch.nn.Module, prefixes: list[str]) -> None:
     for prefix in prefixes:
         matching = [parameter for name, parameter in model.named_parameters() if prefix in name]
         if not matching:
-            raise ValueError(f"model.frozen={prefix}: no parameter of the model has that in its name")
+            raise ValueError(f"model.frozen={prefix} matches no parameter name of the model; use a part of such a name")
         for parameter in matching:
             parameter.requires_grad_(False)

@@ -38,13 +38,13 @@ class Placement:
 
 
 def make_placement(topology: TopologyConfig, rollout: RolloutConfig, gpus: int | None) -> Placement:
-    """Place the roles on `gpus` GPUs, real or simulated; None stands for a CPU with as many bundles as requested.
+    """Assign the roles to `gpus` GPUs, real or simulated; None stands for a CPU with as many bundles as requested.
 
     Colocated, every role uses every GPU. Otherwise the first GPUs train and the others generate, half of them unless
     `rollout.replicas` is set.
 
     Raises:
-        ValueError: there are not enough GPUs, or they cannot be divided in this way.
+        ValueError: there are not enough GPUs for the roles.
     """
     width = rollout.tensor_parallel_size
     if gpus is None:
@@ -101,7 +101,7 @@ def reserve_bundles(
     cluster is not `unchanged` while waiting, since Ray may notice late that a node is gone.
 
     Raises:
-        TimeoutError: the cluster did not have them free within `timeout_s`.
+        TimeoutError: the bundles were not free within `timeout_s`.
     """
     bundle = {"CPU": float(ROLES)} | ({"GPU": 1.0} if gpus else {})
     group = placement_group([bundle] * count, strategy="PACK")

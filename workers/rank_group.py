@@ -1,4 +1,4 @@
-"""Calling worker processes: every wait ends, by an answer, a time-out with the stack of the worker, or its death."""
+"""Calls to worker processes. Every wait ends: with an answer, a time-out that shows the stack, or a WorkerDied."""
 
 import faulthandler
 import os
@@ -28,7 +28,7 @@ class WorkerDied(RuntimeError):  # noqa: N818 - reads as a state
 
 @dataclass(frozen=True)
 class RankInfo:
-    """What a worker process is told about itself.
+    """The role, rank and device of a worker process.
 
     address  "host:port" where the ranks of a model meet; "" for a single rank
     folder   the run's folder in shared memory, None outside a run
@@ -133,7 +133,7 @@ class RankGroup:
         """The first of Ray's streaming generators that has an item or has ended.
 
         Raises:
-            WorkerTimeout: none had for `timeout_s`.
+            WorkerTimeout: nothing arrived within `timeout_s`.
             Interrupted: the user stopped the run.
         """
         started = time.monotonic()

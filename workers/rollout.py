@@ -1,7 +1,7 @@
 """Generation: vLLM engines in Ray actors, and the pool through which the driver calls them.
 
-The pool is one generator over several replicas. Replicas hold no state but a version of the weights: one that dies is
-restarted, given the weights again, and asked for the same completions with the same seeds.
+The pool is one generator over several replicas. A replica holds no state but a version of the weights: if it dies, it
+is restarted, loads the weights again, and generates the same completions from the same seeds.
 """
 
 import os
@@ -43,7 +43,7 @@ class VllmSampler(Sampler):
         super().__init__(info)
         width, on_cpu = rollout.tensor_parallel_size, info.device == "cpu"
         if width > 1:
-            # Ray hides all GPUs from an actor that reserves none; this one leads the workers that do.
+            # Ray hides all GPUs from an actor that reserves no GPU; this actor leads the workers that do.
             os.environ.pop("CUDA_VISIBLE_DEVICES", None)
         from vllm import LLM
         from vllm.config.weight_transfer import WeightTransferConfig
@@ -146,7 +146,7 @@ class VllmSampler(Sampler):
             weights_version=self.version,
         )
 
-    # vLLM's sender calls these on whoever receives weights from GPU to GPU.
+    # vLLM's sender calls these methods when it sends weights from GPU to GPU.
 
     def init_weight_transfer_engine(self, request: Any) -> None:
         self.llm.init_weight_transfer_engine(request)
@@ -162,7 +162,7 @@ class VllmSampler(Sampler):
 
 
 class RolloutPool:
-    """The replicas as one generator."""
+    """The replicas, called as one generator of completions."""
 
     def __init__(self, cfg: WorkerSettings, session: Session) -> None:
         self.cfg, self.session = cfg, session
@@ -186,7 +186,7 @@ class RolloutPool:
         return self._finished(streams, requests, sampling, phase)
 
     def load_weights(self, weights: Weights) -> None:
-        """Load a version into every replica, after the generation that it was asked for before."""
+        """Load a version into every replica, once it has finished the generation in progress."""
         self.weights = weights
         if weights.transfer is not Transfer.SHARED_MEMORY:
             assert self.sender is not None

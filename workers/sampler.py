@@ -1,4 +1,4 @@
-"""What every generation backend does in its worker process."""
+"""The interface of a generation backend, which runs in a worker process."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
@@ -18,7 +18,7 @@ class Sampler(ABC):
         self.version = 0
 
     def ready(self) -> None:  # noqa: B027
-        """Answers when the model is loaded."""
+        """Return when the model is loaded."""
 
     @abstractmethod
     def generate(self, requests: Sequence[Request], sampling: SamplingParams) -> Iterator[tuple[int, Completion]]:

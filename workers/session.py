@@ -35,12 +35,12 @@ class WorkerSettings(Protocol):
 
 @dataclass(frozen=True)
 class Session:
-    """What the processes of a run are started with.
+    """The resources that the processes of a run are started with.
 
     has_gpus   whether bundles are GPUs, real or simulated
     bundles    Ray's scheduling strategy of each bundle of the placement
-    folder     of the run, in shared memory
-    num_nodes  how many there were at the start
+    folder     the run's folder in shared memory
+    num_nodes  number of nodes at the start
     """
 
     device: str
@@ -67,7 +67,7 @@ def ray_session(cfg: WorkerSettings, device: str, interrupt: Interrupt) -> Itera
 
     Raises:
         ValueError: the topology does not fit the GPUs.
-        TimeoutError: a cluster did not have the bundles free in time.
+        TimeoutError: the bundles of a cluster were not free in time.
     """
     folder = shared_folder(Path("outputs", cfg.run))
     _start_ray(cfg, device)
@@ -116,7 +116,7 @@ def _start_ray(cfg: WorkerSettings, device: str) -> None:
         local = {"num_cpus": ROLES * bundles, "num_gpus": gpus or 0, "include_dashboard": False}
     with shielded_from_sigterm():
         ray.init(
-            address=cfg.topology.ray_address or "local",  # otherwise Ray joins one found by RAY_ADDRESS or `ray start`
+            address=cfg.topology.ray_address or "local",  # or Ray would join a cluster that it finds by itself
             log_to_driver=False,
             logging_level="ERROR",
             runtime_env={"env_vars": environment},

@@ -20,7 +20,7 @@ from workers.weights import Transfer, Weights, fetch
 
 @dataclass
 class ShmInitInfo(WeightTransferInitInfo):
-    """There is nothing to agree on beforehand."""
+    """Empty: shared memory needs no handshake."""
 
 
 @dataclass

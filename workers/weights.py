@@ -1,4 +1,4 @@
-"""Weights on their way from the actor to the processes that load them.
+"""The transfer of weights from the actor to the processes that load them.
 
 The actor publishes a version as a folder of safetensors in shared memory, and a sampler (or the reference) fetches it.
 A published version stays until the next one is complete, so that a restarted sampler can load the same weights. Between
@@ -114,7 +114,7 @@ def fetch(weights: Weights) -> Iterator[tuple[str, torch.Tensor]]:
     found = combine({name: digest(name, tensor) for file in files for name, tensor in load_file(file).items()})
     if found != weights.sha256:
         raise ValueError(
-            f"weights version {weights.version} arrived damaged: sha256 {found[:12]}, sent {weights.sha256[:12]}"
+            f"weights version {weights.version} is damaged: sha256 {found[:12]}, published {weights.sha256[:12]}"
         )
     return (item for file in files for item in load_file(file).items())
 

@@ -105,7 +105,7 @@ def test_no_reference_is_used_if_the_kl_coefficient_is_zero():
         ),
         ("algorithm.sampling.temperature=0", "algorithm.sampling.temperature must be > 0, got 0.0"),
         ("algorithm.loss.name=ppo2", "algorithm.loss.name must be one of ppo, reinforce, gspo, cispo, sapo, gmpo"),
-        ("algorithm.kl.estimator=k1", "algorithm.kl.estimator=k1 in the loss has a gradient of 0 on average"),
+        ("algorithm.kl.estimator=k1", "algorithm.kl.estimator=k1 with algorithm.kl.apply_to=loss has an expected"),
         ("algorithm.correction.high=0.4", "algorithm.correction.high must be > 0.5, got 0.4"),
         ("algorithm.sampling.top_p=1.5", "algorithm.sampling.top_p must be <= 1, got 1.5"),
         ("algorithm.optimizer.name=sgd", "algorithm.optimizer.name must be one of adamw, adamw_8bit, got sgd"),
@@ -130,11 +130,11 @@ def test_an_invalid_value_is_rejected_with_its_key_and_what_is_allowed(override,
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["loss.name=gspo", "loss.dual_clip=3"], "algorithm.loss.dual_clip belongs to loss ppo, not to gspo"),
+        (["loss.name=gspo", "loss.dual_clip=3"], "loss.dual_clip=3.0 requires algorithm.loss.name=ppo, got gspo"),
         (["correction.level=token", "sampling.top_p=0.9"], "algorithm.sampling.top_p=0.9 cannot be combined with"),
         (["correction.level=sequence", "sampling.top_k=20"], "algorithm.sampling.top_k=20 cannot be combined with"),
         (["advantage.of=pass_at_k", "advantage.k=9"], "algorithm.advantage.k=9 must be at most algorithm.group_size=8"),
-        (["kl.apply_to=reward", "kl.unbiased=true"], "algorithm.kl.unbiased=true is for apply_to=loss"),
+        (["kl.apply_to=reward", "kl.unbiased=true"], "algorithm.kl.unbiased=true requires algorithm.kl.apply_to=loss"),
         (["kl.apply_to=reward", "advantage.of=components"], "requires algorithm.advantage.of=rewards, got components"),
         (
             ["kl.apply_to=reward_to_go"],

@@ -27,13 +27,13 @@ def test_advantages_by_hand():
     assert torch.allclose(advantages([1.0, 0.0, 0.0, 0.0]), torch.tensor([3**0.5, third, third, third]))
 
 
-def test_without_a_scale_only_the_mean_is_taken_off():
+def test_without_a_scale_only_the_mean_is_subtracted():
     found = advantages([1.0, 0.1, 0.1, 0.0], scale="none")
     assert torch.allclose(found, torch.tensor([0.7, -0.2, -0.2, -0.3]))
 
 
 def test_leave_one_out_by_hand():
-    # the means of the others of 1, 0 and 0.5 are 0.25, 0.75 and 0.5
+    # without 1, 0 and 0.5 the means of the remaining rewards are 0.25, 0.75 and 0.5
     found = advantages([1.0, 0.0, 0.5], baseline="leave_one_out", scale="none")
     assert torch.allclose(found, torch.tensor([1 - 0.25, 0 - 0.75, 0.5 - 0.5]))
 
@@ -85,12 +85,12 @@ def test_rewards_in_another_unit_give_the_same_scaled_advantages(rewards, unit, 
 
 
 @pytest.mark.parametrize("scale", ["group_std", "none"])
-def test_groups_do_not_see_each_other(scale):
+def test_groups_are_independent_of_each_other(scale):
     together = advantages([1.0, 0.0], [0.0, 0.1, 0.3], scale=scale)
     assert torch.equal(together, torch.cat([advantages(row, scale=scale) for row in ([1.0, 0.0], [0.0, 0.1, 0.3])]))
 
 
-def test_a_group_of_one_is_refused():
+def test_a_group_of_one_is_rejected():
     with pytest.raises(ValueError, match="group size must be >= 2, got 1"):
         advantages([1.0])
 
@@ -101,10 +101,10 @@ def with_components(*rows: tuple[float, float]) -> Group:
     return Group(PROBLEM, tuple(Rollout(completion([7, 8]), score) for score in scores))
 
 
-def test_components_are_normalized_apart_by_hand():
-    # correct 1, 0, 0, 0 and format 0, 1, 0, 1: by rewards, the first, second and fourth are one and the
-    # same (1). Apart: correct is sqrt(3), -1/sqrt(3)...; format -1, 1, -1, 1; their sum is divided by its
-    # root mean square, sqrt(1 + 1 + 2 * mean of products) = sqrt(2 - 2 / sqrt(3))
+def test_components_are_normalized_separately_by_hand():
+    # correct 1, 0, 0, 0 and format 0, 1, 0, 1: the total rewards of the first, second and fourth are equal (1).
+    # Normalized separately, correct is sqrt(3), -1/sqrt(3), ... and format is -1, 1, -1, 1. Their sum is divided by
+    # its root mean square, sqrt(1 + 1 + 2 * mean of products) = sqrt(2 - 2 / sqrt(3)).
     group = with_components((1, 0), (0, 1), (0, 0), (0, 1))
     cfg = AdvantageConfig("components", epsilon=0.0)
     found = ADVANTAGES["components"]([group], cfg, {"correct": 1.0, "format": 1.0})
@@ -114,7 +114,7 @@ def test_components_are_normalized_apart_by_hand():
     assert found[0] != found[1]
 
 
-def test_a_component_counts_by_its_weight():
+def test_components_are_multiplied_by_their_weights():
     group = with_components((1, 0), (0, 1))
     cfg = AdvantageConfig("components", epsilon=0.0)
     # 3 * (1, -1) + 1 * (-1, 1) = (2, -2), divided by 2
@@ -122,15 +122,14 @@ def test_a_component_counts_by_its_weight():
     assert found.tolist() == [1.0, -1.0]
 
 
-def test_one_component_apart_is_grpo():
+def test_a_single_component_gives_the_advantages_of_grpo():
     groups = [with_components((1, 0), (0, 0), (0, 0)), with_components((1, 0), (1, 0), (0, 0))]
-    apart = ADVANTAGES["components"](groups, AdvantageConfig("components", epsilon=0.0), {"correct": 1.0})
-    assert torch.allclose(apart, group_advantages(groups, AdvantageConfig(epsilon=0.0), {}))
+    separate = ADVANTAGES["components"](groups, AdvantageConfig("components", epsilon=0.0), {"correct": 1.0})
+    assert torch.allclose(separate, group_advantages(groups, AdvantageConfig(epsilon=0.0), {}))
 
 
-def every_set_of(correct: list[bool], k: int) -> torch.Tensor:
-    """Pass@k advantages by their meaning: the mean, over the sets of k that a completion is in, of the
-    set's normalized reward."""
+def mean_over_all_sets(correct: list[bool], k: int) -> torch.Tensor:
+    """Pass@k advantages by their definition: the mean normalized reward of all sets of k that contain a completion."""
     sets = list(itertools.combinations(range(len(correct)), k))
     earned = torch.tensor([float(any(correct[i] for i in members)) for members in sets], dtype=torch.float64)
     advantage = (earned - earned.mean()) / earned.std(correction=0)
@@ -144,18 +143,18 @@ def every_set_of(correct: list[bool], k: int) -> torch.Tensor:
 
 @pytest.mark.parametrize("k", [1, 2, 3])
 @pytest.mark.parametrize("right", [1, 2, 3])
-def test_pass_at_k_advantages_equal_those_over_every_set(k, right):
+def test_pass_at_k_advantages_equal_the_mean_over_all_sets(k, right):
     correct = [index < right for index in range(6)]
-    assert torch.allclose(pass_at_k(correct, k), every_set_of(correct, k))
+    assert torch.allclose(pass_at_k(correct, k), mean_over_all_sets(correct, k))
 
 
 def test_pass_at_k_by_hand():
-    # 1 right of 4, k = 2: 3 of 6 sets earn 1, M = S = 1/2. Right: 1. Wrong: in 3 sets, 1 of them with the
-    # right one: (1 - 1/2 - 2/3) / (1/2) = -1/3
+    # 1 of 4 is correct, k = 2: 3 of the 6 sets earn 1, so M = S = 1/2. The correct completion gets 1. A wrong one is
+    # in 3 sets, of which 1 contains the correct completion: (1 - 1/2 - 2/3) / (1/2) = -1/3.
     assert torch.allclose(
         pass_at_k([True, False, False, False], 2), torch.tensor([1.0, -1 / 3, -1 / 3, -1 / 3]).double()
     )
-    # 3 right of 4: every pair has a right one, so there is nothing left to learn
+    # 3 of 4 are correct: every pair contains a correct completion, so all sets earn the same.
     assert not pass_at_k([True, True, True, False], 2).any()
     cfg = AdvantageConfig("pass_at_k", k=2)
     assert torch.allclose(
@@ -171,7 +170,7 @@ def test_pass_at_k_advantages_add_up_to_zero(correct, k):
 
 
 def test_rewards_to_go_by_hand():
-    # rewards 1 and 0 with penalties 0.1, 0.2 | 0.4: to go 0.7, 0.8 | -0.4; their mean over tokens is 1.1 / 3
+    # rewards 1 and 0 with penalties 0.1, 0.2 | 0.4: returns 0.7, 0.8 | -0.4; their mean over tokens is 1.1 / 3
     penalty = torch.tensor([[0.1, 0.2], [0.4, 0.0]]).double()
     mask = torch.tensor([[True, True], [True, False]])
     cfg = AdvantageConfig(baseline="batch_mean", scale="none")
@@ -204,14 +203,14 @@ def test_tokens_of_a_completion_share_its_advantage_and_padding_has_none():
     assert found.tolist() == [[0.5, 0.5, 0.0], [-0.5, -0.5, -0.5]]
 
 
-def test_the_kl_of_a_whole_completion_is_subtracted_from_its_reward():
+def test_the_summed_kl_of_a_completion_is_subtracted_from_its_reward():
     cfg = AdvantageConfig(baseline="leave_one_out", scale="none")
     found = kl_penalized_advantages(batch_with_kl([1.0, 0.0]), cfg, KlConfig(0.2, "reward", "k1"))
     # 1 - 0.2 * 1.0 = 0.8 and 0 - 0.2 * 1.5 = -0.3
     assert torch.allclose(found, torch.tensor([[1.1, 1.1, 0.0], [-1.1, -1.1, -1.1]]))
 
 
-def test_rewards_less_their_kl_are_compared_within_each_group():
+def test_rewards_minus_kl_are_normalized_within_each_group():
     cfg = AdvantageConfig(scale="none")
     batch = batch_with_kl([1.0, 0.0], [0.0, 0.0, 1.0, 0.0])
     found = kl_penalized_advantages(batch, cfg, KlConfig(0.2, "reward", "k1"))[:, 0]

@@ -10,7 +10,7 @@ MASK = torch.tensor([[True, True, False], [True, True, True]])
 
 
 def weights(level: str, mode: str, low: float = 0.5, high: float = 2.0) -> torch.Tensor:
-    # mismatch ratios 3, 1/2 | 1/4, 1, 1; what lies outside the mask must not count
+    # mismatch ratios 3, 1/2 | 1/4, 1, 1; the value outside the mask must have no effect
     old = torch.tensor([[3.0, 0.5, 7.0], [0.25, 1.0, 1.0]]).log()
     return mismatch_weights(old, torch.zeros(2, 3), MASK, CorrectionConfig(level, mode, low, high))[MASK]
 
@@ -29,7 +29,7 @@ def test_weights_by_hand(level, mode, expected):
     assert torch.allclose(weights(level, mode), torch.tensor(expected, dtype=torch.float32))
 
 
-def test_a_long_completion_of_small_gaps_adds_them_up():
+def test_small_gaps_add_up_over_a_long_completion():
     old = torch.full((1, 100), 0.01)
     found = mismatch_weights(
         old, torch.zeros(1, 100), torch.ones(1, 100, dtype=torch.bool), CorrectionConfig("sequence", high=5)
@@ -37,8 +37,8 @@ def test_a_long_completion_of_small_gaps_adds_them_up():
     assert found[0, 0].item() == pytest.approx(math.e, rel=1e-4)
 
 
-def test_the_weighted_mean_over_the_sampler_s_draws_is_the_trainer_s():
-    """What the correction is for: tokens come from the sampler, the mean is to be the trainer's."""
+def test_the_weighted_mean_under_the_sampler_equals_the_mean_under_the_trainer():
+    """The purpose of importance weights: the sampler draws the tokens, the trainer needs the mean of its own policy."""
     trainer, sampler = torch.tensor([0.5, 0.3, 0.2]), torch.tensor([0.4, 0.4, 0.2])
     values = torch.tensor([1.0, -2.0, 5.0])
     found = mismatch_weights(

@@ -35,7 +35,7 @@ def kl_and_its_gradient(logits, reference):
 
 
 @pytest.mark.parametrize("estimator", ["k1", "k3"])
-def test_k1_and_k3_are_right_on_average(estimator):
+def test_k1_and_k3_are_unbiased(estimator):
     logits, reference = policies()
     logprobs = logits.log_softmax(0)
     mean = (logprobs.exp() * kl_estimate(logprobs, reference, estimator)).sum()
@@ -43,8 +43,7 @@ def test_k1_and_k3_are_right_on_average(estimator):
 
 
 def mean_gradient(estimator: str, unbiased: bool) -> tuple[torch.Tensor, torch.Tensor]:
-    """The gradient of the estimate in the loss, averaged over the tokens as the policy draws them, and
-    the gradient of the KL itself."""
+    """The expected gradient of the estimate in the loss, and the gradient of the KL itself."""
     logits, reference = policies()
     logprobs = logits.log_softmax(0)
     per_token = kl_loss(logprobs, logprobs.detach(), reference, KlConfig(0.0, "loss", estimator, unbiased))
@@ -53,17 +52,17 @@ def mean_gradient(estimator: str, unbiased: bool) -> tuple[torch.Tensor, torch.T
 
 
 @pytest.mark.parametrize("estimator", ["k1", "k3"])
-def test_the_unbiased_form_has_the_gradient_of_the_kl(estimator):
+def test_with_unbiased_the_expected_gradient_is_that_of_the_kl(estimator):
     found, expected = mean_gradient(estimator, unbiased=True)
     assert torch.allclose(found, expected)
 
 
-def test_k2_has_the_gradient_of_the_kl_as_it_is():
+def test_the_expected_gradient_of_k2_is_that_of_the_kl():
     found, expected = mean_gradient("k2", unbiased=False)
     assert torch.allclose(found, expected)
 
 
-def test_plain_k1_has_no_gradient_on_average_and_k3_another_one():
+def test_the_expected_gradient_of_k1_is_zero_and_that_of_k3_is_biased():
     assert torch.allclose(mean_gradient("k1", unbiased=False)[0], torch.zeros(5, dtype=torch.float64))
     found, expected = mean_gradient("k3", unbiased=False)
     assert not torch.allclose(found, expected, rtol=1e-2)
@@ -71,13 +70,13 @@ def test_plain_k1_has_no_gradient_on_average_and_k3_another_one():
 
 @pytest.mark.parametrize("apply_to", ["reward", "reward_to_go"])
 @pytest.mark.parametrize("estimator", KL_ESTIMATORS)
-def test_the_penalty_is_the_estimate_under_the_policy_that_sampled(apply_to, estimator):
+def test_the_penalty_uses_the_log_probabilities_of_the_old_policy(apply_to, estimator):
     batch = random_batch([2, 3])
     found = kl_penalty(batch, KlConfig(0.5, apply_to, estimator))
     expected = 0.5 * kl_estimate(batch.old_logprobs.double(), batch.ref_logprobs.double(), estimator) * batch.mask
     assert torch.equal(found, expected) and found.any() and not found[0, 2]
 
 
-def test_without_a_coefficient_there_is_no_penalty_and_no_reference_is_needed():
+def test_a_coefficient_of_zero_needs_no_reference():
     batch = dataclasses.replace(random_batch([2, 3]), ref_logprobs=None)
     assert not kl_penalty(batch, KlConfig(0.0, "reward")).any()

@@ -7,7 +7,7 @@ from tests.builders import random_batch, small_model
 
 
 def naive_logprobs(model, batch, temperature):
-    """Row by row, from full logits: the log-softmax at t - 1 read at the token of t."""
+    """Row by row, from full logits: position t - 1 predicts the token at t."""
     rows = []
     for row in range(len(batch.prompt_lengths)):
         length = int(batch.lengths[row])
@@ -33,8 +33,8 @@ def test_chunked_gradient_equals_the_naive_one(monkeypatch):
     found, _ = completion_logprobs(model, batch, 1.0)
     fast = torch.autograd.grad((found * batch.mask).sum(), list(model.parameters()))
     slow = torch.autograd.grad((naive_logprobs(model, batch, 1.0) * batch.mask).sum(), list(model.parameters()))
-    for one, other in zip(fast, slow, strict=True):
-        assert torch.allclose(one, other, atol=1e-4)
+    for chunked, naive in zip(fast, slow, strict=True):
+        assert torch.allclose(chunked, naive, atol=1e-4)
 
 
 def test_entropy_of_a_uniform_distribution_is_the_log_of_the_vocabulary():
@@ -45,11 +45,13 @@ def test_entropy_of_a_uniform_distribution_is_the_log_of_the_vocabulary():
     assert torch.allclose(entropy, torch.full((1, 3), 32.0).log())
 
 
-def test_no_more_than_a_chunk_of_logits_is_made(monkeypatch):
+def test_logits_exist_for_one_chunk_at_a_time(monkeypatch):
     monkeypatch.setattr(grpo.grpo, "CHUNK_TOKENS", 4)
     model, batch = small_model(), random_batch([9, 6])
     sizes = []
     model.get_output_embeddings().register_forward_hook(lambda module, args, output: sizes.append(output.shape[0]))
     found, _ = completion_logprobs(model, batch, 1.0)
     found.sum().backward()
-    assert max(sizes) == 4 and sum(sizes) == 2 * 15  # each chunk once forward, once again backward
+    assert (
+        max(sizes) == 4 and sum(sizes) == 2 * 15
+    )  # each chunk is computed in the forward pass and again in the backward pass

@@ -1,5 +1,4 @@
-"""Each loss against numbers worked by hand, against its gradient in closed form, and against finite
-differences."""
+"""Each loss against values worked out by hand, its gradient in closed form, and finite differences."""
 
 import dataclasses
 import math
@@ -73,12 +72,12 @@ def test_dual_clip_bounds_the_loss_of_a_negative_advantage():
     # ratio 5, A = -2: ppo's loss is 10; with c = 3 it is 6 and has no gradient
     assert one_completion("ppo", [5.0], -2.0)[1:] == (close(10.0), close(10.0))
     assert one_completion("ppo", [5.0], -2.0, dual_clip=3.0)[1:] == (close(6.0), close(0.0))
-    # it leaves alone what is below the bound, and positive advantages
+    # losses below the bound and positive advantages do not change
     assert one_completion("ppo", [2.0], -2.0, dual_clip=3.0)[1:] == (close(4.0), close(4.0))
     assert one_completion("ppo", [5.0], 2.0, dual_clip=3.0)[1] == close(-2.4)
 
 
-def test_clip_shares_count_only_where_the_clip_acts():
+def test_tokens_are_reported_as_clipped_only_where_clipping_changes_the_loss():
     for ratio, advantage, low, high in ((1.5, 2.0, 0, 1), (1.5, -2.0, 0, 0), (0.5, -2.0, 1, 0), (0.5, 2.0, 0, 0)):
         for name in ("ppo", "gmpo"):
             terms = one_completion(name, [ratio], advantage)[0]
@@ -98,7 +97,7 @@ def test_gspo_gives_each_token_the_completion_s_geometric_mean():
     assert one_completion("gspo", [1.44, 1.0], -2.0)[1] == close(2.4, 2.4)
 
 
-def test_cispo_weighs_the_gradient_and_never_drops_it():
+def test_cispo_clips_the_weight_and_keeps_the_gradient():
     # the weight min(ratio, 1.5) is a constant: the gradient is -weight A, also beyond the clip
     _, losses, gradients = one_completion("cispo", [3.0, 0.25], 2.0)
     assert gradients == close(-3.0, -0.5)
@@ -138,7 +137,7 @@ def test_on_policy_every_loss_has_the_gradient_of_reinforce(name, advantage):
 
 
 def closed_form_gradient(name: str, x: torch.Tensor, a: torch.Tensor, mask: torch.Tensor, cfg: LossConfig):
-    """d(sum of losses) / d(logprobs), written out, token by token, without autograd."""
+    """d(sum of losses) / d(logprobs), token by token, without autograd."""
     gradient = torch.zeros_like(x)
     for i in range(len(x)):
         tokens = [t for t in range(x.shape[1]) if mask[i, t]]
@@ -171,7 +170,7 @@ def closed_form_gradient(name: str, x: torch.Tensor, a: torch.Tensor, mask: torc
 @pytest.mark.parametrize("name", LOSSES)
 @settings(max_examples=25, deadline=None, derandomize=True)
 @given(st.lists(st.integers(1, 6), min_size=1, max_size=4), st.integers(0, 10_000))
-def test_the_gradient_of_every_loss_is_that_of_its_closed_form(name, lengths, seed):
+def test_the_gradient_of_every_loss_equals_its_closed_form(name, lengths, seed):
     generator = torch.Generator().manual_seed(seed)
     batch = random_batch(lengths, seed)
     x = 0.5 * torch.randn(batch.mask.shape, generator=generator, dtype=torch.float64) * batch.mask
@@ -197,9 +196,8 @@ def test_every_loss_agrees_with_finite_differences(name, kl):
     assert torch.autograd.gradcheck(loss, logprobs)
 
 
-def test_cispo_agrees_with_finite_differences_when_its_weight_is_held():
-    """Its gradient is not that of its value, because the weight is not followed; with the weight held at
-    what it was, it is."""
+def test_cispo_agrees_with_finite_differences_if_its_weight_is_constant():
+    """The weight of CISPO has no gradient, so finite differences must keep it constant."""
     batch = as_float64(random_batch([3, 5, 2], seed=3))
     at = batch.old_logprobs + 0.5 * torch.randn(batch.mask.shape, dtype=torch.float64)
     held = torch.exp(at - batch.old_logprobs).clamp(0.0, 1.5)
@@ -262,7 +260,7 @@ def test_token_weights_by_hand():
     assert torch.allclose(token_weights(mask, "constant", 5), mask.float() / 10)
 
 
-def test_completions_without_loss_do_not_count():
+def test_completions_without_loss_tokens_have_no_weight():
     mask = torch.tensor([[False, False], [True, True]])
     half = torch.tensor([[0.0, 0.0], [0.5, 0.5]])
     assert torch.equal(token_weights(mask, "token", 4), half)
@@ -279,8 +277,8 @@ def test_completions_without_loss_do_not_count():
     st.integers(1, 4),
     st.randoms(use_true_random=False),
 )
-def test_ranks_and_micro_batches_add_up_to_the_whole_whatever_the_order(name, lengths, aggregation, parts, random):
-    """Completions are dealt to `parts` ranks in a random order; the weights come from the whole."""
+def test_the_loss_does_not_depend_on_the_split_into_ranks_and_micro_batches(name, lengths, aggregation, parts, random):
+    """Completions go to `parts` ranks in a random order; the token weights are those of the whole batch."""
     batch = as_float64(random_batch(lengths))
     logprobs = (batch.old_logprobs + 0.2).requires_grad_()
     weights = token_weights(batch.loss_mask, aggregation, 8)
@@ -294,8 +292,8 @@ def test_ranks_and_micro_batches_add_up_to_the_whole_whatever_the_order(name, le
         per_token = losses_of(part, x, name, kl=KlConfig(0.1))[0]
         total = total + (weights[index, : part.mask.shape[1]] * per_token).sum()
     assert total.item() == pytest.approx(whole.item(), abs=1e-10)
-    one, many = (torch.autograd.grad(value, logprobs, retain_graph=True)[0] for value in (whole, total))
-    assert torch.allclose(one, many, atol=1e-12)
+    of_whole, of_parts = (torch.autograd.grad(value, logprobs, retain_graph=True)[0] for value in (whole, total))
+    assert torch.allclose(of_whole, of_parts, atol=1e-12)
 
 
 @pytest.mark.parametrize("name", LOSSES)
@@ -315,8 +313,8 @@ def test_zero_advantages_have_no_gradient(name):
 
 
 @pytest.mark.parametrize("name", LOSSES)
-def test_without_old_logprobs_the_current_ones_stand_in_for_them(name):
-    """In the single update of a step the old policy is the current one: same losses and gradients, to the bit."""
+def test_missing_old_logprobs_are_replaced_by_the_current_ones(name):
+    """In a step with a single update the old policy is the current one: losses and gradients are equal to the bit."""
     batch = random_batch([2, 3])
     found = []
     for old_logprobs in (batch.old_logprobs, None):
@@ -325,4 +323,4 @@ def test_without_old_logprobs_the_current_ones_stand_in_for_them(name):
         correction = CorrectionConfig("token", "truncate", high=0.6)
         per_token, reported = losses_of(given, logprobs, name, kl=KlConfig(0.5), correction=correction)
         found.append([per_token, torch.autograd.grad(per_token.sum(), logprobs)[0], *reported.values()])
-    assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))
+    assert all(torch.equal(given, missing) for given, missing in zip(*found, strict=True))

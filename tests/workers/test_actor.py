@@ -44,7 +44,7 @@ def test_many_micro_batches_give_the_gradient_of_one(model_config, name, aggrega
         assert torch.allclose(whole, parts, atol=1e-6)
 
 
-def test_gradient_checkpointing_runs_each_layer_again_and_changes_no_gradient(model_config):
+def test_gradient_checkpointing_recomputes_each_layer_and_keeps_the_gradients(model_config):
     batch, found, runs = random_batch([3, 5, 2]), {}, {}
     for on in (False, True):
         trained = actor(dataclasses.replace(model_config, gradient_checkpointing=on))
@@ -56,8 +56,8 @@ def test_gradient_checkpointing_runs_each_layer_again_and_changes_no_gradient(mo
     assert len(runs[True]) == 2 * len(runs[False]) == 4
 
 
-def test_the_gradient_equals_that_of_the_loss_written_out(model_config):
-    """Full logits, no chunks, no micro-batches."""
+def test_the_gradient_equals_that_of_a_naive_implementation(model_config):
+    """The naive loss uses full logits, without chunks and micro-batches."""
     batch = random_batch([3, 5, 2])
     trained = actor(model_config, kl=KlConfig(0.1), micro_batch_tokens=16)
     found = gradients(trained, batch)
@@ -84,7 +84,7 @@ def test_logprobs_do_not_depend_on_the_micro_batches(model_config):
     assert not small[~batch.mask].any()
 
 
-def test_equal_rewards_leave_the_weights_alone(model_config):
+def test_zero_advantages_do_not_change_the_weights(model_config):
     trained = actor(model_config, kl=KlConfig(0.0))
     before = [p.clone() for p in trained.model.parameters()]
     batch = dataclasses.replace(random_batch([3, 4]), advantages=torch.zeros(2, 4))
@@ -92,7 +92,7 @@ def test_equal_rewards_leave_the_weights_alone(model_config):
     assert all(torch.equal(a, b) for a, b in zip(before, trained.model.parameters(), strict=True))
 
 
-def test_an_update_makes_good_completions_likelier(model_config):
+def test_an_update_makes_good_completions_more_likely(model_config):
     trained = actor(model_config, kl=KlConfig(0.0))
     advantages = torch.tensor([[1.0], [-1.0]]).expand(2, 4)
     batch = dataclasses.replace(random_batch([4, 4]), advantages=advantages)
@@ -109,7 +109,7 @@ def test_several_updates_per_step_share_the_log_probabilities_of_the_old_policy(
     before = trained.logprobs(batch)
     result = trained.update(batch)
     assert torch.equal(result.old_logprobs, before)
-    # the second half sees weights that have moved, so the mean ratio of the step is no longer 1
+    # the second mini-batch is computed with new weights, so the mean ratio of the step is not 1
     assert result.metrics["policy_ratio"] != pytest.approx(1.0, abs=1e-4)
 
 
@@ -138,7 +138,7 @@ def test_the_kl_in_the_reward_changes_the_advantages_before_the_update(model_con
     assert torch.allclose(complete.advantages, expected, atol=1e-4)
 
 
-def test_weights_are_written_only_for_those_who_read_them_from_shared_memory(model_config, tmp_path):
+def test_weights_are_written_to_shared_memory_only_if_they_are_read_there(model_config, tmp_path):
     trained = actor(model_config, kl=KlConfig(0.1, ref_sync_steps=2))
     trained.info = dataclasses.replace(trained.info, folder=tmp_path)
     assert trained.publish_weights(1).path is not None
@@ -146,15 +146,15 @@ def test_weights_are_written_only_for_those_who_read_them_from_shared_memory(mod
     direct = trained.publish_weights(3)
     assert direct.path is None and direct.transfer is Transfer.NCCL
     assert direct.sha256 == publish(trained.iter_weights(), tmp_path / "other", version=3).sha256
-    for_reference = trained.publish_weights(4)  # every second version is the reference's too
+    for_reference = trained.publish_weights(4)  # the reference is synced with every second version
     reference = reference_of(model_config)
     reference.load_weights(for_reference)
 
 
-def test_save_and_load_continue_to_the_bit(model_config, tmp_path):
+def test_a_resumed_actor_equals_an_uninterrupted_one_to_the_bit(model_config, tmp_path):
     batch = random_batch([4, 6])
     straight, first, second = (actor(model_config) for _ in range(3))
-    tokenizer_free(first)
+    use_tiny_tokenizer(first)
     for _ in range(4):
         straight.update(batch)
     for _ in range(2):
@@ -167,8 +167,8 @@ def test_save_and_load_continue_to_the_bit(model_config, tmp_path):
         assert torch.equal(one, other)
 
 
-def tokenizer_free(trained: Actor) -> None:
-    """The small model has no tokenizer; the shipped one stands in for it."""
+def use_tiny_tokenizer(trained: Actor) -> None:
+    """The small model has no tokenizer; save that of the shipped tiny model with it."""
     trained.source = "envs/countdown/models/tiny"
 
 
@@ -181,12 +181,12 @@ def test_frozen_parameters_do_not_move(model_config):
     assert not torch.equal(other, trained.model.model.layers[0].mlp.up_proj.weight)
 
 
-def test_freezing_what_does_not_exist_is_refused(model_config):
-    with pytest.raises(ValueError, match="model.frozen=nothing"):
+def test_a_frozen_prefix_that_matches_nothing_is_rejected(model_config):
+    with pytest.raises(ValueError, match="model.frozen=nothing matches no parameter name"):
         actor(dataclasses.replace(model_config, frozen=["nothing"]))
 
 
-def test_several_epochs_are_as_many_passes_over_the_same_rollouts(model_config):
+def test_two_epochs_equal_two_updates_with_the_same_rollouts(model_config):
     batch = random_batch([3, 4, 5, 2])
     twice = actor(model_config, num_minibatches=2, num_epochs=2, num_prompts=1, group_size=4)
     once = actor(model_config, num_minibatches=2, num_prompts=1, group_size=4)
@@ -218,8 +218,8 @@ def test_the_entropy_bonus_makes_the_policy_less_certain(model_config):
     assert entropies == sorted(entropies) and entropies[0] < entropies[-1]
 
 
-def test_small_updates_are_kept_although_the_computation_is_in_bfloat16(model_config):
-    """2^-8 of a weight is the least that bfloat16 can move it by; at this rate each update is far less."""
+def test_small_updates_are_kept_when_the_computation_is_in_bfloat16(model_config):
+    """The smallest change in bfloat16 is 2^-8 of a weight; at this learning rate updates are smaller."""
     half = dataclasses.replace(model_config, dtype="bfloat16")
     trained = actor(half, optimizer=OptimizerConfig(lr=1e-6))
     before = trained.model.model.layers[0].mlp.up_proj.weight.clone()
@@ -231,10 +231,10 @@ def test_small_updates_are_kept_although_the_computation_is_in_bfloat16(model_co
     assert {tensor.dtype for tensor in published.values()} == {torch.bfloat16}
 
 
-def test_a_bfloat16_checkpoint_says_so_and_resumes_in_float32(model_config, tmp_path):
+def test_a_bfloat16_checkpoint_records_its_type_and_resumes_in_float32(model_config, tmp_path):
     half = dataclasses.replace(model_config, dtype="bfloat16")
     first = actor(half)
-    tokenizer_free(first)
+    use_tiny_tokenizer(first)
     first.update(random_batch([4, 6]))
     first.save(tmp_path / "checkpoint")
     saved = AutoModelForCausalLM.from_pretrained(tmp_path / "checkpoint" / "hf", dtype="auto")
@@ -245,7 +245,7 @@ def test_a_bfloat16_checkpoint_says_so_and_resumes_in_float32(model_config, tmp_
         assert torch.equal(one, other)
 
 
-def test_bfloat16_logprobs_are_near_those_of_float32(model_config):
+def test_bfloat16_logprobs_are_close_to_those_of_float32(model_config):
     batch = random_batch([4, 6])
     half = reference_of(dataclasses.replace(model_config, dtype="bfloat16")).logprobs(batch)
     full = reference_of(model_config).logprobs(batch)
@@ -266,7 +266,7 @@ def test_only_the_adapter_trains(lora_config):
         assert torch.equal(parameter, before[name]) == (".lora_A." in name or ".lora_" not in name), name
 
 
-def test_the_reference_is_the_base_without_its_adapter(lora_config, model_config):
+def test_the_reference_of_a_lora_run_is_the_base_without_the_adapter(lora_config, model_config):
     trained, batch = actor(lora_config), random_batch([4, 6])
     base = reference_of(model_config).logprobs(batch)
     assert torch.equal(trained.logprobs(batch), base)
@@ -276,7 +276,7 @@ def test_the_reference_is_the_base_without_its_adapter(lora_config, model_config
     assert not torch.allclose(trained.logprobs(batch), base)
 
 
-def test_merged_weights_are_the_policy_under_the_names_of_the_base(lora_config, model_config, tmp_path):
+def test_merged_weights_have_the_names_of_the_base_model(lora_config, model_config, tmp_path):
     trained, batch = actor(lora_config), random_batch([4, 6])
     trained.update(batch)
     before = {name: p.clone() for name, p in trained.model.named_parameters()}
@@ -286,11 +286,11 @@ def test_merged_weights_are_the_policy_under_the_names_of_the_base(lora_config, 
     assert all(torch.equal(p, before[name]) for name, p in trained.model.named_parameters())
 
 
-def test_an_adapter_resumes_to_the_bit_and_is_saved_merged_and_alone(lora_config, model_config, tmp_path):
+def test_an_adapter_resumes_to_the_bit_and_is_saved_merged_and_separately(lora_config, model_config, tmp_path):
     straight, first, second = (actor(lora_config) for _ in range(3))
-    tokenizer_free(first)
+    use_tiny_tokenizer(first)
     batch = random_batch([3, 4, 5, 2])
-    for name, parameter in straight.model.named_parameters():  # adapters start at random
+    for name, parameter in straight.model.named_parameters():  # adapters are initialized at random
         for other in (first, second):
             dict(other.model.named_parameters())[name].data.copy_(parameter)
     for _ in range(3):
@@ -307,7 +307,7 @@ def test_an_adapter_resumes_to_the_bit_and_is_saved_merged_and_alone(lora_config
     assert (tmp_path / "checkpoint" / "adapter" / "adapter_config.json").is_file()
 
 
-def test_the_reference_can_take_the_actor_s_weights_and_be_saved(model_config, tmp_path):
+def test_the_reference_loads_the_actor_s_weights_and_can_be_saved(model_config, tmp_path):
     trained, batch = actor(model_config), random_batch([4, 6])
     reference, restarted = (reference_of(model_config) for _ in range(2))
     trained.update(batch)
@@ -318,9 +318,9 @@ def test_the_reference_can_take_the_actor_s_weights_and_be_saved(model_config, t
     assert torch.equal(restarted.logprobs(batch), trained.logprobs(batch))
 
 
-def test_the_8_bit_optimizer_goes_the_way_of_the_full_one_and_resumes(tmp_path):
+def test_the_8_bit_optimizer_follows_adamw_and_resumes(tmp_path):
     pytest.importorskip("bitsandbytes")
-    small_model(vocabulary=512).save_pretrained(tmp_path / "model")  # less than 4096 values it keeps in 32 bits
+    small_model(vocabulary=512).save_pretrained(tmp_path / "model")  # tensors of fewer than 4096 values stay in 32 bits
     model_config = ModelConfig(name="small", path=str(tmp_path / "model"))
     batch = random_batch([4, 6])
     full = actor(model_config)
@@ -333,7 +333,7 @@ def test_the_8_bit_optimizer_goes_the_way_of_the_full_one_and_resumes(tmp_path):
     assert len(states) == 1  # the embedding's
     moved = [torch.cat([p.detach().flatten() for p in one.model.parameters()]) - start for one in (full, eight)]
     assert torch.nn.functional.cosine_similarity(*moved, dim=0) > 0.95
-    tokenizer_free(eight)
+    use_tiny_tokenizer(eight)
     eight.save(tmp_path / "checkpoint")
     again = actor(model_config, optimizer=OptimizerConfig(name="adamw_8bit", lr=1e-2))
     again.load(tmp_path / "checkpoint")

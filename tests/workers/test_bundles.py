@@ -22,17 +22,17 @@ def two_nodes():
     cluster.shutdown()
 
 
-class Here:
+class NodeProbe:
     def where(self) -> tuple[str, list[int]]:
         return ray.get_runtime_context().get_node_id(), ray.get_gpu_ids()
 
 
 def test_roles_of_a_bundle_share_its_gpu_and_adjacent_bundles_share_a_node(two_nodes):
     bundles = reserve_bundles(4, gpus=True, timeout_s=60, unchanged=lambda: True)
-    worker = ray.remote(Here)
+    worker = ray.remote(NodeProbe)
     roles = [
         [
-            ray.remote(Here).options(num_cpus=1, num_gpus=share, scheduling_strategy=bundle).remote()
+            ray.remote(NodeProbe).options(num_cpus=1, num_gpus=share, scheduling_strategy=bundle).remote()
             for bundle in bundles
         ]
         for share in (0.4, 0.45, 0.15)  # of its GPU
@@ -47,7 +47,7 @@ def test_roles_of_a_bundle_share_its_gpu_and_adjacent_bundles_share_a_node(two_n
         assert sorted(gpus[0] for other, gpus in found[0] if other == node) == [0, 1]
     host, _, port = free_address(bundles[0], local=True).partition(":")
     assert host == "127.0.0.1" and int(port) > 1024
-    for worker in [one for role in roles for one in role]:
+    for worker in [worker for role in roles for worker in role]:
         ray.kill(worker)
     ray.util.remove_placement_group(bundles[0].placement_group)
 

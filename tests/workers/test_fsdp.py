@@ -1,4 +1,4 @@
-"""One model held by two processes, against the same model held by one."""
+"""A model sharded over two processes computes the same as in a single process."""
 
 import dataclasses
 import os
@@ -22,16 +22,16 @@ LENGTHS = [1, 9, 4, 6, 2, 8, 7, 3]
 
 
 def free_address() -> str:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return f"127.0.0.1:{one.getsockname()[1]}"
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{probe.getsockname()[1]}"
 
 
 def in_processes(work, size: int, *args) -> None:
-    """Run work(info, *args) in `size` processes that hold a model together."""
+    """Run work(info, *args) in `size` processes, the ranks of one model."""
     context = torch.multiprocessing.get_context("spawn")
     address = free_address()
-    running = [context.Process(target=_one, args=(work, address, rank, size, args)) for rank in range(size)]
+    running = [context.Process(target=_run_rank, args=(work, address, rank, size, args)) for rank in range(size)]
     for process in running:
         process.start()
     for process in running:
@@ -39,7 +39,7 @@ def in_processes(work, size: int, *args) -> None:
     assert [process.exitcode for process in running] == [0] * size
 
 
-def _one(work, address, rank, size, args) -> None:
+def _run_rank(work, address, rank, size, args) -> None:
     os.environ["OMP_NUM_THREADS"] = "1"
     torch.set_num_threads(1)
     work(RankInfo(rank=rank, size=size, address=address), *args)
@@ -63,7 +63,7 @@ def actor(model: ModelConfig, info: RankInfo = ALONE, **settings) -> Actor:
 
 
 def train(info: RankInfo, model: ModelConfig, folder: Path, settings: dict, updates: int, resume: str = "") -> None:
-    """`updates` updates from the start or from a checkpoint; weights, log-probabilities and metrics are left behind."""
+    """Make `updates` updates, from the start or from a checkpoint; save log-probabilities, metrics and weights."""
     trained = actor(model, info, **settings)
     if resume:
         trained.load(Path(resume))
@@ -72,7 +72,7 @@ def train(info: RankInfo, model: ModelConfig, folder: Path, settings: dict, upda
     metrics = []
     for _ in range(updates):
         metrics.append(trained.update(batch).metrics)
-        trained.offload()  # on a CPU the weights stay where they are, but the calls are the same
+        trained.offload()  # on a CPU the weights do not move, but the calls are the same
     weights = publish(trained.iter_weights(), folder / "shared", updates, info.is_first)
     trained.save(folder / "checkpoint")
     left = {"logprobs": logprobs, "metrics": metrics, "version": weights.version, "sha256": weights.sha256}
@@ -84,8 +84,8 @@ def trained_by(size: int, folder: Path, model: ModelConfig, updates: int = 3, re
     in_processes(train, size, model, folder, settings, updates, resume)
     left = [torch.load(folder / f"{rank}.pt") for rank in range(size)]
     weights = dict(fetch(Weights(left[0]["version"], left[0]["sha256"], path=left[0]["path"])))
-    assert all(torch.equal(one["logprobs"], left[0]["logprobs"]) for one in left)
-    return {"logprobs": left[0]["logprobs"], "metrics": [one["metrics"] for one in left], "weights": weights}
+    assert all(torch.equal(rank["logprobs"], left[0]["logprobs"]) for rank in left)
+    return {"logprobs": left[0]["logprobs"], "metrics": [rank["metrics"] for rank in left], "weights": weights}
 
 
 def assert_close(one: dict, other: dict, tolerance: float = 1e-5) -> None:
@@ -94,12 +94,12 @@ def assert_close(one: dict, other: dict, tolerance: float = 1e-5) -> None:
         assert found == pytest.approx(other["metrics"][0][step], abs=tolerance, rel=1e-4)
     assert one["weights"].keys() == other["weights"].keys()
     for name, tensor in one["weights"].items():
-        # Softmax ignores a key bias: its gradient is 0 but for rounding, which Adam divides by its own size.
+        # Softmax ignores a key bias, so its gradient is only rounding error, which Adam scales to the size of lr.
         allowed = 10 * tolerance if name.endswith("k_proj.bias") else tolerance
         assert torch.allclose(tensor, other["weights"][name], atol=allowed), name
 
 
-def test_parts_are_shared_out_so_that_each_row_is_done_once_and_all_ranks_have_as_many():
+def test_every_row_goes_to_one_rank_and_all_ranks_have_equally_many_micro_batches():
     batch = random_batch([1, 9, 4, 6, 2, 8])
     for ranks in (1, 2, 3, 6):
         shares = [list(microbatches(batch, 30, rank, ranks)) for rank in range(ranks)]
@@ -108,7 +108,7 @@ def test_parts_are_shared_out_so_that_each_row_is_done_once_and_all_ranks_have_a
         assert sorted(rows.tolist()) == list(range(6))
 
 
-def test_two_ranks_train_like_one(tmp_path, model_config):
+def test_two_ranks_compute_the_same_as_one(tmp_path, model_config):
     settings = {"num_minibatches": 2}
     one = trained_by(1, tmp_path / "one", model_config, **settings)
     two = trained_by(2, tmp_path / "two", model_config, **settings)
@@ -117,7 +117,7 @@ def test_two_ranks_train_like_one(tmp_path, model_config):
 
 
 @pytest.mark.slow
-def test_a_checkpoint_of_two_ranks_is_gone_on_with_by_one_and_the_other_way_round(tmp_path, model_config):
+def test_a_checkpoint_can_be_resumed_with_another_number_of_ranks(tmp_path, model_config):
     straight = trained_by(1, tmp_path / "straight", model_config, updates=4)
     for first, then in ((2, 1), (1, 2)):
         name = f"{first}-{then}"
@@ -129,7 +129,7 @@ def test_a_checkpoint_of_two_ranks_is_gone_on_with_by_one_and_the_other_way_roun
 
 
 @pytest.mark.slow
-def test_an_adapter_in_parts_trains_like_a_whole_one(tmp_path, model_config):
+def test_a_sharded_adapter_trains_like_an_unsharded_one(tmp_path, model_config):
     model = dataclasses.replace(model_config, lora=LoraConfig(rank=4))
     one = trained_by(1, tmp_path / "one", model)
     two = trained_by(2, tmp_path / "two", model)
@@ -137,14 +137,14 @@ def test_an_adapter_in_parts_trains_like_a_whole_one(tmp_path, model_config):
 
 
 @pytest.mark.slow
-def test_a_bfloat16_base_below_a_float32_adapter_can_be_in_parts(tmp_path, model_config):
+def test_a_bfloat16_base_with_a_float32_adapter_can_be_sharded(tmp_path, model_config):
     model = dataclasses.replace(model_config, dtype="bfloat16", lora=LoraConfig(rank=4))
     one = trained_by(1, tmp_path / "one", model)
     two = trained_by(2, tmp_path / "two", model)
     assert_close(one, two, tolerance=0.05)
 
 
-def test_layers_that_are_computed_again_are_gathered_again(tmp_path, model_config):
+def test_gradient_checkpointing_works_with_sharded_layers(tmp_path, model_config):
     model = dataclasses.replace(model_config, gradient_checkpointing=True)
     assert_close(trained_by(1, tmp_path / "one", model), trained_by(2, tmp_path / "two", model))
 
@@ -157,7 +157,7 @@ def replace_reference(info: RankInfo, model: ModelConfig, folder: Path) -> None:
     reference.save(folder / "again.safetensors")
 
 
-def test_a_reference_in_parts_takes_new_weights(tmp_path, model_config):
+def test_a_sharded_reference_loads_new_weights(tmp_path, model_config):
     from safetensors.torch import load_file, save_file
 
     new = {name: tensor.detach() + 0.01 for name, tensor in small_model().named_parameters()}

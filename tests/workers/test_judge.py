@@ -8,9 +8,9 @@ TEMPLATE = "{% for turn in messages %}{{ turn['content'] }}{% if not loop.last %
 
 
 @pytest.fixture(scope="module")
-def chatty(tmp_path_factory):
+def chat_model(tmp_path_factory):
     """The tiny model with a chat template: a chat model that follows no instructions."""
-    folder = tmp_path_factory.mktemp("chatty")
+    folder = tmp_path_factory.mktemp("chat_model")
     tokenizer = load_tokenizer("envs/countdown/models/tiny")
     tokenizer.chat_template = TEMPLATE
     tokenizer.save_pretrained(folder)
@@ -18,27 +18,27 @@ def chatty(tmp_path_factory):
     return str(folder)
 
 
-def test_a_judge_in_this_process_replies_to_every_question_in_order(chatty):
+def test_a_local_judge_replies_to_every_question_in_order(chat_model):
     asked = []
-    judge = FormatJudge(LocalJudge(JudgeConfig(chatty), "cpu"))
+    judge = FormatJudge(LocalJudge(JudgeConfig(chat_model), "cpu"))
     ask = judge.ask
     judge.ask = lambda questions: asked.append(ask(questions)) or asked[-1]
     assert len(judge.review(["one", "two", "three"])) == 3
     assert len(asked[0]) == 3 and all(isinstance(reply, str) for reply in asked[0])
 
 
-def test_a_judge_that_can_not_score_an_example_is_refused_at_the_start(chatty):
+def test_a_judge_that_cannot_score_an_example_is_rejected_at_the_start(chat_model):
     with pytest.raises(ValueError, match="returned no score for a plain example"):
-        local_judge(JudgeConfig(chatty))
+        local_judge(JudgeConfig(chat_model))
     with pytest.raises(ValueError, match="requires a chat template"):
         local_judge(JudgeConfig("envs/countdown/models/tiny"))
 
 
-def test_a_server_that_is_not_there_is_refused_at_the_start():
+def test_an_unreachable_server_is_rejected_at_the_start():
     with pytest.raises(ValueError, match="at reward.judge.base_url=http://127.0.0.1:9/v1, returned no score"):
         local_judge(JudgeConfig("any", "http://127.0.0.1:9/v1", timeout_s=1))
 
 
-def test_a_judge_that_scores_the_example_is_taken():
+def test_a_judge_that_scores_the_example_is_accepted():
     judge = FormatJudge(lambda questions: ["SCORE: 4"] * len(questions))
     assert checked(judge, JudgeConfig("any")) is judge

@@ -25,7 +25,7 @@ def test_colocated_roles_use_every_gpu():
     assert placed(8, num_gpus=2) == Placement((0, 1), ((0,), (1,)))
 
 
-def test_other_roles_divide_the_gpus():
+def test_separate_roles_divide_the_gpus():
     assert placed(4, colocate=False) == Placement((0, 1), ((2,), (3,)))
     assert placed(8, replicas=1, width=2, colocate=False) == Placement(tuple(range(6)), ((6, 7),))
     assert placed(2, colocate=False, max_off_policy_steps=1) == Placement((0,), ((1,),))
@@ -41,7 +41,7 @@ def test_other_roles_divide_the_gpus():
         (2, {"width": 4}, "0 rollout replicas of 4 GPU(s) do not fit on 2 GPU(s)"),
     ],
 )
-def test_what_does_not_fit_is_refused_with_a_remedy(gpus, settings, message):
+def test_roles_that_do_not_fit_are_rejected_with_a_remedy(gpus, settings, message):
     with pytest.raises(ValueError) as error:
         placed(gpus, **settings)
     assert message in str(error.value)
@@ -59,7 +59,7 @@ def test_what_does_not_fit_is_refused_with_a_remedy(gpus, settings, message):
         (["topology=split", "topology.device=cpu", "topology.num_gpus=1"], "do not fit on 1 GPU(s)"),
     ],
 )
-def test_an_impossible_topology_is_refused_before_anything_starts(overrides, message):
+def test_an_impossible_topology_is_rejected_before_anything_starts(overrides, message):
     with pytest.raises(ValueError) as error:
         check_topology(compose_config(overrides))
     assert message in str(error.value)
@@ -71,6 +71,6 @@ def test_off_policy_steps_require_separate_gpus():
 
 
 def test_bundles_of_a_node_are_adjacent():
-    """So that an engine's tensor-parallel ranks, which use consecutive bundles, share a node."""
+    """The tensor-parallel ranks of an engine use consecutive bundles, so they share a node."""
     assert node_by_node({0: "b", 1: "a", 2: "b", 3: "a"}) == [0, 2, 1, 3]
     assert node_by_node({0: "a", 1: "a"}) == [0, 1]

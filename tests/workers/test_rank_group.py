@@ -67,7 +67,7 @@ def assert_gone(process: int) -> None:
         time.sleep(0.1)
 
 
-def test_answers_come_in_the_order_of_the_ranks_and_their_time_is_counted(cluster, tmp_path):
+def test_answers_are_in_rank_order_and_their_time_is_measured(cluster, tmp_path):
     group = group_of(tmp_path, size=2)
     assert group.wait(group.start("sleep", [0.5, 0.1]), "update") == [0, 1]
     assert group.call("sleep", [0.0, 0.1], phase="update") == 0  # the first rank's answer, when all have answered
@@ -75,7 +75,7 @@ def test_answers_come_in_the_order_of_the_ranks_and_their_time_is_counted(cluste
     end(group)
 
 
-def test_a_worker_that_hangs_is_named_with_its_stack_and_killed(cluster, tmp_path):
+def test_a_hanging_worker_is_reported_with_its_stack_and_killed(cluster, tmp_path):
     group = group_of(tmp_path, size=2, timeout_s=1.0)
     processes = [process_of(worker) for worker in group.workers]
     with pytest.raises(WorkerTimeout) as error:
@@ -97,7 +97,7 @@ def test_a_stopped_worker_is_killed_too(cluster, tmp_path):
     assert_gone(process)
 
 
-def test_a_death_is_distinguished_from_the_errors_that_it_causes(cluster, tmp_path):
+def test_a_dead_rank_is_reported_instead_of_the_errors_that_its_death_causes(cluster, tmp_path):
     group = group_of(tmp_path, size=2)
     pending = group.start("fail_or_sleep")
     os.kill(process_of(group.workers[1]), signal.SIGKILL)
@@ -109,7 +109,7 @@ def test_a_death_is_distinguished_from_the_errors_that_it_causes(cluster, tmp_pa
     end(survivor)
 
 
-def test_the_user_can_end_a_wait(cluster, tmp_path):
+def test_the_user_can_interrupt_a_wait(cluster, tmp_path):
     interrupt = Interrupt()
     group = group_of(tmp_path, interrupt=interrupt)
     interrupt.requested = True

@@ -25,14 +25,14 @@ def requests(count):
     return [Request(env.problem(0, "train", i).prompt, request_seed("test", i)) for i in range(count)]
 
 
-def test_a_request_gives_the_same_completion_alone_and_in_company(sampler):
+def test_a_request_gives_the_same_completion_alone_and_in_a_batch(sampler):
     sampling = SamplingParams(1.0, 64)
     together = in_request_order(sampler.generate(requests(8), sampling))
     alone = [in_request_order(sampler.generate([request], sampling))[0] for request in requests(8)]
     assert [c.token_ids for c in together] == [c.token_ids for c in alone]
 
 
-def test_behavior_logprobs_are_the_policys_own(sampler):
+def test_behavior_logprobs_equal_those_of_the_policy(sampler):
     completions = in_request_order(sampler.generate(requests(6), SamplingParams(0.8, 64)))
     env = tiny_countdown()
     groups = [grouped(env.problem(0, "train", 0), completions)]
@@ -64,23 +64,23 @@ def test_seeds_differ_by_their_parts_and_fit_in_63_bits():
     assert len(seeds) == 400 and all(0 <= seed < 2**63 for seed in seeds)
 
 
-def test_a_cut_to_one_token_is_greedy(sampler):
+def test_sampling_from_a_single_token_is_greedy(sampler):
     greedy = in_request_order(sampler.generate(requests(4), SamplingParams(0.0, 16)))
     for cut in (SamplingParams(1.0, 16, top_k=1), SamplingParams(1.0, 16, top_p=1e-6)):
         found = in_request_order(sampler.generate(requests(4), cut))
-        assert [one.token_ids for one in found] == [one.token_ids for one in greedy]
-        assert all(abs(value) < 1e-6 for one in found for value in one.behavior_logprobs)
+        assert [c.token_ids for c in found] == [c.token_ids for c in greedy]
+        assert all(abs(value) < 1e-6 for c in found for value in c.behavior_logprobs)
 
 
-def test_the_cut_leaves_out_the_unlikely_tokens_and_nothing_else():
-    # probabilities 0.5, 0.3, 0.15, 0.05: the two likeliest, and those that reach 0.7 together
+def test_top_k_and_top_p_exclude_only_the_unlikely_tokens():
+    # probabilities 0.5, 0.3, 0.15, 0.05: both settings keep the first two tokens
     logits = torch.tensor([[0.5, 0.3, 0.15, 0.05]]).log()
     for cut in (SamplingParams(1.0, 1, top_k=2), SamplingParams(1.0, 1, top_p=0.7)):
         kept = _cut(logits, cut).softmax(-1)
         assert torch.allclose(kept, torch.tensor([[0.625, 0.375, 0.0, 0.0]]))
 
 
-def test_a_completion_goes_on_from_what_is_written(sampler):
+def test_a_completion_continues_from_a_prefix(sampler):
     (whole,) = in_request_order(sampler.generate(requests(1), SamplingParams(0.0, 24)))
     (request,) = requests(1)
     rest = dataclasses.replace(request, prefix=whole.token_ids[:7])
@@ -90,9 +90,8 @@ def test_a_completion_goes_on_from_what_is_written(sampler):
 
 def test_a_stop_string_ends_a_completion_and_is_part_of_it(sampler):
     found = in_request_order(sampler.generate(requests(4), SamplingParams(1.0, 192, stop=("</think>",))))
-    for one in found:
-        assert one.finish_reason != "stop_string" or one.text.endswith("</think>")
-    assert sum(one.finish_reason == "stop_string" for one in found) >= 3
+    stopped = [completion for completion in found if completion.finish_reason == "stop_string"]
+    assert len(stopped) >= 3 and all(completion.text.endswith("</think>") for completion in stopped)
 
 
 def test_each_request_can_have_its_own_sampling(sampler):

@@ -11,8 +11,8 @@ ROOT = Path(__file__).parent.parent.parent
 
 
 @pytest.mark.slow
-def test_vllm_does_what_transformers_does():
-    """Greedy, cut by top-k and top-p, stopped by a string, and going on from what is written."""
+def test_vllm_agrees_with_transformers():
+    """For greedy decoding, top-k, top-p, stop strings and prefixes."""
     command = [sys.executable, "-m", "tests.workers.vllm_against_transformers"]
     environment = os.environ | VLLM_ENVIRONMENT | VLLM_CPU_ENVIRONMENT | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)

@@ -12,14 +12,14 @@ def tensors(scale=1.0):
     return {"a": scale * torch.arange(6.0).reshape(2, 3), "b": torch.ones(2, dtype=torch.bfloat16)}
 
 
-def test_what_is_published_is_fetched(tmp_path):
+def test_fetch_returns_what_was_published(tmp_path):
     weights = publish(tensors().items(), tmp_path, version=3)
     assert weights.version == 3
     for name, tensor in fetch(weights):
         assert torch.equal(tensor, tensors()[name]) and tensor.dtype == tensors()[name].dtype
 
 
-def test_only_the_newest_version_takes_memory(tmp_path):
+def test_only_the_newest_version_is_kept(tmp_path):
     publish(tensors().items(), tmp_path, version=1)
     newest = publish(tensors(2.0).items(), tmp_path, version=2)
     assert list(tmp_path.iterdir()) == [Path(newest.path)]
@@ -31,23 +31,23 @@ def test_without_keep_only_the_checksum_is_computed(tmp_path):
     assert weights.sha256 == publish(tensors().items(), tmp_path, version=1).sha256
 
 
-def test_other_ranks_only_iterate(tmp_path):
+def test_ranks_other_than_the_first_only_iterate(tmp_path):
     weights = publish(tensors().items(), tmp_path, version=1, is_first=False)
     assert weights.path == str(tmp_path / "weights_000001") and not list(tmp_path.iterdir())
 
 
-def test_a_cpu_has_shared_memory_alone():
+def test_a_cpu_transfers_weights_through_shared_memory_only():
     topology = TopologyConfig(weight_transfer="nccl")
     assert Transfer.of(topology, "cpu") is Transfer.SHARED_MEMORY and Transfer.of(topology, "cuda") is Transfer.NCCL
 
 
-def test_damaged_weights_are_refused(tmp_path):
+def test_damaged_weights_are_rejected(tmp_path):
     weights = publish(tensors().items(), tmp_path, version=1)
-    with pytest.raises(ValueError, match="version 1 arrived damaged"):
+    with pytest.raises(ValueError, match="version 1 is damaged"):
         fetch(dataclasses.replace(weights, sha256="0" * 64))
 
 
-def test_the_checksum_sees_values_names_shapes_and_types():
+def test_the_checksum_covers_values_names_shapes_and_types():
     def checksum(tensors):
         return publish(tensors.items(), Path("unused"), version=1, keep=False).sha256
 

@@ -1,4 +1,4 @@
-"""Does vLLM do what transformers does? A script, because vLLM wants a process, and its environment, to itself."""
+"""Compare vLLM with transformers. A script, because vLLM needs a process with its own environment variables."""
 
 import dataclasses
 
@@ -25,7 +25,9 @@ def main() -> None:
     env = tiny_countdown()
     requests = [Request(env.problem(0, "train", index).prompt, index) for index in range(6)]
     for sampling in DETERMINISTIC:
-        pairs = list(zip(*(in_request_order(one.generate(requests, sampling)) for one in (vllm, plain)), strict=True))
+        pairs = list(
+            zip(*(in_request_order(sampler.generate(requests, sampling)) for sampler in (vllm, plain)), strict=True)
+        )
         for ours, theirs in pairs:
             assert (ours.token_ids, ours.finish_reason) == (theirs.token_ids, theirs.finish_reason), sampling
             gaps = [abs(a - b) for a, b in zip(ours.behavior_logprobs, theirs.behavior_logprobs, strict=True)]
