@@ -40,7 +40,9 @@ def assert_equals_one(folder: Path, name: str) -> None:
     assert losses(folder, name) == pytest.approx(losses(folder, "one"), abs=1e-5)
     found = weights(folder, name)
     for key, tensor in weights(folder, "one").items():
-        assert torch.allclose(tensor, found[key], atol=1e-5), key
+        # Softmax ignores a key bias, so its gradient is only rounding error, which Adam scales to the size of lr.
+        tolerance = 1e-4 if key.endswith("k_proj.bias") else 1e-5
+        assert torch.allclose(tensor, found[key], atol=tolerance), key
 
 
 def worker(process: subprocess.Popen, role: str, rank: int) -> psutil.Process:
