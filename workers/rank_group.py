@@ -4,7 +4,7 @@ import faulthandler
 import os
 import signal
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
@@ -101,41 +101,45 @@ class RankGroup:
     interrupt: Interrupt
     timeout_s: float
 
-    def call(self, method: str, *args: Any, phase: str, interruptible: bool = False) -> Any:
+    def call(
+        self,
+        method: str,
+        *args: Any,
+        phase: str,
+        interruptible: bool = False,
+        on_death: Callable[[Worker], None] | None = None,
+    ) -> Any:
         """Call `method` on every rank and return the first rank's answer when all have answered.
+
+        on_death  is called with each worker that died, instead of raising WorkerDied
 
         Raises:
             WorkerTimeout: a rank did not answer within `timeout_s`.
             WorkerDied: a rank is gone, even if the others failed first because of that.
             Interrupted: the user stopped the run during an interruptible wait.
         """
-        return self.wait(self.start(method, *args), phase, interruptible)[0]
-
-    def start(self, method: str, *args: Any) -> dict[Any, Worker]:
-        """Begin a call on every rank; the answers to come, in the order of the ranks."""
         shared = [ray.put(arg) for arg in args]  # once, not once per rank
-        return {getattr(worker.handle, method).remote(*shared): worker for worker in self.workers}
-
-    def wait(self, pending: Mapping[Any, Worker], phase: str, interruptible: bool = False) -> list[Any]:
-        """The answers to a started call, in order; raises what `call` raises."""
-        started, missing = time.monotonic(), dict(pending)
+        missing = {getattr(worker.handle, method).remote(*shared): worker for worker in self.workers}
+        first, answers, started = next(iter(missing)), dict[Any, Any](), time.monotonic()
         while missing:
             ready, _ = ray.wait(list(missing), num_returns=1, timeout=POLL_SECONDS)
             if interruptible:
                 self.interrupt.check()
             for ref in ready:
-                raise_failure(ref, missing.pop(ref), missing)
+                worker = missing.pop(ref)
+                try:
+                    answers[ref] = answer_of(ref, worker, missing)
+                except WorkerDied:
+                    if on_death is None:
+                        raise
+                    on_death(worker)
             self._check_time(missing, phase, started)
         self.timer.add(phase, since=started)
-        return [ray.get(ref) for ref in pending]
+        return answers.get(first)
 
     def next_stream(self, streams: Mapping[Any, Worker], phase: str) -> Any:
-        """The first of Ray's streaming generators that has an item or has ended.
-
-        Raises:
-            WorkerTimeout: nothing arrived within `timeout_s`.
-            Interrupted: the user stopped the run.
-        """
+        """The first of Ray's streaming generators that has an item or has ended. Interruptible; raises WorkerTimeout if
+        nothing arrives within `timeout_s`."""
         started = time.monotonic()
         while not (ready := ray.wait(list(streams), timeout=POLL_SECONDS)[0]):
             self.interrupt.check()
@@ -149,11 +153,11 @@ class RankGroup:
             raise worker_timeout(phase, list(missing.values()), waited)
 
 
-def raise_failure(ref: Any, worker: Worker, others: Mapping[Any, Worker]) -> None:
-    """Raise the error of a finished call, if it failed. When a worker dies, those that wait for it in a collective
-    may fail before Ray notices the death, so a failure is attributed to a death that shows within 5 s."""
+def answer_of(ref: Any, worker: Worker, others: Mapping[Any, Worker]) -> Any:
+    """The answer of a finished call; raises its error if it failed. When a worker dies, those that wait for it in a
+    collective may fail before Ray notices the death, so a failure is attributed to a death that shows within 5 s."""
     try:
-        ray.get(ref)
+        return ray.get(ref)
     except RayActorError as error:
         raise _death_of(worker, error) from error
     except Exception:

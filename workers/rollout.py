@@ -192,11 +192,7 @@ class RolloutPool:
             assert self.sender is not None
             self.group.call("wake", phase="sleep")
             self.sender.call("send_weights", phase="weight_sync")
-        for ref, worker in self.group.start("load_weights", weights).items():
-            try:
-                self.group.wait({ref: worker}, "weight_sync")
-            except WorkerDied:
-                self._restart(worker.info.rank)
+        self.group.call("load_weights", weights, phase="weight_sync", on_death=lambda w: self._restart(w.info.rank))
 
     def sleep(self) -> None:
         """Let colocated replicas release the memory that the actor needs, until new weights arrive."""

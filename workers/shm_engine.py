@@ -41,11 +41,12 @@ class ShmEngine(WeightTransferEngine[ShmInitInfo, ShmUpdateInfo]):
         initialize_layerwise_reload(self.model)
 
     def update_weights(self, update_info: dict) -> None:
+        # The base class would also synchronize an accelerator, which a CPU does not have.
         self.receive_weights(self.parse_update_info(update_info))
 
     def receive_weights(self, update_info: ShmUpdateInfo) -> None:
-        update = update_info
-        self.model.load_weights(fetch(Weights(update.version, update.sha256, path=update.path)))
+        weights = Weights(update_info.version, update_info.sha256, path=update_info.path)
+        self.model.load_weights(fetch(weights))
 
     def finish_weight_update(self) -> None:
         finalize_layerwise_reload(self.model, self.model_config)

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 import time
 
 import psutil
@@ -67,10 +68,9 @@ def assert_gone(process: int) -> None:
         time.sleep(0.1)
 
 
-def test_answers_are_in_rank_order_and_their_time_is_measured(cluster, tmp_path):
+def test_the_first_rank_answers_for_all_when_all_are_done_and_the_time_is_measured(cluster, tmp_path):
     group = group_of(tmp_path, size=2)
-    assert group.wait(group.start("sleep", [0.5, 0.1]), "update") == [0, 1]
-    assert group.call("sleep", [0.0, 0.1], phase="update") == 0  # the first rank's answer, when all have answered
+    assert group.call("sleep", [0.0, 0.5], phase="update") == 0
     assert 0.4 < group.timer.read()["update"] < 30 and group.timer.read() == {}
     end(group)
 
@@ -99,14 +99,21 @@ def test_a_stopped_worker_is_killed_too(cluster, tmp_path):
 
 def test_a_dead_rank_is_reported_instead_of_the_errors_that_its_death_causes(cluster, tmp_path):
     group = group_of(tmp_path, size=2)
-    pending = group.start("fail_or_sleep")
-    os.kill(process_of(group.workers[1]), signal.SIGKILL)
+    threading.Timer(1.0, os.kill, (process_of(group.workers[1]), signal.SIGKILL)).start()
     with pytest.raises(WorkerDied, match="actor rank 1 died"):
-        group.wait(pending, "update")
+        group.call("fail_or_sleep", phase="update")
     survivor = RankGroup(group.workers[:1], group.timer, group.interrupt, 60.0)
     with pytest.raises(RuntimeError, match="connection closed by peer"):
         survivor.call("fail_or_sleep", phase="update")
     end(survivor)
+
+
+def test_a_caller_can_handle_the_death_of_a_worker(cluster, tmp_path):
+    group, dead = group_of(tmp_path, size=2), []
+    os.kill(process_of(group.workers[0]), signal.SIGKILL)
+    assert group.call("sleep", [0.0, 0.0], phase="weight_sync", on_death=dead.append) is None
+    assert dead == [group.workers[0]]
+    ray.kill(group.workers[1].handle)
 
 
 def test_the_user_can_interrupt_a_wait(cluster, tmp_path):
