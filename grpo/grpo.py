@@ -6,8 +6,7 @@
     loss = (token_weights(...) * token_losses(...)).sum()
 
 The rest of the family is in grpo/advantages.py and grpo/losses.py; the default recipe needs neither. Shapes: B
-completions, T tokens of the longest completion, L of the longest prompt + completion. Column t of a per-token tensor
-belongs to the t-th generated token.
+completions, T tokens of the longest completion, L of the longest prompt + completion; column t is its t-th token.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -84,8 +83,7 @@ def normalize(rewards: Sequence[Tensor], cfg: AdvantageConfig) -> Tensor:
               "batch_std": the root mean square of all centered rewards, REINFORCE++
               "none": 1 without epsilon, as in Dr. GRPO (arXiv 2503.20783) and RLOO
 
-    Raises:
-        ValueError: a group of one has nothing to compare its reward with.
+    Raises ValueError for a group of one, which has nothing to compare its reward with.
     """
     if (smallest := min(map(len, rewards))) < 2:
         raise ValueError(f"group size must be >= 2, got {smallest}")
@@ -227,7 +225,7 @@ class PolicyTerms:
     clipped_high: Tensor
 
 
-# (logprobs, old_logprobs, advantages, mask, cfg) -> PolicyTerms
+# Of logprobs, old_logprobs, advantages and mask.
 PolicyLoss = Callable[[Tensor, Tensor, Tensor, Tensor, LossConfig], PolicyTerms]
 
 

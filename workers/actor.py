@@ -88,8 +88,7 @@ class Policy:
             self.is_offloaded = False
 
     def iter_weights(self) -> Iterator[tuple[str, Tensor]]:
-        """Full parameters one by one, with their names in the Hugging Face folder and in `model.dtype`; a tied output
-        layer is left out. All ranks must iterate together."""
+        """Full parameters in `model.dtype`, without a tied output layer. All ranks must iterate together."""
         for name, parameter in self.model.named_parameters():
             yield name, full_tensor(parameter.detach().to(self.dtype)).contiguous()
 
@@ -156,8 +155,7 @@ class UpdateResult:
 
 
 class Actor(Policy):
-    """The policy that trains. Trained parameters are float32: with a learning rate of 1e-6 most updates are too small
-    for bfloat16."""
+    """The policy that trains. Trained parameters are float32, because most updates are too small for bfloat16."""
 
     def __init__(
         self,
@@ -248,8 +246,7 @@ class Actor(Policy):
         return sum_metrics(sums), computed
 
     def publish_weights(self, version: int) -> Weights:
-        """Write the current weights to shared memory if the samplers or the reference read them from there; otherwise
-        compute only their checksum."""
+        """Write the weights to shared memory if anyone reads them from there, otherwise compute only their checksum."""
         self.onload()
         every = self.cfg.kl.ref_sync_steps
         keep = self.transfer is Transfer.SHARED_MEMORY or (every > 0 and version % every == 0)
