@@ -99,8 +99,9 @@ def generation_seconds(work: Workload, completions: float, prompts: float, repli
 
 
 def logprobs_seconds(work: Workload, ranks: int, micro_batch_tokens: int) -> float:
-    """Forward passes of the actor, and of the reference if the loss uses one, on the same GPUs."""
-    passes = 2 if work.algorithm.uses_reference else 1
+    """Forward passes before the update, on the same GPUs: of the reference if the loss uses one, and of the actor if a
+    step makes several updates or the KL is in the reward."""
+    passes = work.algorithm.uses_reference + work.algorithm.needs_old_logprobs
     compute = work.forward_flops / ranks / (work.gpu.tflops * 1e12 * FORWARD_FLOPS)
     gathering = _micro_batches(work, ranks, micro_batch_tokens) * _gather_seconds(work, ranks)
     return passes * max(compute, gathering)

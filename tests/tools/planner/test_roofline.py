@@ -2,6 +2,7 @@ import pytest
 
 from conf.algorithms import AlgorithmConfig
 from conf.workers import LoraConfig, ModelConfig
+from grpo.settings import KlConfig
 from tools.planner import roofline
 from tools.planner.hardware import GpuSpec
 from tools.planner.roofline import Workload
@@ -58,9 +59,19 @@ def test_seconds_of_training_by_hand():
     assert roofline.update_seconds(workload(lora=8), 1, 10_000, False) == pytest.approx(2 * forward / 0.35e15)
 
 
-def test_a_reference_adds_a_second_forward_pass_for_log_probabilities():
+@pytest.mark.parametrize(
+    ("algorithm", "passes"),
+    [
+        ({}, 1),  # the reference alone: the update's own forward pass gives the old log-probabilities
+        ({"kl": KlConfig(0.0)}, 0),
+        ({"num_minibatches": 2}, 2),
+        ({"num_minibatches": 2, "kl": KlConfig(0.0)}, 1),
+        ({"kl": KlConfig(0.1, "reward")}, 2),
+    ],
+)
+def test_forward_passes_before_the_update_are_those_that_the_loss_needs(algorithm, passes):
     forward = 60_000 * (2e9 + 12e6)
-    assert roofline.logprobs_seconds(workload(), 1, 10_000) == pytest.approx(2 * forward / 0.4e15)
+    assert roofline.logprobs_seconds(workload(**algorithm), 1, 10_000) == pytest.approx(passes * forward / 0.4e15)
 
 
 def test_gathering_weights_bounds_the_time_of_small_micro_batches():
