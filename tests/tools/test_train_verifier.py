@@ -1,6 +1,7 @@
 """tools/train_verifier.py run as a command, and evaluate.py with the resulting verifier."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -52,10 +53,11 @@ def test_the_default_verifier_is_in_the_folder_of_the_run():
     assert compose_evaluation(["strategy=majority", "strategy.verifier=learned"], {}).learned_verifier is None
 
 
-def command(folder, script, *overrides):
+def command(folder, module, *overrides):
     settings = [f"model.path={ROOT / 'envs/countdown/models/tiny'}", *overrides]
-    line = [sys.executable, str(ROOT / script), *settings]
-    return subprocess.run(line, cwd=folder, capture_output=True, text=True, check=False)
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    line = [sys.executable, "-m", module, *settings]
+    return subprocess.run(line, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 
 def test_a_missing_verifier_is_refused_before_any_process_starts(tmp_path, monkeypatch, capsys):
@@ -72,7 +74,7 @@ def test_a_missing_verifier_is_refused_before_any_process_starts(tmp_path, monke
 
 @pytest.mark.slow
 def test_a_trained_verifier_is_used_by_every_strategy_with_a_verifier(tmp_path):
-    done = command(tmp_path, "tools/train_verifier.py", "verifier.num_problems=60", "verifier.samples=4")
+    done = command(tmp_path, "tools.train_verifier", "verifier.num_problems=60", "verifier.samples=4")
     assert done.returncode == 0, done.stderr
     about = json.loads((tmp_path / "outputs/eval-tiny-countdown/verifier/verifier.json").read_text())
     found = about["validation"]
@@ -82,7 +84,7 @@ def test_a_trained_verifier_is_used_by_every_strategy_with_a_verifier(tmp_path):
         ("best_of_n-4-learned-weighted", ["strategy=best_of_n", "strategy.n=4", "strategy.weighted=true"]),
         ("beam-4x2-learned", ["strategy=beam"]),
     ):
-        done = command(tmp_path, "evaluate.py", *choice, "strategy.verifier=learned", "num_problems=8")
+        done = command(tmp_path, "evaluate", *choice, "strategy.verifier=learned", "num_problems=8")
         assert done.returncode == 0, done.stderr
         lines = (tmp_path / f"outputs/eval-tiny-countdown/eval/{name}-seed0.jsonl").read_text().splitlines()
         rows = [row for row in map(json.loads, lines) if "key" in row]
