@@ -1,0 +1,35 @@
+import json
+from pathlib import Path
+
+from conf.compose import compose_config
+from tools.same_runs import COMMON, RUNS, differences
+
+
+def record(output: Path, sha256: str = "ab", **metrics: float) -> Path:
+    folder = output / "outputs" / "countdown"
+    folder.mkdir(parents=True)
+    (folder / "summary.json").write_text(json.dumps({"weights_sha256": sha256}))
+    line = {"step": 0, "policy/loss": 0.5, "time/step": 3.0, "cost/usd": 0.1} | metrics
+    (folder / "metrics.jsonl").write_text(json.dumps(line) + "\n")
+    return output
+
+
+def test_recordings_are_equal_if_only_times_and_costs_differ(tmp_path):
+    one, other = record(tmp_path / "one"), record(tmp_path / "other", **{"time/step": 9.0, "cost/usd": 2.0})
+    assert list(differences(one, other, "countdown")) == []
+
+
+def test_a_different_weight_or_metric_is_named(tmp_path):
+    one = record(tmp_path / "one")
+    other = record(tmp_path / "other", "cd", **{"policy/loss": 0.5000001, "policy/kl": 0.0})
+    assert list(differences(one, other, "countdown")) == [
+        "weights ab instead of cd",
+        "step 0: policy/kl None instead of 0.0",
+        "step 0: policy/loss 0.5 instead of 0.5000001",
+    ]
+
+
+def test_every_run_composes():
+    for starts in RUNS.values():
+        for overrides in starts:
+            compose_config([*COMMON, *overrides])
