@@ -29,7 +29,7 @@ def test_a_different_weight_or_metric_is_named(tmp_path):
     ]
 
 
-def test_every_run_composes():
-    for starts in RUNS.values():
-        for overrides in starts:
-            compose_config([*COMMON, *overrides])
+def test_every_run_composes_and_its_last_start_trains_the_most_steps():
+    for name, starts in RUNS.items():
+        steps = [compose_config([*COMMON, *overrides]).num_steps for overrides in starts]
+        assert steps == sorted(set(steps)) and steps[-1] <= 8, name
