@@ -8,6 +8,7 @@ outputs/gpu-check after each stage. The exit code is 1 if a stage failed, else 0
 """
 
 import argparse
+import contextlib
 import importlib
 import os
 import shutil
@@ -100,10 +101,8 @@ def run_in_process(name: str, args: argparse.Namespace, seconds: float) -> Stage
 
 def kill_group(process: subprocess.Popen[bytes]) -> None:
     """End what is left of the stage, so that the next one finds the GPU free."""
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
     process.wait()
 
 

@@ -24,22 +24,23 @@ def rates(setup: Setup) -> Iterator[Measurement]:
     spec = gpu_named(setup.gpu) if setup.gpu else None
     size, count = (8192, 2**30) if setup.on_gpu else (256, 2**20)
     a, b = (torch.randn(size, size, device=setup.device, dtype=torch.bfloat16) for _ in range(2))
-    seconds = shortest(setup, lambda: a @ b)
-    yield Measurement("matrix product", 2 * size**3 / seconds / 1e12, "TFLOP/s", spec and spec.tflops)
+    rate = 2 * size**3 / shortest(setup, lambda: a @ b) / 1e12
+    yield Measurement("matrix product", rate, "TFLOP/s", spec.tflops if spec else None)
     source = torch.ones(count, device=setup.device, dtype=torch.uint8)
-    target = torch.empty_like(source)
-    seconds = shortest(setup, lambda: target.copy_(source))
-    yield Measurement(
-        "copy on the device, read and written", 2 * count / seconds / 1e9, "GB/s", spec and spec.bandwidth_gbs
-    )
-    host = torch.empty(count, dtype=torch.uint8)
-    pinned = torch.empty(count, dtype=torch.uint8, pin_memory=setup.on_gpu)
-    for name, memory in (("", host), (" (pinned)", pinned)):
-        planned = spec.host_gbs if spec and memory is pinned else None
-        seconds = shortest(setup, lambda memory=memory: memory.copy_(source))
-        yield Measurement(f"copy to the host{name}", count / seconds / 1e9, "GB/s", planned)
-        seconds = shortest(setup, lambda memory=memory: source.copy_(memory))
-        yield Measurement(f"copy from the host{name}", count / seconds / 1e9, "GB/s", planned)
+    rate = 2 * copy_rate(setup, source, torch.empty_like(source))
+    yield Measurement("copy on the device, read and written", rate, "GB/s", spec.bandwidth_gbs if spec else None)
+    pageable = torch.ones(count, dtype=torch.uint8)
+    yield Measurement("copy to the host", copy_rate(setup, source, pageable), "GB/s")
+    yield Measurement("copy from the host", copy_rate(setup, pageable, source), "GB/s")
+    if setup.on_gpu:
+        pinned, planned = pageable.pin_memory(), spec.host_gbs if spec else None
+        yield Measurement("copy to the host, pinned", copy_rate(setup, source, pinned), "GB/s", planned)
+        yield Measurement("copy from the host, pinned", copy_rate(setup, pinned, source), "GB/s", planned)
+
+
+def copy_rate(setup: Setup, source: Tensor, target: Tensor) -> float:
+    """GB/s."""
+    return source.nbytes / shortest(setup, lambda: target.copy_(source)) / 1e9
 
 
 def shortest(setup: Setup, function: Callable[[], Tensor]) -> float:

@@ -10,6 +10,7 @@ import argparse
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 
 from rich import box
 from rich.console import Console
@@ -19,9 +20,9 @@ from conf.compose import compose_config
 from conf.launch import checking_settings
 from run.cost import price_of
 from tools.planner.choice import Plan, Planner, choose, make_planner
+from tools.planner.efficiencies import Efficiencies
 from tools.planner.hardware import GPUS, MAX_GPUS, check_count, gpu_named
 from tools.planner.memory import GIB
-from tools.planner.roofline import STATED
 
 SHOWN_PLANS = 6
 SHOWN_ROWS = (1, 4, 16)
@@ -31,13 +32,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--gpu", default="a100-80gb", help=f"one of {', '.join(GPUS)} (default: %(default)s)")
     parser.add_argument("-n", "--count", type=int, default=1, help=f"number of GPUs in the machine, 1 to {MAX_GPUS}")
+    parser.add_argument("--report", type=Path, help="a report.json of make gpu-check, for its efficiencies")
     parser.add_argument("--json", action="store_true", help="print only the chosen plan, as JSON")
     parser.add_argument("overrides", nargs="*", help="Hydra overrides, as for make train")
     args = parser.parse_args()
     with checking_settings():
         gpu = gpu_named(args.gpu)
         check_count(args.count)
-        planner = make_planner(compose_config(args.overrides), gpu, args.count)
+        reached = Efficiencies.measured(args.report, gpu.name) if args.report else Efficiencies()
+        planner = make_planner(compose_config(args.overrides), gpu, args.count, reached)
     plans = planner.plans()
     chosen = choose(plans)
     if args.json:
@@ -78,7 +81,8 @@ def print_report(
         f"host: {host.memory / GIB:.0f} GiB of memory, {host.shared_memory / GIB:.0f} GiB of it in /dev/shm; "
         f"{host.checkpoints / GIB:.0f} GiB of disk for checkpoints"
     )
-    console.print("efficiencies: " + "; ".join(f"{name} {value:g}" for name, value in STATED.items()) + "\n")
+    stated = "; ".join(f"{name} {value:.3g}" for name, value in asdict(planner.efficiencies).items())
+    console.print(f"efficiencies (tools/planner/efficiencies.py): {stated}\n")
     offload = ", with the actor offloaded to host memory while it generates" if chosen.split.offload_actor else ""
     console.print(f"chosen: [bold]{chosen.split.topology}[/]{offload}")
     command = ["  .venv/bin/python train_grpo.py", *given, *planner.overrides(chosen)]

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from conf.schema import Config
 from run.cost import price_of
 from tools.planner import roofline
+from tools.planner.efficiencies import Efficiencies
 from tools.planner.fit import KV_CACHE, GpuMemory, GpuSplit
 from tools.planner.hardware import GpuSpec
 from tools.planner.host import HostNeeds, host_needs
@@ -58,6 +59,7 @@ class Planner:
     shape: Shape
     rollout: RolloutMemory
     tables: dict[tuple[bool, str], ActorTable]
+    efficiencies: Efficiencies = Efficiencies()
 
     @property
     def memory(self) -> GpuMemory:
@@ -132,7 +134,7 @@ class Planner:
 
     def _timed(self, plan: Plan) -> Plan:
         split, algorithm, evaluation = plan.split, self.cfg.algorithm, self.cfg.evaluation
-        work = Workload(self.gpu, self.shape, self.cfg.model, algorithm)
+        work = Workload(self.gpu, self.shape, self.cfg.model, algorithm, self.efficiencies)
         ranks, micro = split.trainers, plan.micro_batch_tokens
 
         def generation(completions: float, prompts: float) -> float:
@@ -147,7 +149,7 @@ class Planner:
         if split.colocated:
             moved = work.synced_bytes + (plan.actor.kept if split.offload_actor else 0)
             seconds["sleep, wake, offload"] = roofline.to_host_and_back_seconds(work, moved)
-        seconds["everything else"] = roofline.STEP_SECONDS
+        seconds["everything else"] = self.efficiencies.step_seconds
         step = sum(seconds.values())
         if split.topology == "async":
             step = max(seconds["generate"], step - seconds["generate"])
@@ -177,7 +179,12 @@ class Planner:
         return chosen + ([f"algorithm.optimizer.name={split.optimizer}"] if changed else [])
 
 
-def make_planner(cfg: Config, gpu: GpuSpec, count: int) -> Planner:
+def make_planner(
+    cfg: Config,
+    gpu: GpuSpec,
+    count: int,
+    efficiencies: Efficiencies = Efficiencies(),  # noqa: B008 - frozen
+) -> Planner:
     """
     Raises:
         ValueError: the model's config is not available.
@@ -190,7 +197,7 @@ def make_planner(cfg: Config, gpu: GpuSpec, count: int) -> Planner:
         tables[checkpointing, "adamw"] = actor_table(config, model, cfg.algorithm)
         tables[checkpointing, "adamw_8bit"] = tables[checkpointing, "adamw"].with_8bit_optimizer()
     engine = rollout_memory(shape, cfg.model, cfg.rollout.max_num_seqs, gpu.vllm_tokens)
-    return Planner(cfg, gpu, count, shape, engine, tables)
+    return Planner(cfg, gpu, count, shape, engine, tables, efficiencies)
 
 
 def gpu_splits(count: int, optimizer: str) -> Iterator[GpuSplit]:

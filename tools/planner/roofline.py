@@ -1,4 +1,4 @@
-"""Seconds of a training step: the data sheet's figures times efficiencies, all of which are stated here.
+"""Seconds of a training step: the data sheet's figures times efficiencies.
 
 Generation reads the weights and the KV cache of all running sequences for every token, so it is bound by memory
 bandwidth. Prefill, log-probabilities and training are bound by arithmetic: 2 operations per parameter and token in
@@ -9,43 +9,16 @@ from dataclasses import dataclass
 
 from conf.algorithms import AlgorithmConfig
 from conf.workers import ModelConfig
+from tools.planner.efficiencies import Efficiencies
 from tools.planner.hardware import GpuSpec
 from tools.planner.memory import DTYPE_BYTES, kv_bytes_per_token, model_bytes
 from tools.planner.shape import Shape
-
-# Fractions of the data sheet's figures, within the range that is commonly reported for such software. None of them
-# has been measured here.
-DECODE_BANDWIDTH = 0.6  # decoding in vLLM, of the memory bandwidth
-PREFILL_FLOPS = 0.5  # prefill in vLLM, of the bfloat16 peak
-FORWARD_FLOPS = 0.4  # log-probabilities with transformers in eager mode, of the bfloat16 peak
-TRAIN_FLOPS = 0.35  # forward and backward passes of the same
-TOUCH_BANDWIDTH = 0.7  # one pass over all weights, of the memory bandwidth
-LINK_BANDWIDTH = 0.7  # between GPUs, and to the host
-# Costs that do not scale with the hardware.
-DECODE_SECONDS = 0.004  # per decoding step: scheduler, sampler, kernel launches
-STEP_SECONDS = 2.0  # per training step: Ray's messages, scoring, building the batch
-# Mean length of prompts and completions as a fraction of their limits. The longest completion reaches the limit.
-MEAN_PROMPT = 0.5
-MEAN_COMPLETION = 0.5
 
 # Bytes moved per float32 weight. AdamW reads the weight, the gradient and two moments, and writes all but the
 # gradient. A micro-batch makes a bfloat16 copy of the weight (reads 4, writes 2), converts its bfloat16 gradient to
 # float32 (reads 2, writes 4) and adds it to the sum (reads 8, writes 4).
 OPTIMIZER_BYTES = 28
 MICRO_BATCH_BYTES = 24
-
-STATED = {
-    "decoding, of the memory bandwidth": DECODE_BANDWIDTH,
-    "prefill, of bf16 TFLOP/s": PREFILL_FLOPS,
-    "log-probabilities, of bf16 TFLOP/s": FORWARD_FLOPS,
-    "training, of bf16 TFLOP/s": TRAIN_FLOPS,
-    "passes over the weights, of the memory bandwidth": TOUCH_BANDWIDTH,
-    "links, of their bandwidth": LINK_BANDWIDTH,
-    "fixed seconds per decoding step": DECODE_SECONDS,
-    "fixed seconds per training step": STEP_SECONDS,
-    "mean prompt length, of its limit": MEAN_PROMPT,
-    "mean completion length, of its limit": MEAN_COMPLETION,
-}
 
 
 @dataclass(frozen=True)
@@ -56,11 +29,22 @@ class Workload:
     shape: Shape
     model: ModelConfig
     algorithm: AlgorithmConfig
+    efficiencies: Efficiencies = Efficiencies()
+
+    @property
+    def mean_prompt(self) -> float:
+        """Mean tokens of a prompt."""
+        return self.efficiencies.mean_prompt * self.model.max_prompt_tokens
+
+    @property
+    def mean_completion(self) -> float:
+        """Mean tokens of a completion."""
+        return self.efficiencies.mean_completion * self.model.max_completion_tokens
 
     @property
     def mean_tokens(self) -> float:
         """Mean tokens of a prompt and its completion."""
-        return MEAN_PROMPT * self.model.max_prompt_tokens + MEAN_COMPLETION * self.model.max_completion_tokens
+        return self.mean_prompt + self.mean_completion
 
     @property
     def step_tokens(self) -> float:
@@ -86,15 +70,15 @@ class Workload:
 def generation_seconds(work: Workload, completions: float, prompts: float, replicas: int, concurrency: int) -> float:
     """Generate all completions with `replicas` engines that run up to `concurrency` sequences each. The prefix cache
     reads the prompt of a group once."""
-    gpu, model, shape = work.gpu, work.model, work.shape
+    gpu, model, shape, reached = work.gpu, work.model, work.shape, work.efficiencies
     longest = model.max_completion_tokens
-    tokens = completions / replicas * MEAN_COMPLETION * longest
+    tokens = completions / replicas * work.mean_completion
     decoding_steps = max(longest, tokens / concurrency)
-    context = MEAN_PROMPT * model.max_prompt_tokens + MEAN_COMPLETION * longest / 2
+    context = work.mean_prompt + work.mean_completion / 2
     read = work.synced_bytes * decoding_steps + tokens * context * kv_bytes_per_token(shape, model.dtype)
-    decoding = read / (gpu.bandwidth_gbs * 1e9 * DECODE_BANDWIDTH) + decoding_steps * DECODE_SECONDS
-    prompt_tokens = prompts / replicas * MEAN_PROMPT * model.max_prompt_tokens
-    prefill = 2 * shape.matrix_parameters * prompt_tokens / (gpu.tflops * 1e12 * PREFILL_FLOPS)
+    decoding = read / (gpu.bandwidth_gbs * 1e9 * reached.decode_bandwidth) + decoding_steps * reached.decode_seconds
+    prompt_tokens = prompts / replicas * work.mean_prompt
+    prefill = 2 * shape.matrix_parameters * prompt_tokens / (gpu.tflops * 1e12 * reached.prefill_flops)
     return prefill + decoding
 
 
@@ -102,7 +86,7 @@ def logprobs_seconds(work: Workload, ranks: int, micro_batch_tokens: int) -> flo
     """Forward passes before the update, on the same GPUs: of the reference if the loss uses one, and of the actor if a
     step makes several updates or the KL is in the reward."""
     passes = work.algorithm.uses_reference + work.algorithm.needs_old_logprobs
-    compute = work.forward_flops / ranks / (work.gpu.tflops * 1e12 * FORWARD_FLOPS)
+    compute = work.forward_flops / ranks / (work.gpu.tflops * 1e12 * work.efficiencies.forward_flops)
     gathering = _micro_batches(work, ranks, micro_batch_tokens) * _gather_seconds(work, ranks)
     return passes * max(compute, gathering)
 
@@ -113,7 +97,7 @@ def update_seconds(work: Workload, ranks: int, micro_batch_tokens: int, checkpoi
     With LoRA the frozen weights need no gradient, which saves half of the backward pass. Gradient checkpointing adds a
     forward pass. Communication overlaps with arithmetic: the longer of the two counts."""
     forwards = 1 + (1 if work.model.lora.rank else 2) + checkpointing
-    compute = forwards * work.forward_flops / ranks / (work.gpu.tflops * 1e12 * TRAIN_FLOPS)
+    compute = forwards * work.forward_flops / ranks / (work.gpu.tflops * 1e12 * work.efficiencies.train_flops)
     micro_batches = _micro_batches(work, ranks, micro_batch_tokens)
     # FSDP2 gathers the weights for the forward and for the backward pass, then reduces the gradients.
     communication = 3 * micro_batches * _gather_seconds(work, ranks)
@@ -126,19 +110,19 @@ def _touch_seconds(work: Workload, bytes_per_weight: float) -> float:
     """Move this many bytes for each trained weight; the weights of an adapter are negligible."""
     if work.model.lora.rank:
         return 0.0
-    return bytes_per_weight * work.shape.parameters / (work.gpu.bandwidth_gbs * 1e9 * TOUCH_BANDWIDTH)
+    return bytes_per_weight * work.shape.parameters / (work.gpu.bandwidth_gbs * 1e9 * work.efficiencies.touch_bandwidth)
 
 
 def sync_seconds(work: Workload, colocated: bool, ranks: int) -> float:
     """Transfer new weights to the samplers: within the GPU if there is a single one, otherwise over the link."""
     if colocated and ranks == 1:
         return 2 * work.synced_bytes / (work.gpu.bandwidth_gbs * 1e9)
-    return work.synced_bytes / (work.gpu.link_gbs * 1e9 * LINK_BANDWIDTH)
+    return work.synced_bytes / (work.gpu.link_gbs * 1e9 * work.efficiencies.link_bandwidth)
 
 
 def to_host_and_back_seconds(work: Workload, size: float) -> float:
     """Move `size` bytes to host memory and back."""
-    return 2 * size / (work.gpu.host_gbs * 1e9 * LINK_BANDWIDTH)
+    return 2 * size / (work.gpu.host_gbs * 1e9 * work.efficiencies.host_bandwidth)
 
 
 def _micro_batches(work: Workload, ranks: int, micro_batch_tokens: int) -> float:
@@ -147,4 +131,4 @@ def _micro_batches(work: Workload, ranks: int, micro_batch_tokens: int) -> float
 
 def _gather_seconds(work: Workload, ranks: int) -> float:
     """Each rank receives the parts of the weights that it does not hold."""
-    return work.trained_bytes * (ranks - 1) / ranks / (work.gpu.link_gbs * 1e9 * LINK_BANDWIDTH)
+    return work.trained_bytes * (ranks - 1) / ranks / (work.gpu.link_gbs * 1e9 * work.efficiencies.link_bandwidth)

@@ -1,0 +1,56 @@
+"""How much of the data sheet's figures software reaches, and the costs that do not scale with the hardware."""
+
+import json
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Efficiencies:
+    """The defaults are within the range that is commonly reported for such software.
+
+    decode_bandwidth  decoding in vLLM, of the memory bandwidth
+    prefill_flops     prefill in vLLM, of the bfloat16 peak
+    forward_flops     log-probabilities with transformers in eager mode, of the bfloat16 peak
+    train_flops       forward and backward passes of the same
+    touch_bandwidth   one pass over all weights, of the memory bandwidth
+    link_bandwidth    between GPUs, of the link
+    host_bandwidth    between a GPU and the host's memory, of the link
+    decode_seconds    per decoding step: scheduler, sampler, kernel launches
+    step_seconds      per training step: Ray's messages, scoring, building the batch
+    mean_prompt       mean length of a prompt, of its limit
+    mean_completion   mean length of a completion, of its limit; the longest completion reaches it
+    """
+
+    decode_bandwidth: float = 0.6
+    prefill_flops: float = 0.5
+    forward_flops: float = 0.4
+    train_flops: float = 0.35
+    touch_bandwidth: float = 0.7
+    link_bandwidth: float = 0.7
+    host_bandwidth: float = 0.7
+    decode_seconds: float = 0.004
+    step_seconds: float = 2.0
+    mean_prompt: float = 0.5
+    mean_completion: float = 0.5
+
+    @classmethod
+    def measured(cls, report: Path, gpu: str) -> "Efficiencies":
+        """Those that `make gpu-check` measured on this GPU, and the defaults for the others.
+
+        gpu: the device name that the report must have.
+
+        Raises:
+            ValueError: the file is not a report of such a GPU.
+        """
+        try:
+            found = json.loads(report.read_text())
+            gpus, stages = set(found["gpus"]), found["stages"]
+            values = {each["name"]: each["value"] for stage in stages for each in stage["measurements"]}
+        except (OSError, KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"GPU_REPORT={report} is not a report.json of make gpu-check ({error!r})") from error
+        if gpus != {gpu}:
+            where = ", ".join(gpus) or "a CPU"
+            raise ValueError(f"GPU_REPORT={report} is a report of {where}; run make gpu-check on a {gpu}")
+        names = {field.name for field in fields(cls)}
+        return replace(cls(), **{name: value for name, value in values.items() if name in names})
