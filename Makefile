@@ -1,10 +1,11 @@
-# `make` lists the targets. Variables: MODEL, ENV, ARGS ("hydra overrides"), SWEEP, RUN, CKPT, GPU, N, PYTHON.
+# `make` lists the targets. Variables: MODEL, ENV, ARGS ("hydra overrides"), SWEEP, RUN, CKPT, GPU, GPU_REPORT, N, MINUTES, PYTHON.
 MODEL ?= tiny
 ENV ?= countdown
 ARGS ?=
 SWEEP ?= algorithms
 GPU ?= a100-80gb
 N ?= 1
+MINUTES ?= 8
 PYTHON ?= python3
 UV_VERSION := 0.13.9
 
@@ -20,7 +21,7 @@ BIN := .venv/bin
 READY := .venv/ready-$(notdir $(REQUIREMENTS))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup doctor plan train eval verifier sweep report test fuzz bench test-slow lint format tiny-base tiny-multiplication-base smollm2 lock check-lock clean
+.PHONY: help setup doctor plan gpu-check train eval verifier sweep report test fuzz bench test-slow lint format tiny-base tiny-multiplication-base smollm2 lock check-lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 27
@@ -40,7 +41,10 @@ train: $(READY) ## train with RL: MODEL=tiny ENV=countdown ARGS="seed=1 run=my-r
 	$(BIN)/python train_grpo.py $(GIVEN) $(ARGS)
 
 plan: $(READY) ## plan a run before renting a GPU: memory, hours, dollars: MODEL=qwen-3b GPU=a100-80gb N=2
-	$(BIN)/python -m tools.planner --gpu $(GPU) --count $(N) $(GIVEN) $(ARGS)
+	$(BIN)/python -m tools.planner --gpu $(GPU) --count $(N) $(if $(GPU_REPORT),--report $(GPU_REPORT)) $(GIVEN) $(ARGS)
+
+gpu-check: $(READY) ## prove that this GPU machine works, in minutes: MODEL=qwen-0.5b MINUTES=8 (report in outputs/gpu-check)
+	$(BIN)/python -m tools.gpu_check --model $(if $(filter file,$(origin MODEL)),qwen-0.5b,$(MODEL)) --minutes $(MINUTES) $(ARGS)
 
 doctor: $(READY) ## check whether a run would start and fit here; same arguments as train
 	$(BIN)/python -m tools.doctor $(GIVEN) $(ARGS)
