@@ -5,7 +5,7 @@ seconds = bytes / (memory bandwidth * decode_bandwidth) + decode_seconds; two ru
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -68,40 +68,31 @@ def clocked(function: Callable[[], Any]) -> tuple[Any, float]:
 
 def speed(
     setup: Setup, cfg: Config, pool: RolloutPool, requests: Sequence[Request], few: Sequence[Request]
-) -> Iterator[Measurement]:
-    """Generate for `requests` with the limits of the run, then for `few` of them; yield the first as `Generated` too.
-
-    Returns (as a generator): the completions of `requests`.
-    """
-    limit = cfg.model.max_completion_tokens
+) -> Generator[Measurement, None, list[Completion]]:
+    """Generate for `requests`, for `few` of them, and for `requests` with vLLM alone. Returns the first completions."""
+    limit, work = cfg.model.max_completion_tokens, workload(setup, cfg)
     sampling = SamplingParams(1.0, limit)
     list(pool.generate(requests, SamplingParams(1.0, 8)))  # compiles what is compiled late, and caches the prompts
     many = generate(pool, requests, sampling)
-    work = workload(setup, cfg)
-    planned = work and planned_seconds(work, many)
-    yield Measurement("tokens a second", many.tokens / many.seconds, "tokens/s", planned and many.tokens / planned)
-    yield Measurement(
-        f"decoding step of {len(requests)} completions",
-        1000 * many.seconds / many.steps,
-        "ms",
-        planned and 1000 * planned / many.steps,
-    )
+    rate = many.tokens / many.seconds
+    yield Measurement("tokens a second", rate, "tokens/s", many.tokens / planned_seconds(work, many) if work else None)
+    yield decoding_step(work, many)
     some = generate(pool, few, SamplingParams(1.0, max(8, limit // 4)))
-    planned = work and planned_seconds(work, some)
-    yield Measurement(
-        f"decoding step of {len(few)} completions",
-        1000 * some.seconds / some.steps,
-        "ms",
-        planned and 1000 * planned / some.steps,
-    )
+    yield decoding_step(work, some)
     if work:
         bandwidth, seconds = decode_constants(work, some, many)
         yield Measurement("decode_bandwidth", bandwidth, "", DECODE_BANDWIDTH)
         yield Measurement("decode_seconds", seconds, "s", DECODE_SECONDS)
-    alone, count = pool.group.call("__ray_call__", generate_alone, requests, sampling, phase="generate")
-    yield Measurement("tokens a second of vLLM's LLM.generate", count / alone, "tokens/s")
-    yield Measurement("speed of the rollout pool, of LLM.generate's", many.tokens / many.seconds / (count / alone))
+    seconds, count = pool.group.call("__ray_call__", generate_alone, requests, sampling, phase="generate")
+    yield Measurement("tokens a second of vLLM's LLM.generate", count / seconds, "tokens/s")
+    yield Measurement("speed of the rollout pool, of LLM.generate's", rate / (count / seconds))
     return many.completions
+
+
+def decoding_step(work: Workload | None, run: Generated) -> Measurement:
+    planned = 1000 * planned_seconds(work, run) / run.steps if work else None
+    name = f"decoding step of {len(run.completions)} completions"
+    return Measurement(name, 1000 * run.seconds / run.steps, "ms", planned)
 
 
 def workload(setup: Setup, cfg: Config) -> Workload | None:

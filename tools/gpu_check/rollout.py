@@ -36,27 +36,38 @@ EQUAL_SHARE = {"float32": 1.0, "bfloat16": 0.9}
 # may be. Both sides round to 24 or 8 bits after each operation, but in different orders.
 RATIO_BOUND = {"float32": 0.001, "bfloat16": 0.1}
 COMPARED = 16  # completions
+MARGIN = 15.0  # seconds for what is checked after a start
 CHANGE = 0.5  # standard deviation of the relative change of each weight
 USED_MEMORY = ["nvidia-smi", "--query-gpu=memory.used", "--format=csv,noheader,nounits"]
 
 
 def measure(setup: Setup) -> Iterator[Measurement]:
-    end = time.monotonic() + setup.seconds
-    transfers = ["ipc", "shm"] if setup.on_gpu else ["shm"]
-    started = yield from first_engine(setup, transfers[0])
-    if torch.cuda.device_count() > 1 and setup.on_gpu:
-        transfers.append("nccl")
-    elif setup.on_gpu:
-        yield Measurement("nccl", "not checked: needs two GPUs")
-    for transfer in transfers[1:]:
-        left = end - time.monotonic()
-        if left < started + 15:
-            yield Measurement(transfer, f"not checked: {left:.0f} s left, and a start takes {started:.0f}")
+    end, seconds, is_whole = time.monotonic() + setup.seconds, 0.0, True
+    yield from gpu_memory(setup, "before the start")
+    for transfer in transfers(setup):
+        left, start = end - time.monotonic(), time.monotonic()
+        if left < seconds:
+            yield Measurement(transfer, f"not checked: {left:.0f} s left, it takes about {seconds:.0f} s")
             continue
-        cfg = settings(setup, transfer, eager=True)
-        with start_trio(cfg, Interrupt()) as trio:
-            yield from same_weights(setup, cfg, trio, transfer)
-            yield from changed_weights(setup, cfg, trio, transfer)
+        try:
+            with ExitStack() as running:
+                cfg, trio = yield from start_engine(setup, transfer, running, eager=not is_whole)
+                seconds = time.monotonic() - start + MARGIN
+                yield Measurement(f"{transfer}: seconds until the trio has started", seconds - MARGIN, "s")
+                if is_whole:
+                    yield from engine(setup, cfg, trio)
+                    is_whole = False
+                yield from same_weights(setup, cfg, trio, transfer)
+                yield from changed_weights(setup, cfg, trio, transfer)
+        except Exception as error:  # noqa: BLE001 - the other transfers can be checked nevertheless
+            traceback.print_exc()
+            yield Measurement(f"{transfer} failed", last_lines(str(error)), passed=False)
+
+
+def transfers(setup: Setup) -> list[str]:
+    if not setup.on_gpu:
+        return ["shm"]
+    return ["ipc", "shm", "nccl"] if torch.cuda.device_count() > 1 else ["ipc", "shm"]
 
 
 def settings(setup: Setup, transfer: str, eager: bool) -> Config:
@@ -70,33 +81,30 @@ def settings(setup: Setup, transfer: str, eager: bool) -> Config:
     return setup.config(*overrides)
 
 
-def first_engine(setup: Setup, transfer: str) -> Generator[Measurement, None, float]:
-    """Check an engine whole. If it does not start, the rest is checked without CUDA graphs and torch.compile.
+def start_engine(
+    setup: Setup, transfer: str, running: ExitStack, eager: bool
+) -> Generator[Measurement, None, tuple[Config, Trio]]:
+    """Start the trio; if its engine fails, report that and start it without CUDA graphs and torch.compile."""
+    cfg = settings(setup, transfer, eager)
+    torch.cuda.empty_cache()  # this process may have made the model
+    try:
+        return cfg, running.enter_context(start_trio(cfg, Interrupt()))
+    except WorkerDied as error:
+        if eager or not setup.on_gpu:
+            raise
+        traceback.print_exc()
+        yield Measurement(f"{transfer}: start of the engine", last_lines(str(error.__cause__)), passed=False)
+    cfg = settings(setup, transfer, eager=True)
+    return cfg, running.enter_context(start_trio(cfg, Interrupt()))
 
-    Returns: seconds of the start.
-    """
-    yield from gpu_memory(setup, "before the start")
-    start = time.monotonic()
-    with ExitStack() as running:
-        cfg = settings(setup, transfer, eager=False)
-        try:
-            trio = running.enter_context(start_trio(cfg, Interrupt()))
-        except WorkerDied as error:
-            traceback.print_exc()
-            yield Measurement("start of the trio", last_lines(str(error.__cause__)), passed=False)
-            start, cfg = time.monotonic(), settings(setup, transfer, eager=True)
-            trio = running.enter_context(start_trio(cfg, Interrupt()))
-        started = time.monotonic() - start
-        yield Measurement("seconds until the trio has started", started, "s")
-        yield from gpu_memory(setup, "with engine and actor")
-        for name, value in trio.rollout.group.call("__ray_call__", engine_facts, phase="start").items():
-            yield Measurement(name, value)
-        completions = yield from generation(setup, cfg, trio)
-        gap = logprob_gaps(trio, completions)
-        yield from agreement("", gap, cfg.model.dtype)
-        yield from same_weights(setup, cfg, trio, transfer)
-        yield from changed_weights(setup, cfg, trio, transfer)
-    return started
+
+def engine(setup: Setup, cfg: Config, trio: Trio) -> Iterator[Measurement]:
+    """What does not depend on the transfer: vLLM's choices, speed, seeds, and agreement with the actor."""
+    yield from gpu_memory(setup, "with engine and actor")
+    for name, value in trio.rollout.group.call("__ray_call__", engine_facts, phase="start").items():
+        yield Measurement(name, value)
+    completions = yield from generation(setup, cfg, trio)
+    yield from agreement("", logprob_gaps(trio, completions), cfg.model.dtype)
 
 
 def generation(setup: Setup, cfg: Config, trio: Trio) -> Generator[Measurement, None, list[Completion]]:
