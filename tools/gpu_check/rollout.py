@@ -44,6 +44,8 @@ USED_MEMORY = ["nvidia-smi", "--query-gpu=memory.used", "--format=csv,noheader,n
 def measure(setup: Setup) -> Iterator[Measurement]:
     end, seconds, is_whole = time.monotonic() + setup.seconds, 0.0, True
     yield from gpu_memory(setup, "before the start")
+    if setup.on_gpu and torch.cuda.device_count() == 1:
+        yield Measurement("nccl", "not checked: needs two GPUs")
     for transfer in transfers(setup):
         left, start = end - time.monotonic(), time.monotonic()
         if left < seconds:

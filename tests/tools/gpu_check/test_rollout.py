@@ -1,14 +1,18 @@
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 
 import pytest
 import torch
 
 from grpo.types import Completion
+from tools.gpu_check import rollout
 from tools.gpu_check.generation import Generated, decode_constants, planned_seconds, workload
 from tools.gpu_check.rollout import agreement, equality, last_lines, measure
 from tools.gpu_check.stage import Setup
 from tools.planner.memory import kv_bytes_per_token, model_bytes
 from tools.planner.roofline import DECODE_BANDWIDTH, DECODE_SECONDS, Workload
+from workers.placement import check_ranks, make_placement
+from workers.rank_group import WorkerDied
 
 
 def completions(count: int, length: int, prompt: int = 4) -> list[Completion]:
@@ -74,6 +78,52 @@ def test_agreement_fails_where_the_median_ratio_is_not_1(gap, passed):
 
 def test_the_last_lines_of_a_traceback_name_the_error():
     assert last_lines("Traceback\n  File\n\nValueError: why\n", 1) == "ValueError: why"
+
+
+@pytest.fixture
+def on_gpu(tmp_path, monkeypatch) -> Setup:
+    """A check of a machine with a GPU, up to the start of the trio."""
+    monkeypatch.setattr(Setup, "random_model", lambda self, name: "envs/countdown/models/tiny")
+    monkeypatch.setattr(rollout, "gpu_memory", lambda setup, when: iter(()))
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    return Setup("cuda", "qwen-0.5b", "h100", tmp_path, 60.0)
+
+
+@pytest.mark.parametrize("transfer", ["ipc", "shm", "nccl"])
+def test_the_settings_of_each_transfer_fit_their_gpus(on_gpu, transfer):
+    cfg = rollout.settings(on_gpu, transfer, eager=False)
+    gpus = 2 if transfer == "nccl" else 1
+    placement = make_placement(cfg.topology, cfg.rollout, gpus)
+    check_ranks(cfg.topology, cfg.algorithm, placement)
+    assert (cfg.topology.weight_transfer, cfg.topology.num_gpus) == (transfer, gpus)
+    assert (len(placement.actor), len(placement.rollout)) == (1, 1)
+
+
+def test_an_engine_that_does_not_start_is_reported_and_started_eagerly(on_gpu, monkeypatch):
+    started = []
+
+    @contextmanager
+    def start_trio(cfg, interrupt):
+        started.append((cfg.topology.weight_transfer, cfg.rollout.enforce_eager))
+        if not cfg.rollout.enforce_eager:
+            raise WorkerDied("rollout rank 0 died") from RuntimeError("Traceback\n\nInductorError: no compiler")
+        raise ValueError("ipc is not permitted here")
+        yield
+
+    monkeypatch.setattr(rollout, "start_trio", start_trio)
+    found = {each.name: (each.value, each.passed) for each in measure(on_gpu)}
+    assert started == [("ipc", False), ("ipc", True), ("shm", False), ("shm", True)]
+    assert found["ipc: start of the engine"] == ("Traceback\nInductorError: no compiler", False)
+    assert found["ipc failed"] == ("ipc is not permitted here", False)
+
+
+def test_a_transfer_for_which_no_time_is_left_is_named(on_gpu, monkeypatch):
+    monkeypatch.setattr(rollout, "start_trio", lambda cfg, interrupt: nullcontext())
+    for part in ("engine", "same_weights", "changed_weights"):
+        monkeypatch.setattr(rollout, part, lambda *args: iter(()))
+    found = {each.name: each.value for each in measure(replace(on_gpu, seconds=1.0))}
+    assert str(found["shm"]).startswith("not checked: 1 s left")
+    assert str(found["nccl"]) == "not checked: needs two GPUs"
 
 
 @pytest.mark.slow
