@@ -85,6 +85,8 @@ class RolloutConfig:
     kv_cache_gb             memory per worker for keys and values; null uses 1 GB on a CPU, and on a GPU what
                             gpu_memory_utilization leaves
     gpu_memory_utilization  share of the GPU's memory that vLLM may use
+    enforce_eager           true: no torch.compile and no CUDA graphs, which start faster and generate slower; a CPU
+                            always runs so
     """
 
     backend: str = "vllm"
@@ -94,6 +96,7 @@ class RolloutConfig:
     max_num_seqs: int = 256
     kv_cache_gb: float | None = None
     gpu_memory_utilization: float = 0.45
+    enforce_eager: bool = False
 
     def __post_init__(self) -> None:
         one_of("rollout.backend", self.backend, ("vllm", "transformers"))

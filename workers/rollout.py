@@ -68,7 +68,7 @@ class VllmSampler(Sampler):
             distributed_executor_backend=None if width == 1 else "mp" if on_cpu else "ray",
             worker_extension_cls="workers.shm_engine.VllmExtension",
             enable_sleep_mode=self.can_sleep,
-            enforce_eager=on_cpu,
+            enforce_eager=on_cpu or rollout.enforce_eager,
             # Chunked prefill discards the first draws of a chunked prompt; seeded CPU generators cannot rewind.
             enable_chunked_prefill=not on_cpu,
             logprobs_mode="processed_logprobs",
