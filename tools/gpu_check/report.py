@@ -5,18 +5,18 @@ import json
 import platform
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 from string import Template
 
-import ray
 import torch
-import transformers
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from tools.gpu_check.stage import Measurement
 
+PACKAGES = ("torch", "transformers", "ray")  # the rollout stage reports vLLM, whose CPU build has another name
 STYLES = {"passed": "green", "failed": "bold red"}
 
 
@@ -47,8 +47,7 @@ class Report:
     def of_this_machine(cls, model: str, device: str, minutes: float) -> "Report":
         # Only the stages use the GPU; here NVML counts the devices.
         gpus = [torch.cuda.get_device_name(n) for n in range(torch.cuda.device_count())] if device == "cuda" else []
-        packages = (torch, transformers, ray)
-        versions = {"python": platform.python_version()} | {each.__name__: each.__version__ for each in packages}
+        versions = {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}
         return cls(datetime.now(UTC).isoformat(timespec="seconds"), gpus, versions, model, device, minutes)
 
     @property
