@@ -38,6 +38,11 @@ class TrainingRun:
     started: float
 
     @property
+    def age(self) -> float:
+        """Seconds since the start."""
+        return time.monotonic() - self.started
+
+    @property
     def steps(self) -> list[dict[str, Any]]:
         """The metrics of the training steps so far."""
         return [row for row in self.folder.metric_rows() if "time/step" in row]
@@ -50,7 +55,7 @@ class TrainingRun:
         """
         while not condition():
             if self.process.poll() is not None and not condition():
-                raise RunEnded(f"train_grpo.py ended with code {self.process.returncode}:\n{self.last_lines()}")
+                raise RunEnded(f"train_grpo.py ended with code {self.process.returncode}:\n{self.last_lines}")
             if time.monotonic() > end:
                 return False
             time.sleep(POLL_SECONDS)
@@ -61,8 +66,13 @@ class TrainingRun:
         announced = shared_folder(self.folder.path) / f"{role}-0.pid"
         return psutil.Process(int(announced.read_text(encoding="utf-8")))
 
+    @property
+    def output(self) -> str:
+        return self.log.read_text(encoding="utf-8", errors="replace")
+
+    @property
     def last_lines(self) -> str:
-        return "\n".join(self.log.read_text(encoding="utf-8", errors="replace").splitlines()[-LAST_LINES:])
+        return "\n".join(self.output.splitlines()[-LAST_LINES:])
 
 
 @contextmanager

@@ -58,7 +58,7 @@ def learning(setup: Setup, end: float) -> Iterator[Measurement]:
     overrides = [*tiny_run(setup), f"num_steps={steps}", f"checkpoint.every={NEVER}", *evaluation]
     with training_run(setup, "tiny", *overrides) as run:
         if run.wait(lambda: bool(run.steps), end):
-            yield Measurement("tiny: seconds to the end of the first step", time.monotonic() - run.started, "s")
+            yield Measurement("tiny: seconds to the end of the first step", run.age, "s")
         run.wait(lambda: len(run.steps) == steps and run.process.poll() is not None, end)
         rows, done = run.folder.metric_rows(), run.steps
     yield Measurement("tiny: steps", len(done), passed=len(done) > 0)
@@ -104,7 +104,7 @@ def large_run(setup: Setup, end: float) -> Iterator[Measurement]:
     cfg = setup.config(*overrides, model=BIG_MODEL)
     with training_run(setup, BIG_MODEL, *overrides) as run, watching_memory() as peak:
         if run.wait(lambda: bool(run.steps), end):
-            yield Measurement(f"{BIG_MODEL}: to the end of the first step", time.monotonic() - run.started, "s")
+            yield Measurement(f"{BIG_MODEL}: to the end of the first step", run.age, "s")
         run.wait(lambda: False, end)
         rows = run.steps
     yield Measurement(f"{BIG_MODEL}: steps", len(rows), passed=len(rows) > 0)
