@@ -1,5 +1,6 @@
 """Ray for the duration of a run, and the bundles that its processes use."""
 
+import hashlib
 import os
 import shutil
 import signal
@@ -17,8 +18,8 @@ from conf.workers import ModelConfig, RolloutConfig, TopologyConfig
 from workers.interrupt import Interrupt
 from workers.placement import ROLES, Placement, check_ranks, make_placement, reserve_bundles
 from workers.rank_group import PhaseTimer, RankGroup, Worker
-from workers.weights import shared_folder
 
+SHARED_MEMORY = Path("/dev/shm")
 REPOSITORY = Path(__file__).resolve().parent.parent
 # Threads that spin while they wait slow down the other workers on a machine with few cores.
 PASSIVE_THREADS = {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "0", "KMP_BLOCKTIME": "0"}
@@ -79,6 +80,12 @@ def ray_session(cfg: WorkerSettings, device: str, interrupt: Interrupt) -> Itera
     finally:
         ray.shutdown()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def shared_folder(run_folder: Path) -> Path:
+    """The folder of a run in shared memory, or in the temporary folder if the system has no shared memory."""
+    base = SHARED_MEMORY if SHARED_MEMORY.is_dir() else Path(os.environ.get("TMPDIR", "/tmp"))
+    return base / f"ahazero-{hashlib.sha256(str(run_folder.resolve()).encode()).hexdigest()[:12]}"
 
 
 def _reserve(cfg: WorkerSettings, device: str) -> tuple[Placement, list[Any], bool]:
