@@ -265,8 +265,9 @@ class Actor(Policy):
 
         self.sender = make_sender(self.transfer, self.info.rank, address, samplers, receivers, self.iter_weights)
 
-    def send_weights(self) -> str:
-        """Send the current weights to GPUs, and return their checksum; "" except on the first rank."""
+    def send_weights(self, samplers: Sequence[Any]) -> str:
+        """Send the current weights to connected samplers, and return their checksum; "" except on the first rank."""
+        self.sender.client.handles = list(samplers)
         self.sender.send_weights()
         self.offload()
         return combine(self.sender.source.checksums)

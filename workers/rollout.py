@@ -16,7 +16,7 @@ from conf.workers import ModelConfig, RolloutConfig, TopologyConfig
 from grpo.types import Completion, Request, SamplingParams
 from workers.models import encode
 from workers.placement import bundle_indexes
-from workers.rank_group import ALONE, RankGroup, RankInfo, Worker, WorkerDied
+from workers.rank_group import ALONE, RankInfo, Worker, WorkerDied
 from workers.sampler import Sampler
 from workers.session import Session, WorkerSettings
 from workers.transformers_sampler import TransformersSampler
@@ -78,8 +78,9 @@ class VllmSampler(Sampler):
             disable_log_stats=True,
             **({} if cache_gb is None else {"kv_cache_memory_bytes": int(cache_gb * 2**30)}),
         )
-        if transfer is Transfer.SHARED_MEMORY:
-            self.llm.init_weight_transfer_engine(WeightTransferInitRequest(init_info={}))
+        if transfer is not Transfer.NCCL:  # which connects all replicas with the actor at once
+            settings = {"packed": True} if transfer is Transfer.IPC else {}
+            self.llm.init_weight_transfer_engine(WeightTransferInitRequest(init_info=settings))
         self.tokenizer = self.llm.get_tokenizer()
 
     def load_weights(self, weights: Weights) -> None:
@@ -172,7 +173,7 @@ class RolloutPool:
         self.replicas = len(session.placement.rollout)
         self.workers = [self._start(replica) for replica in range(self.replicas)]
         self.group = session.group(self.workers)
-        self.sender: RankGroup | None = None  # the actor, if it sends weights from GPU to GPU
+        self.sender: Any = None  # the actor's RankGroup, if it sends weights directly
         self.weights: Weights | None = None
         self.restarts = 0
 
@@ -192,9 +193,9 @@ class RolloutPool:
         """Load a version into every replica, once it has finished the generation in progress. Returns the version with
         its checksum, which direct transfers compute as they send."""
         if weights.transfer is not Transfer.SHARED_MEMORY:
-            assert self.sender is not None
             self.group.call("wake", phase="sleep")
-            weights = replace(weights, checksum=self.sender.call("send_weights", phase="weight_sync"))
+            handles = [worker.handle for worker in self.workers]
+            weights = replace(weights, checksum=self.sender.call("send_weights", handles, phase="weight_sync"))
         self.weights = weights
         self.group.call("load_weights", weights, phase="weight_sync", on_death=lambda w: self._restart(w.info.rank))
         return weights
@@ -236,18 +237,25 @@ class RolloutPool:
         """Replace a dead worker.
 
         Raises:
-            WorkerDied: the run must resume from its checkpoint, because the worker's node is gone, or because weights
-                that are sent directly reach a new worker only when all of them connect again.
+            WorkerDied: the run must resume from its checkpoint, because the worker's node is gone, because NCCL cannot
+                connect a single replica again, or because the actor no longer has the version to be sent.
         """
         self.restarts += 1
-        direct = self.weights is not None and self.weights.transfer is not Transfer.SHARED_MEMORY
-        if self.session.lost_a_node() or direct:
+        transfer = self.weights and self.weights.transfer
+        if self.session.lost_a_node() or transfer is Transfer.NCCL:
             raise WorkerDied(f"{self.workers[replica].name} died")
         if self.restarts > MAX_RESTARTS:
             raise RuntimeError(f"rollout workers died more than {MAX_RESTARTS} times in this run; see the Ray logs")
         self.workers[replica] = self._start(replica)
-        if self.weights is not None:
-            self.session.group([self.workers[replica]]).call("load_weights", self.weights, phase="restart")
+        if self.weights is None:
+            return
+        group = self.session.group([self.workers[replica]])
+        if transfer is Transfer.IPC:
+            group.call("ready", phase="restart")
+            sent = self.sender.call("send_weights", [self.workers[replica].handle], phase="restart")
+            if sent != self.weights.checksum:
+                raise WorkerDied(f"{self.workers[replica].name} died, and the actor has been trained since")
+        group.call("load_weights", self.weights, phase="restart")
 
     def _start(self, replica: int) -> Worker:
         bundles = [self.session.bundles[bundle] for bundle in self.session.placement.rollout[replica]]

@@ -18,6 +18,7 @@ from conf.workers import ModelConfig, RolloutConfig, TopologyConfig
 from workers.interrupt import Interrupt
 from workers.placement import ROLES, Placement, check_ranks, make_placement, reserve_bundles
 from workers.rank_group import PhaseTimer, RankGroup, Worker
+from workers.weights import Transfer
 
 SHARED_MEMORY = Path("/dev/shm")
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -152,6 +153,32 @@ def check_topology(cfg: Config) -> None:
     if cfg.topology.ray_address is None:
         placement = make_placement(cfg.topology, cfg.rollout, _own_gpus(cfg.topology, device))
         check_ranks(cfg.topology, cfg.algorithm, placement)
+        check_transfer(Transfer.of(cfg.topology, device), cfg.rollout, placement)
+
+
+def check_transfer(transfer: Transfer, rollout: RolloutConfig, placement: Placement) -> None:
+    """Check that the weights can reach the samplers.
+
+    Raises:
+        ValueError: they cannot.
+    """
+    if transfer is Transfer.SHARED_MEMORY:
+        return
+    if rollout.backend != "vllm":
+        raise ValueError(
+            f"topology.weight_transfer={transfer} requires rollout.backend=vllm, got {rollout.backend}; choose shm"
+        )
+    training, generating = set(placement.actor), {bundle for engine in placement.rollout for bundle in engine}
+    if transfer is Transfer.IPC and not generating <= training:
+        raise ValueError(
+            "topology.weight_transfer=ipc requires that a rank of the actor is on every GPU that generates; choose "
+            "topology=one_gpu or topology=colocated without topology.actor_ranks, or shm"
+        )
+    if transfer is Transfer.NCCL and generating & training:
+        raise ValueError(
+            "topology.weight_transfer=nccl requires that no GPU both trains and generates; choose topology=split or "
+            "topology.weight_transfer=ipc"
+        )
 
 
 def _own_gpus(topology: TopologyConfig, device: str) -> int | None:

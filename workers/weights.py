@@ -106,11 +106,7 @@ def fetch(weights: Weights) -> dict[str, Tensor]:
 
 
 def verify(weights: Weights, found: str) -> None:
-    """Compare the checksum of what arrived with that of what was sent.
-
-    Raises:
-        ValueError: they differ.
-    """
+    """Raise ValueError if the checksum of what was found is not that of what was published or sent."""
     if found != weights.checksum:
         raise ValueError(
             f"weights version {weights.version} is damaged: its checksum is {found or 'missing'} after "

@@ -21,6 +21,9 @@ FORWARD_FLOPS = 0.4  # log-probabilities with transformers in eager mode, of the
 TRAIN_FLOPS = 0.35  # forward and backward passes of the same
 TOUCH_BANDWIDTH = 0.7  # one pass over all weights, of the memory bandwidth
 LINK_BANDWIDTH = 0.7  # between GPUs, and to the host
+# GB/s of one process in host memory, as measured on 2 cores of an EPYC.
+HOST_GBS = 5.0  # copying weights
+HOST_CHECKSUM_GBS = 3.5  # the checksum of weights
 # Costs that do not scale with the hardware.
 DECODE_SECONDS = 0.004  # per decoding step: scheduler, sampler, kernel launches
 STEP_SECONDS = 2.0  # per training step: Ray's messages, scoring, building the batch
@@ -33,6 +36,10 @@ MEAN_COMPLETION = 0.5
 # float32 (reads 2, writes 4) and adds it to the sum (reads 8, writes 4).
 OPTIMIZER_BYTES = 28
 MICRO_BATCH_BYTES = 24
+# Passes over the bytes of the weights on a GPU. A copy reads and writes them. A checksum reads them, and writes and
+# reads products of twice their size.
+COPY_PASSES = 2
+CHECKSUM_PASSES = 5
 
 STATED = {
     "decoding, of the memory bandwidth": DECODE_BANDWIDTH,
@@ -41,6 +48,8 @@ STATED = {
     "training, of bf16 TFLOP/s": TRAIN_FLOPS,
     "passes over the weights, of the memory bandwidth": TOUCH_BANDWIDTH,
     "links, of their bandwidth": LINK_BANDWIDTH,
+    "GB/s of a copy in host memory": HOST_GBS,
+    "GB/s of a checksum in host memory": HOST_CHECKSUM_GBS,
     "fixed seconds per decoding step": DECODE_SECONDS,
     "fixed seconds per training step": STEP_SECONDS,
     "mean prompt length, of its limit": MEAN_PROMPT,
@@ -129,11 +138,36 @@ def _touch_seconds(work: Workload, bytes_per_weight: float) -> float:
     return bytes_per_weight * work.shape.parameters / (work.gpu.bandwidth_gbs * 1e9 * TOUCH_BANDWIDTH)
 
 
-def sync_seconds(work: Workload, colocated: bool, ranks: int) -> float:
-    """Transfer new weights to the samplers: within the GPU if there is a single one, otherwise over the link."""
-    if colocated and ranks == 1:
-        return 2 * work.synced_bytes / (work.gpu.bandwidth_gbs * 1e9)
-    return work.synced_bytes / (work.gpu.link_gbs * 1e9 * LINK_BANDWIDTH)
+def sync_seconds(work: Workload, transfer: str, ranks: int) -> dict[str, float]:
+    """Transfer new weights from the actor's `ranks` to the samplers, which receive them at the same time.
+
+    transfer  as `topology.weight_transfer`
+    """
+    size = work.synced_bytes
+    memory = work.gpu.bandwidth_gbs * 1e9 * TOUCH_BANDWIDTH
+    link, host_link = (gbs * 1e9 * LINK_BANDWIDTH for gbs in (work.gpu.link_gbs, work.gpu.host_gbs))
+    converting = 0 if work.model.lora.rank else 4 * work.shape.parameters + size
+    seconds = {
+        "gather the ranks' shards": (ranks - 1) / ranks * size / link,
+        "convert to the dtype of generation": converting / memory,
+        "the actor's checksum": CHECKSUM_PASSES * size / memory,
+    }
+    if transfer == "shm":
+        return seconds | {
+            "to host memory": size / host_link,
+            "write to /dev/shm": size / (HOST_GBS * 1e9),
+            "read from /dev/shm, and the sampler's checksum": size / (HOST_CHECKSUM_GBS * 1e9),
+            "to the sampler's GPU": size / host_link,
+            "load into the layers": 2 * COPY_PASSES * size / memory,
+        }
+    # The actor packs tensors into a buffer. With IPC the sampler copies them out of the same buffer.
+    over = {"copy out of the buffer": COPY_PASSES * size / memory} if transfer == "ipc" else {"send": size / link}
+    return seconds | {
+        "pack into a buffer": COPY_PASSES * size / memory,
+        **over,
+        "the sampler's checksum": CHECKSUM_PASSES * size / memory,
+        "load into the layers": 2 * COPY_PASSES * size / memory,  # into a new layer, then into the one in use
+    }
 
 
 def to_host_and_back_seconds(work: Workload, size: float) -> float:
