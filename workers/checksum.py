@@ -11,8 +11,8 @@ from functools import cache
 import torch
 from torch import Tensor
 
-ROW_WORDS = 2**17  # of 4 bytes
-SLAB_ROWS = 32  # that a GPU reduces at a time: 16 MB, and 32 MB for their products
+ROW_WORDS = 2**16  # of 4 bytes
+SLAB_ROWS = 64  # that a GPU reduces at a time: 16 MB, and 32 MB for their products
 
 
 def checksum(name: str, tensor: Tensor) -> Tensor:
