@@ -62,28 +62,28 @@ class Training:
         self.step = 0
 
     def run(self) -> str:
-        """Train until `num_steps`, `num_tokens` or the budget is reached, and return the checksum of the weights.
+        """Train until `num_steps`, `num_tokens` or the budget is reached, and return the SHA-256 of the weights.
 
         Raises:
             Interrupted: the user stopped the run; a checkpoint has been written.
         """
-        weights = self.resume()
+        self.resume()
         try:
             while not self.is_done():
                 self.maybe_evaluate()
                 if self.monitor.budget_exceeded(self.cfg.budget.usd):
                     self.checkpoint()
                     break
-                weights = self.train_step()
+                self.train_step()
                 self.maybe_checkpoint()
             self.evaluate(self.eval_set, greedy=True)
         except Interrupted:
             self.checkpoint()
             raise
         self.monitor.log_end(self.step)
-        return weights.sha256
+        return str(self.trio.actor.call("weights_sha256", phase="checkpoint"))
 
-    def train_step(self) -> Weights:
+    def train_step(self) -> None:
         started, step, trio, algorithm = time.monotonic(), self.step, self.trio, self.algorithm
         problems = self.training_problems(step)
         completions = self.completions(step, problems)
@@ -94,14 +94,13 @@ class Training:
         trio.rollout.sleep()
         ref_logprobs = trio.reference and trio.reference.call("ref_logprobs", batch, phase="logprobs")
         update: UpdateResult = trio.actor.call("update", batch, ref_logprobs, phase="update")
-        weights: Weights = trio.actor.call("publish_weights", step + 1, phase="weight_sync")
-        trio.rollout.load_weights(weights)
+        published: Weights = trio.actor.call("publish_weights", step + 1, phase="weight_sync")
+        weights = trio.rollout.load_weights(published)
         trio.sync_reference(weights)
         self.step = step + 1
         self.log(step, groups, batch, update, weights, time.monotonic() - started)
         if update.skipped_in_a_row >= algorithm.optimizer.max_skipped:
             raise self.diverged(step, update.skipped_in_a_row, batch, groups)
-        return weights
 
     def completions(self, step: int, problems: Sequence[Problem]) -> Completions:
         return self.generate(problems, self.algorithm.group_size, "train", step)
@@ -171,7 +170,7 @@ class Training:
     def checkpoint(self) -> None:
         write_checkpoint(self.folder.checkpoints, self.step, self.trio.save, self.cfg.checkpoint.keep)
 
-    def resume(self) -> Weights:
+    def resume(self) -> None:
         """Load the newest intact checkpoint, if there is one, and give the sampler the actor's weights."""
         path = newest_intact(self.folder.checkpoints, self.monitor.say)
         if path is not None:
@@ -179,10 +178,8 @@ class Training:
             self.trio.load(path)
             self.monitor.say(f"resuming from {path}")
         self.monitor.resume(self.step)
-        weights: Weights = self.trio.actor.call("publish_weights", self.step, phase="weight_sync")
-        self.trio.rollout.load_weights(weights)
+        self.trio.rollout.load_weights(self.trio.actor.call("publish_weights", self.step, phase="weight_sync"))
         self.trio.timer.read()
-        return weights
 
     def log(
         self, step: int, groups: list[Group], batch: Batch, update: UpdateResult, weights: Weights, seconds: float
@@ -190,7 +187,7 @@ class Training:
         metrics = policy_metrics(update.metrics) | mismatch_metrics(batch, update.old_logprobs)
         metrics |= self.discarded.read(groups)
         phases = self.trio.timer.read() | {"score": self.scorer.seconds_after}
-        version = {"weights/version": weights.version, "weights/sha256": weights.sha256}
+        version = {"weights/version": weights.version, "weights/checksum": weights.checksum}
         self.monitor.log(step, groups, metrics | version, phases, seconds)
 
     def diverged(self, step: int, skipped: int, batch: Batch, groups: list[Group]) -> Diverged:

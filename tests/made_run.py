@@ -51,7 +51,8 @@ def make_run(path, seed=0, steps=4, summary=True):
         "reward/mean": 0.5,
     }
     rows = [
-        {"step": step, **step_row, "reward/accuracy": 0.2 + 0.1 * step, "weights/sha256": "ab"} for step in range(steps)
+        {"step": step, **step_row, "reward/accuracy": 0.2 + 0.1 * step, "weights/checksum": "ab"}
+        for step in range(steps)
     ]
     rows.append({"step": steps})
     for step, accuracy in ((0, 0.25), (2, 0.5), (steps, 0.75)):

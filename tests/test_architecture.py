@@ -105,7 +105,7 @@ TO_THE_RELOAD = [
     ("workers/rollout.py", "RolloutPool.load_weights", "self.group.call 'load_weights'"),
     ("workers/rank_group.py", "RankGroup.call", "getattr(worker.handle, method).remote"),
     ("workers/rollout.py", "VllmSampler.load_weights", "self.llm.update_weights"),  # vLLM calls its transfer engine
-    ("workers/shm_engine.py", "ShmEngine.update_weights", "self.receive_weights"),  # which reads the weights
+    ("workers/transfer_engines.py", "ShmEngine.update_weights", "self.receive_weights"),  # which reads the weights
 ]
 
 

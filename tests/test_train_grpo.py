@@ -109,7 +109,7 @@ def test_vllm_and_the_actor_agree_after_every_weight_sync(straight):
     steps = [row for row in metrics(folder, "straight") if "mismatch/max_gap" in row]
     assert all(row["mismatch/max_gap"] < 1e-4 for row in steps)
     assert [row["weights/version"] for row in steps] == list(range(1, 11))
-    assert len({row["weights/sha256"] for row in steps}) == 10
+    assert len({row["weights/checksum"] for row in steps}) == 10
     # The weights change in every step, so stale ones would show as a mismatch.
     assert len({row["policy/grad_norm"] for row in steps}) == 10
 
@@ -128,7 +128,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one_to_the_bit(straight, tmp_path
     wandb_runs = list((tmp_path / "outputs" / "halves" / "wandb").glob("offline-run-*"))
     assert len(wandb_runs) == 2 and len({path.name.split("-")[-1] for path in wandb_runs}) == 1
     for row, resumed in zip(metrics(straight[0], "straight")[:10], metrics(tmp_path, "halves"), strict=False):
-        for name in ("reward/mean", "policy/loss", "policy/grad_norm", "length/mean", "weights/sha256"):
+        for name in ("reward/mean", "policy/loss", "policy/grad_norm", "length/mean", "weights/checksum"):
             assert row[name] == resumed[name], (row["step"], name)
 
 
@@ -168,7 +168,7 @@ def test_a_lora_run_sends_merged_weights_to_vllm(tmp_path):
     steps = [row for row in metrics(tmp_path, "lora") if "mismatch/max_gap" in row]
     assert all(row["mismatch/max_gap"] < 1e-4 for row in steps)
     assert steps[0]["policy/kl"] == pytest.approx(0, abs=1e-7) and steps[2]["policy/kl"] > 1e-7
-    assert len({row["weights/sha256"] for row in steps}) == 3
+    assert len({row["weights/checksum"] for row in steps}) == 3
     checkpoint = tmp_path / "outputs" / "lora" / "checkpoints" / "step_000003"
     AutoModelForCausalLM.from_pretrained(checkpoint / "hf")
     assert (checkpoint / "adapter" / "adapter_model.safetensors").is_file()

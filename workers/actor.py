@@ -19,6 +19,7 @@ from grpo.advantages import kl_penalized_advantages
 from grpo.grpo import Batch, microbatches, minibatches, token_losses, token_weights
 from grpo.losses import POLICY_LOSSES
 from workers.checkpoint import load_trainer, save_hf_folder, save_trainer
+from workers.checksum import combine, weights_sha256
 from workers.fsdp import full_tensor, join_ranks, reshard, shard_model, sum_metrics, sum_over_ranks
 from workers.lora import adapter_weights, add_adapter, merged_weights
 from workers.models import freeze, load_model, make_optimizer, make_schedule, move_optimizer, replace_weights
@@ -79,8 +80,7 @@ class Policy:
         if self.can_offload and not self.is_offloaded:
             self._to(torch.device("cpu"))
             self.is_offloaded = True
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
+        torch.cuda.empty_cache()
 
     def onload(self) -> None:
         if self.is_offloaded:
@@ -129,7 +129,7 @@ class Reference(Policy):
         return logprobs
 
     def load_weights(self, weights: Weights) -> None:
-        replace_weights(self.model, dict(fetch(weights)))
+        replace_weights(self.model, fetch(weights))
 
     def save(self, path: Path) -> None:
         weights = self._full_weights()
@@ -246,14 +246,17 @@ class Actor(Policy):
         return sum_metrics(sums), computed
 
     def publish_weights(self, version: int) -> Weights:
-        """Write the weights to shared memory if anyone reads them from there, otherwise compute only their checksum."""
+        """Write the weights to shared memory if anyone reads them there."""
         self.onload()
+        weights = Weights(version, transfer=self.transfer)
         every = self.cfg.kl.ref_sync_steps
-        keep = self.transfer is Transfer.SHARED_MEMORY or (every > 0 and version % every == 0)
-        assert self.info.folder is not None
-        weights = publish(self.iter_weights(), self.info.folder, version, self.info.is_first, self.transfer, keep)
+        if self.transfer is Transfer.SHARED_MEMORY or (every > 0 and version % every == 0):
+            assert self.info.folder is not None
+            weights = publish(self.iter_weights(), self.info.folder, version, self.info.is_first, self.transfer)
         if self.transfer is Transfer.SHARED_MEMORY:
             self.offload()
+        else:
+            torch.cuda.empty_cache()  # the sampler wakes up before the weights are sent
         return weights
 
     def connect(self, address: str, samplers: Sequence[Any], receivers: int) -> None:
@@ -262,10 +265,19 @@ class Actor(Policy):
 
         self.sender = make_sender(self.transfer, self.info.rank, address, samplers, receivers, self.iter_weights)
 
-    def send_weights(self) -> None:
-        """Send the current weights from GPU to GPU."""
+    def send_weights(self, samplers: Sequence[Any]) -> str:
+        """Send the current weights to connected samplers, and return their checksum; "" except on the first rank."""
+        self.sender.client.handles = list(samplers)
         self.sender.send_weights()
         self.offload()
+        return combine(self.sender.source.checksums)
+
+    def weights_sha256(self) -> str:
+        """The identity of the current weights; that of no weights except on the first rank."""
+        self.onload()
+        sha256 = weights_sha256(item for item in self.iter_weights() if self.info.is_first)
+        self.offload()
+        return sha256
 
     def save(self, folder: Path) -> None:
         """Write `hf/`, which transformers and vLLM load, and `trainer/`, from which `load` resumes. With an adapter,

@@ -4,6 +4,7 @@ This is the actor's side. All ranks iterate over the weights together, which gat
 sends them. The samplers' side is vLLM's engine of the same name. This module needs GPUs and has never run on one.
 """
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -13,23 +14,29 @@ from vllm.distributed.weight_transfer.base import ParamMeta, TrainerWeightTransf
 from vllm.distributed.weight_transfer.ipc_engine import IPCTrainerInitInfo
 from vllm.distributed.weight_transfer.nccl_engine import NCCLTrainerInitInfo
 
-from workers.weights import Transfer
+from workers.checksum import counted
+from workers.weights import BUCKET_BYTES, Transfer
 
 IterWeights = Callable[[], Iterator[tuple[str, torch.Tensor]]]
 
 
 class PolicySource(WeightSource):
-    """Weights in the form that vLLM asks for: their metadata, then each tensor in the same order."""
+    """Weights in the form that vLLM asks for: their metadata, then each tensor in the same order.
 
-    def __init__(self, iter_weights: IterWeights) -> None:
-        self.iter_weights = iter_weights
+    checksums  of the tensors that were sent last; empty except on the first rank
+    """
+
+    def __init__(self, iter_weights: IterWeights, is_first: bool) -> None:
+        self.iter_weights, self.is_first = iter_weights, is_first
+        self.checksums: list[torch.Tensor] = []
         self.known = [ParamMeta(name, tensor.dtype, tuple(tensor.shape)) for name, tensor in iter_weights()]
 
     def metadata(self) -> list[ParamMeta]:
         return self.known
 
     def __iter__(self) -> Iterator[tuple[str, torch.Tensor]]:
-        return self.iter_weights()
+        self.checksums = []
+        return counted(self.iter_weights(), self.checksums) if self.is_first else self.iter_weights()
 
 
 def make_sender(
@@ -41,11 +48,11 @@ def make_sender(
     samplers   Ray actor handles
     receivers  the number of their processes, including tensor-parallel ranks
     """
-    source, client = PolicySource(iter_weights), RayVLLMWeightSyncClient(list(samplers))
+    source, client = PolicySource(iter_weights, is_first=rank == 0), RayVLLMWeightSyncClient(list(samplers))
     if transfer is Transfer.IPC:
-        return WeightTransferTrainerFactory.trainer_init(
-            IPCTrainerInitInfo(rank=rank, packed=True), client=client, source=source
-        )
+        largest = max(math.prod(known.shape) * known.dtype.itemsize for known in source.metadata())
+        packed = IPCTrainerInitInfo(rank=rank, packed=True, packed_buffer_size_bytes=max(largest, BUCKET_BYTES))
+        return WeightTransferTrainerFactory.trainer_init(packed, client=client, source=source)
     host, _, port = address.rpartition(":")
     info = NCCLTrainerInitInfo(master_address=host, master_port=int(port), world_size=1 + receivers, rank=rank)
     return WeightTransferTrainerFactory.trainer_init(info, client=client, source=source)

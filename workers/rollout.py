@@ -6,6 +6,7 @@ is restarted, loads the weights again, and generates the same completions from t
 
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import ray
@@ -15,11 +16,11 @@ from conf.workers import ModelConfig, RolloutConfig, TopologyConfig
 from grpo.types import Completion, Request, SamplingParams
 from workers.models import encode
 from workers.placement import bundle_indexes
-from workers.rank_group import ALONE, RankGroup, RankInfo, Worker, WorkerDied
+from workers.rank_group import ALONE, RankInfo, Worker, WorkerDied
 from workers.sampler import Sampler
 from workers.session import Session, WorkerSettings
 from workers.transformers_sampler import TransformersSampler
-from workers.weights import Transfer, Weights
+from workers.weights import Transfer, Weights, verify
 
 MAX_RESTARTS = 5
 # vLLM and the OpenMP runtime read these when they are loaded, so they are set before the process starts.
@@ -50,7 +51,7 @@ class VllmSampler(Sampler):
         from vllm.distributed.weight_transfer.base import WeightTransferInitRequest
         from vllm.platforms import current_platform
 
-        import workers.shm_engine  # noqa: F401 - registers the engine with vLLM
+        import workers.transfer_engines  # noqa: F401 - registers the engines with vLLM
 
         cache_gb = rollout.cpu_cache_gb if on_cpu else rollout.kv_cache_gb
         self.can_sleep = topology.colocate and topology.enable_sleep_mode and current_platform.is_sleep_mode_available()
@@ -66,7 +67,7 @@ class VllmSampler(Sampler):
             tensor_parallel_size=width,
             # On GPUs Ray places the ranks of an engine; on a CPU vLLM starts processes of its own.
             distributed_executor_backend=None if width == 1 else "mp" if on_cpu else "ray",
-            worker_extension_cls="workers.shm_engine.VllmExtension",
+            worker_extension_cls="workers.transfer_engines.VllmExtension",
             enable_sleep_mode=self.can_sleep,
             enforce_eager=on_cpu or rollout.enforce_eager,
             # Chunked prefill discards the first draws of a chunked prompt; seeded CPU generators cannot rewind.
@@ -77,20 +78,23 @@ class VllmSampler(Sampler):
             disable_log_stats=True,
             **({} if cache_gb is None else {"kv_cache_memory_bytes": int(cache_gb * 2**30)}),
         )
-        if transfer is Transfer.SHARED_MEMORY:
-            self.llm.init_weight_transfer_engine(WeightTransferInitRequest(init_info={}))
+        if transfer is not Transfer.NCCL:  # which connects all replicas with the actor at once
+            settings = {"packed": True} if transfer is Transfer.IPC else {}
+            self.llm.init_weight_transfer_engine(WeightTransferInitRequest(init_info=settings))
         self.tokenizer = self.llm.get_tokenizer()
 
     def load_weights(self, weights: Weights) -> None:
-        """Replace the weights in place, unless they were sent directly, and generate with this version from now on."""
+        """Replace the weights in place, unless they were sent directly, and generate with this version from now on.
+        Raises what `verify` raises, for any process of the engine."""
         from vllm.distributed.weight_transfer.base import WeightTransferUpdateRequest
 
         if weights.transfer is Transfer.SHARED_MEMORY:
-            update = {"version": weights.version, "sha256": weights.sha256, "path": weights.path}
             self.wake()
             self.llm.start_weight_update()
-            self.llm.update_weights(WeightTransferUpdateRequest(update_info=update))
+            self.llm.update_weights(WeightTransferUpdateRequest(update_info={"path": weights.path}))
             self.llm.finish_weight_update(weight_version=str(weights.version))
+        for found in self.llm.collective_rpc("received_checksum"):
+            verify(weights, found)
         if self.is_asleep:
             self.llm.wake_up(tags=["kv_cache"])
             self.is_asleep = False
@@ -169,7 +173,7 @@ class RolloutPool:
         self.replicas = len(session.placement.rollout)
         self.workers = [self._start(replica) for replica in range(self.replicas)]
         self.group = session.group(self.workers)
-        self.sender: RankGroup | None = None  # the actor, if it sends weights from GPU to GPU
+        self.sender: Any = None  # the actor's RankGroup, if it sends weights directly
         self.weights: Weights | None = None
         self.restarts = 0
 
@@ -185,14 +189,16 @@ class RolloutPool:
         streams = {self._stream(replica, requests, sampling): worker for replica, worker in enumerate(self.workers)}
         return self._finished(streams, requests, sampling, phase)
 
-    def load_weights(self, weights: Weights) -> None:
-        """Load a version into every replica, once it has finished the generation in progress."""
-        self.weights = weights
+    def load_weights(self, weights: Weights) -> Weights:
+        """Load a version into every replica, once it has finished the generation in progress. Returns the version with
+        its checksum, which direct transfers compute as they send."""
         if weights.transfer is not Transfer.SHARED_MEMORY:
-            assert self.sender is not None
             self.group.call("wake", phase="sleep")
-            self.sender.call("send_weights", phase="weight_sync")
+            handles = [worker.handle for worker in self.workers]
+            weights = replace(weights, checksum=self.sender.call("send_weights", handles, phase="weight_sync"))
+        self.weights = weights
         self.group.call("load_weights", weights, phase="weight_sync", on_death=lambda w: self._restart(w.info.rank))
+        return weights
 
     def sleep(self) -> None:
         """Let colocated replicas release the memory that the actor needs, until new weights arrive."""
@@ -231,18 +237,25 @@ class RolloutPool:
         """Replace a dead worker.
 
         Raises:
-            WorkerDied: the run must resume from its checkpoint, because the worker's node is gone, or because weights
-                that are sent directly reach a new worker only when all of them connect again.
+            WorkerDied: the run must resume from its checkpoint, because the worker's node is gone, because NCCL cannot
+                connect a single replica again, or because the actor no longer has the version to be sent.
         """
         self.restarts += 1
-        direct = self.weights is not None and self.weights.transfer is not Transfer.SHARED_MEMORY
-        if self.session.lost_a_node() or direct:
+        transfer = self.weights and self.weights.transfer
+        if self.session.lost_a_node() or transfer is Transfer.NCCL:
             raise WorkerDied(f"{self.workers[replica].name} died")
         if self.restarts > MAX_RESTARTS:
             raise RuntimeError(f"rollout workers died more than {MAX_RESTARTS} times in this run; see the Ray logs")
         self.workers[replica] = self._start(replica)
-        if self.weights is not None:
-            self.session.group([self.workers[replica]]).call("load_weights", self.weights, phase="restart")
+        if self.weights is None:
+            return
+        group = self.session.group([self.workers[replica]])
+        if transfer is Transfer.IPC:
+            group.call("ready", phase="restart")
+            sent = self.sender.call("send_weights", [self.workers[replica].handle], phase="restart")
+            if sent != self.weights.checksum:
+                raise WorkerDied(f"{self.workers[replica].name} died, and the actor has been trained since")
+        group.call("load_weights", self.weights, phase="restart")
 
     def _start(self, replica: int) -> Worker:
         bundles = [self.session.bundles[bundle] for bundle in self.session.placement.rollout[replica]]

@@ -1,5 +1,6 @@
 """Ray for the duration of a run, and the bundles that its processes use."""
 
+import hashlib
 import os
 import shutil
 import signal
@@ -17,8 +18,9 @@ from conf.workers import ModelConfig, RolloutConfig, TopologyConfig
 from workers.interrupt import Interrupt
 from workers.placement import ROLES, Placement, check_ranks, make_placement, reserve_bundles
 from workers.rank_group import PhaseTimer, RankGroup, Worker
-from workers.weights import shared_folder
+from workers.weights import Transfer
 
+SHARED_MEMORY = Path("/dev/shm")
 REPOSITORY = Path(__file__).resolve().parent.parent
 # Threads that spin while they wait slow down the other workers on a machine with few cores.
 PASSIVE_THREADS = {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "0", "KMP_BLOCKTIME": "0"}
@@ -79,6 +81,12 @@ def ray_session(cfg: WorkerSettings, device: str, interrupt: Interrupt) -> Itera
     finally:
         ray.shutdown()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def shared_folder(run_folder: Path) -> Path:
+    """The folder of a run in shared memory, or in the temporary folder if the system has no shared memory."""
+    base = SHARED_MEMORY if SHARED_MEMORY.is_dir() else Path(os.environ.get("TMPDIR", "/tmp"))
+    return base / f"ahazero-{hashlib.sha256(str(run_folder.resolve()).encode()).hexdigest()[:12]}"
 
 
 def _reserve(cfg: WorkerSettings, device: str) -> tuple[Placement, list[Any], bool]:
@@ -145,6 +153,32 @@ def check_topology(cfg: Config) -> None:
     if cfg.topology.ray_address is None:
         placement = make_placement(cfg.topology, cfg.rollout, _own_gpus(cfg.topology, device))
         check_ranks(cfg.topology, cfg.algorithm, placement)
+        check_transfer(Transfer.of(cfg.topology, device), cfg.rollout, placement)
+
+
+def check_transfer(transfer: Transfer, rollout: RolloutConfig, placement: Placement) -> None:
+    """Check that the weights can reach the samplers.
+
+    Raises:
+        ValueError: they cannot.
+    """
+    if transfer is Transfer.SHARED_MEMORY:
+        return
+    if rollout.backend != "vllm":
+        raise ValueError(
+            f"topology.weight_transfer={transfer} requires rollout.backend=vllm, got {rollout.backend}; choose shm"
+        )
+    training, generating = set(placement.actor), {bundle for engine in placement.rollout for bundle in engine}
+    if transfer is Transfer.IPC and not generating <= training:
+        raise ValueError(
+            "topology.weight_transfer=ipc requires that a rank of the actor is on every GPU that generates; choose "
+            "topology=one_gpu or topology=colocated without topology.actor_ranks, or shm"
+        )
+    if transfer is Transfer.NCCL and generating & training:
+        raise ValueError(
+            "topology.weight_transfer=nccl requires that no GPU both trains and generates; choose topology=split or "
+            "topology.weight_transfer=ipc"
+        )
 
 
 def _own_gpus(topology: TopologyConfig, device: str) -> int | None:

@@ -33,7 +33,7 @@ class TransformersSampler(Sampler):
         self.batch_size = rollout.max_num_seqs
 
     def load_weights(self, weights: Weights) -> None:
-        replace_weights(self.model, dict(fetch(weights)))
+        replace_weights(self.model, fetch(weights))
         self.version = weights.version
 
     def generate(self, requests: Sequence[Request], sampling: SamplingParams) -> Iterator[tuple[int, Completion]]:

@@ -15,7 +15,7 @@ from workers.interrupt import Interrupt
 from workers.placement import check_ranks, free_address
 from workers.rank_group import PhaseTimer, RankGroup, RankInfo, Worker
 from workers.rollout import RolloutPool
-from workers.session import Session, pick_device, ray_session
+from workers.session import Session, check_transfer, pick_device, ray_session
 from workers.weights import Transfer, Weights
 
 REFERENCE = "reference.safetensors"  # in a checkpoint, if the reference follows the actor
@@ -71,6 +71,7 @@ def start_trio(cfg: Config, interrupt: Interrupt) -> Iterator[Trio]:
 def _start_workers(cfg: Config, session: Session) -> Trio:
     topology, algorithm = cfg.topology, cfg.algorithm
     check_ranks(topology, algorithm, session.placement)
+    check_transfer(Transfer.of(topology, session.device), cfg.rollout, session.placement)
     rollout = RolloutPool(cfg, session)
     if session.device == "cuda" and topology.colocate:
         rollout.ready()  # vLLM measures the free memory of its GPU, so the others start afterwards

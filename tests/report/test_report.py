@@ -39,7 +39,7 @@ def test_the_report_shows_the_figures_of_a_run(tmp_path):
     assert shown["figures"]["cost"] == "$0.50" and shown["figures"]["tokens per dollar"] == "8,000"
     assert shown["state"] == "finished" and shown["facts"]["algorithm"] == "grpo"
     assert shown["curves"]["tokens"] == [0, 1000, 2000, 3000, 4000] and shown["curves"]["minutes"][2] == 0.1
-    assert "weights/sha256" not in shown["curves"]["metrics"]
+    assert "weights/checksum" not in shown["curves"]["metrics"]
     # The page loads nothing from the network.
     assert not re.search(r'<(script|link|img)[^>]+(src|href)="(?!data:)', page)
 

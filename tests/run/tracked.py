@@ -29,7 +29,7 @@ def log_step(tracker, step: int, with_nan: bool = False) -> None:
         "reward/mean": 0.1 * step,
         "time/step": 2.0,
         "eval/sampled": 0.5 - 0.1 * step,
-        "weights/sha256": "ab",
+        "weights/checksum": "ab",
     }
     tracker.log(step, metrics | ({"policy/kl": math.nan, "policy/loss": math.inf} if with_nan else {}))
     tracker.log_samples(step, "train", rows(step, "train"))

@@ -145,7 +145,6 @@ def test_weights_are_written_to_shared_memory_only_if_they_are_read_there(model_
     trained.transfer = Transfer.NCCL
     direct = trained.publish_weights(3)
     assert direct.path is None and direct.transfer is Transfer.NCCL
-    assert direct.sha256 == publish(trained.iter_weights(), tmp_path / "other", version=3).sha256
     for_reference = trained.publish_weights(4)  # the reference is synced with every second version
     reference = reference_of(model_config)
     reference.load_weights(for_reference)

@@ -75,7 +75,7 @@ def train(info: RankInfo, model: ModelConfig, folder: Path, settings: dict, upda
         trained.offload()  # on a CPU the weights do not move, but the calls are the same
     weights = publish(trained.iter_weights(), folder / "shared", updates, info.is_first)
     trained.save(folder / "checkpoint")
-    left = {"logprobs": logprobs, "metrics": metrics, "version": weights.version, "sha256": weights.sha256}
+    left = {"logprobs": logprobs, "metrics": metrics, "version": weights.version, "checksum": weights.checksum}
     torch.save(left | {"path": weights.path}, folder / f"{info.rank}.pt")
 
 
@@ -83,7 +83,7 @@ def trained_by(size: int, folder: Path, model: ModelConfig, updates: int = 3, re
     folder.mkdir()
     in_processes(train, size, model, folder, settings, updates, resume)
     left = [torch.load(folder / f"{rank}.pt") for rank in range(size)]
-    weights = dict(fetch(Weights(left[0]["version"], left[0]["sha256"], path=left[0]["path"])))
+    weights = fetch(Weights(left[0]["version"], left[0]["checksum"], path=left[0]["path"]))
     assert all(torch.equal(rank["logprobs"], left[0]["logprobs"]) for rank in left)
     return {"logprobs": left[0]["logprobs"], "metrics": [rank["metrics"] for rank in left], "weights": weights}
 

@@ -14,7 +14,7 @@ from tools.doctor.facts import Cpu, DiskSpace, HostMemory, Leftovers, Port, Requ
 from tools.doctor.findings import ERROR, OK, WARNING, Finding
 
 GB = 2**30
-SHARED_MEMORY = Path("/dev/shm")  # SHARED_MEMORY and WEIGHTS as in workers/weight_sync.py; a test compares them
+SHARED_MEMORY = Path("/dev/shm")  # SHARED_MEMORY and WEIGHTS as in workers/session.py; a test compares them
 WEIGHTS = "ahazero-*"
 CGROUP = Path("/sys/fs/cgroup")
 RAY = ("raylet", "gcs_server")

@@ -12,16 +12,10 @@ from typing import Any
 from conf.schema import Config
 from grpo.types import Completion, Request, SamplingParams, in_request_order
 from tools.gpu_check.stage import Measurement, Setup
+from tools.planner.efficiencies import Efficiencies
 from tools.planner.hardware import gpu_named
 from tools.planner.memory import kv_bytes_per_token, model_bytes
-from tools.planner.roofline import (
-    DECODE_BANDWIDTH,
-    DECODE_SECONDS,
-    MEAN_COMPLETION,
-    MEAN_PROMPT,
-    Workload,
-    generation_seconds,
-)
+from tools.planner.roofline import Workload, generation_seconds
 from tools.planner.shape import config_of, shape_of
 from workers.rollout import RolloutPool, VllmSampler
 
@@ -81,8 +75,8 @@ def speed(
     yield decoding_step(work, some)
     if work:
         bandwidth, seconds = decode_constants(work, some, many)
-        yield Measurement("decode_bandwidth", bandwidth, "", DECODE_BANDWIDTH)
-        yield Measurement("decode_seconds", seconds, "s", DECODE_SECONDS)
+        yield Measurement("decode_bandwidth", bandwidth, "", Efficiencies().decode_bandwidth)
+        yield Measurement("decode_seconds", seconds, "s", Efficiencies().decode_seconds)
     seconds, count = pool.group.call("__ray_call__", generate_alone, requests, sampling, phase="generate")
     yield Measurement("tokens a second of vLLM's LLM.generate", count / seconds, "tokens/s")
     yield Measurement("speed of the rollout pool, of LLM.generate's", rate / (count / seconds))
@@ -103,12 +97,12 @@ def workload(setup: Setup, cfg: Config) -> Workload | None:
 
 
 def planned_seconds(work: Workload, run: Generated) -> float:
-    """The planner's seconds for exactly these tokens. It assumes that lengths are fractions of their limits; here the
-    limits are chosen such that the tokens and their mean context are those of the run."""
-    prompt = max(0.0, run.tokens_read / run.tokens - MEAN_COMPLETION * run.steps / 2)
-    model = replace(work.model, max_completion_tokens=run.steps, max_prompt_tokens=max(1, round(prompt / MEAN_PROMPT)))
-    completions = run.tokens / (MEAN_COMPLETION * run.steps)
-    return generation_seconds(replace(work, model=model), completions, 0, 1, len(run.completions))
+    """The planner's seconds for exactly these tokens: completions at their limit, with the mean context of the run."""
+    prompt = max(1.0, run.tokens_read / run.tokens - run.steps / 2)
+    model = replace(work.model, max_completion_tokens=run.steps, max_prompt_tokens=round(prompt))
+    at_limit = replace(work.efficiencies, mean_prompt=1.0, mean_completion=1.0)
+    work = replace(work, model=model, efficiencies=at_limit)
+    return generation_seconds(work, run.tokens / run.steps, 0, 1, len(run.completions))
 
 
 def decode_constants(work: Workload, few: Generated, many: Generated) -> tuple[float, float]:

@@ -167,11 +167,12 @@ def same_weights(setup: Setup, cfg: Config, trio: Trio, transfer: str) -> Iterat
     weights, published = clocked(lambda: trio.actor.call("publish_weights", 1, phase="weight_sync"))
     _, loaded = clocked(lambda: trio.rollout.load_weights(weights))
     work = workload(setup, cfg)
-    planned = sync_seconds(work, colocated=cfg.topology.colocate, ranks=1) if work else None
+    planned = sum(sync_seconds(work, transfer, ranks=1).values()) if work else None
     yield Measurement(f"{transfer}: publish", published, "s")
-    yield Measurement(f"{transfer}: load", loaded, "s", planned)
+    yield Measurement(f"{transfer}: load", loaded, "s")
+    yield Measurement(f"{transfer}: publish and load", published + loaded, "s", planned)
     if work:
-        yield Measurement(f"{transfer}: publish and load", work.synced_bytes / GIB / (published + loaded), "GiB/s")
+        yield Measurement(f"{transfer}: rate of the transfer", work.synced_bytes / GIB / (published + loaded), "GiB/s")
     after = generate(trio.rollout, requests, greedy).completions
     yield from equality(f"equal after {transfer}", before, after, cfg.model.dtype)
 

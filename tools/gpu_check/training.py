@@ -21,6 +21,7 @@ from tools.doctor.requirements import micro_batch_rows, requirements
 from tools.gpu_check.runs import gpu_memory_used, tiny_run, training_run
 from tools.gpu_check.stage import GIB, Measurement, Setup
 from tools.planner import roofline
+from tools.planner.efficiencies import Efficiencies
 from tools.planner.hardware import GpuSpec, gpu_named
 from tools.planner.memory import actor_memory
 from tools.planner.roofline import Workload
@@ -131,7 +132,7 @@ def phases(cfg: Config, gpu: GpuSpec | None, rows: Sequence[Row]) -> Iterator[Me
     yield Measurement(
         f"{BIG_MODEL}: tokens of a completion",
         lengths,
-        planned=roofline.MEAN_COMPLETION * cfg.model.max_completion_tokens,
+        planned=Efficiencies().mean_completion * cfg.model.max_completion_tokens,
     )
     planned = planned_seconds(cfg, gpu, lengths) if gpu else {}
     for name, seconds in mean_seconds(rows).items():
@@ -143,14 +144,13 @@ def planned_seconds(cfg: Config, gpu: GpuSpec, completion_tokens: float) -> dict
     of it, as they do in the run."""
     model, algorithm, rows = cfg.model, cfg.algorithm, micro_batch_rows(cfg, 1)
     shape = shape_of(config_of(model))
-    work = Workload(gpu, shape, model, algorithm)
+    at_limit = Efficiencies(mean_prompt=1.0, mean_completion=1.0)
     micro = rows * (model.max_prompt_tokens + model.max_completion_tokens)
-    # The passes depend on the mean lengths, which a plan assumes to be half of the limits. Prompts are short.
-    longest = round(completion_tokens / roofline.MEAN_COMPLETION)
-    measured = replace(work, model=replace(model, max_prompt_tokens=1, max_completion_tokens=longest))
-    logprobs = roofline.logprobs_seconds(measured, 1, micro)
+    measured = replace(model, max_prompt_tokens=1, max_completion_tokens=round(completion_tokens))  # short prompts
+    work = Workload(gpu, shape, measured, algorithm, at_limit)
+    logprobs = roofline.logprobs_seconds(work, 1, micro)
     own = algorithm.needs_old_logprobs / (algorithm.uses_reference + algorithm.needs_old_logprobs)
-    update = roofline.update_seconds(measured, 1, micro, model.gradient_checkpointing)
+    update = roofline.update_seconds(work, 1, micro, model.gradient_checkpointing)
     sequences = min(cfg.rollout.max_num_seqs, algorithm.num_completions)
     seconds = {
         "time/generate": roofline.generation_seconds(
@@ -158,10 +158,9 @@ def planned_seconds(cfg: Config, gpu: GpuSpec, completion_tokens: float) -> dict
         ),
         "time/logprobs": logprobs * (1 - own),
         "time/update": update + logprobs * own,
-        "time/weight_sync": roofline.sync_seconds(work, colocated=True, ranks=1),
-        "time/sleep": roofline.to_host_and_back_seconds(work, work.synced_bytes),
+        "time/weight_sync": sum(roofline.sync_seconds(work, cfg.topology.weight_transfer, 1).values()),
     }
-    return seconds | {"time/step": sum(seconds.values()) + roofline.STEP_SECONDS}
+    return seconds | {"time/step": sum(seconds.values()) + work.efficiencies.step_seconds}
 
 
 def memory(cfg: Config, gpu: GpuSpec | None, rows: Sequence[Row], peak: float) -> Iterator[Measurement]:

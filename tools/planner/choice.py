@@ -144,11 +144,10 @@ class Planner:
             "generate": generation(algorithm.num_completions, algorithm.num_prompts),
             "log-probabilities": roofline.logprobs_seconds(work, ranks, micro),
             "update": roofline.update_seconds(work, ranks, micro, split.checkpointing),
-            "weight sync": roofline.sync_seconds(work, split.colocated, ranks),
+            "weight sync": sum(roofline.sync_seconds(work, split.weight_transfer, ranks).values()),
         }
-        if split.colocated:
-            moved = work.synced_bytes + (plan.actor.kept if split.offload_actor else 0)
-            seconds["sleep, wake, offload"] = roofline.to_host_and_back_seconds(work, moved)
+        if split.offload_actor:
+            seconds["offload the actor"] = roofline.to_host_and_back_seconds(work, plan.actor.kept)
         seconds["everything else"] = self.efficiencies.step_seconds
         step = sum(seconds.values())
         if split.topology == "async":
@@ -164,6 +163,7 @@ class Planner:
         split = plan.split
         chosen = [
             f"topology={split.topology}",
+            f"topology.weight_transfer={split.weight_transfer}",
             f"rollout.replicas={split.generators}",
             f"rollout.gpu_memory_utilization={plan.gpu_memory_utilization}",
             "rollout.kv_cache_gb=null",

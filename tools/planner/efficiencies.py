@@ -16,6 +16,8 @@ class Efficiencies:
     touch_bandwidth   one pass over all weights, of the memory bandwidth
     link_bandwidth    between GPUs, of the link
     host_bandwidth    between a GPU and the host's memory, of the link
+    host_copy_gbs     GB/s at which one process copies weights in host memory
+    host_checksum_gbs GB/s of the checksum of weights in host memory, on one core
     decode_seconds    per decoding step: scheduler, sampler, kernel launches
     step_seconds      per training step: Ray's messages, scoring, building the batch
     mean_prompt       mean length of a prompt, of its limit
@@ -29,6 +31,8 @@ class Efficiencies:
     touch_bandwidth: float = 0.7
     link_bandwidth: float = 0.7
     host_bandwidth: float = 0.7
+    host_copy_gbs: float = 5.0
+    host_checksum_gbs: float = 3.5
     decode_seconds: float = 0.004
     step_seconds: float = 2.0
     mean_prompt: float = 0.5

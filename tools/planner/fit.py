@@ -44,6 +44,11 @@ class GpuSplit:
     sleep_mode: bool = True
 
     @property
+    def weight_transfer(self) -> str:
+        """`topology.weight_transfer`, within a GPU or between GPUs."""
+        return "ipc" if self.colocated else "nccl"
+
+    @property
     def num_gpus(self) -> int:
         return max(self.trainers, self.generators) if self.colocated else self.trainers + self.generators
 

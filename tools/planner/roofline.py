@@ -19,6 +19,10 @@ from tools.planner.shape import Shape
 # float32 (reads 2, writes 4) and adds it to the sum (reads 8, writes 4).
 OPTIMIZER_BYTES = 28
 MICRO_BATCH_BYTES = 24
+# Passes over the bytes of the weights on a GPU. A copy reads and writes them. A checksum reads them, and writes and
+# reads products of twice their size.
+COPY_PASSES = 2
+CHECKSUM_PASSES = 5
 
 
 @dataclass(frozen=True)
@@ -113,11 +117,37 @@ def _touch_seconds(work: Workload, bytes_per_weight: float) -> float:
     return bytes_per_weight * work.shape.parameters / (work.gpu.bandwidth_gbs * 1e9 * work.efficiencies.touch_bandwidth)
 
 
-def sync_seconds(work: Workload, colocated: bool, ranks: int) -> float:
-    """Transfer new weights to the samplers: within the GPU if there is a single one, otherwise over the link."""
-    if colocated and ranks == 1:
-        return 2 * work.synced_bytes / (work.gpu.bandwidth_gbs * 1e9)
-    return work.synced_bytes / (work.gpu.link_gbs * 1e9 * work.efficiencies.link_bandwidth)
+def sync_seconds(work: Workload, transfer: str, ranks: int) -> dict[str, float]:
+    """Transfer new weights from the actor's `ranks` to the samplers, which receive them at the same time.
+
+    transfer  as `topology.weight_transfer`
+    """
+    size, reached = work.synced_bytes, work.efficiencies
+    memory = work.gpu.bandwidth_gbs * 1e9 * reached.touch_bandwidth
+    link = work.gpu.link_gbs * 1e9 * reached.link_bandwidth
+    host_link = work.gpu.host_gbs * 1e9 * reached.host_bandwidth
+    converting = 0 if work.model.lora.rank else 4 * work.shape.parameters + size
+    seconds = {
+        "gather the ranks' shards": (ranks - 1) / ranks * size / link,
+        "convert to the dtype of generation": converting / memory,
+        "the actor's checksum": CHECKSUM_PASSES * size / memory,
+    }
+    if transfer == "shm":
+        return seconds | {
+            "to host memory": size / host_link,
+            "write to /dev/shm": size / (reached.host_copy_gbs * 1e9),
+            "read from /dev/shm, and the sampler's checksum": size / (reached.host_checksum_gbs * 1e9),
+            "to the sampler's GPU": size / host_link,
+            "load into the layers": 2 * COPY_PASSES * size / memory,
+        }
+    # The actor packs tensors into a buffer. With IPC the sampler copies them out of the same buffer.
+    over = {"copy out of the buffer": COPY_PASSES * size / memory} if transfer == "ipc" else {"send": size / link}
+    return seconds | {
+        "pack into a buffer": COPY_PASSES * size / memory,
+        **over,
+        "the sampler's checksum": CHECKSUM_PASSES * size / memory,
+        "load into the layers": 2 * COPY_PASSES * size / memory,  # into a new layer, then into the one in use
+    }
 
 
 def to_host_and_back_seconds(work: Workload, size: float) -> float:

@@ -14,7 +14,7 @@ from tools.doctor.host import (
     judge_rendezvous,
     judge_shared_memory,
 )
-from workers.weights import SHARED_MEMORY, shared_folder
+from workers.session import SHARED_MEMORY, shared_folder
 
 SHM = DiskSpace("/dev/shm", 64.0, 64.0, True)
 
@@ -63,7 +63,7 @@ def test_leftovers_of_crashed_runs_are_distinguished_from_what_is_in_use():
     assert judge_leftovers(Leftovers((), (), False), False).level == "ok"
 
 
-def test_leftover_folders_are_found_by_the_names_that_weight_sync_gives_them():
+def test_leftover_folders_are_found_by_the_names_that_a_session_gives_them():
     assert host.SHARED_MEMORY == SHARED_MEMORY
     assert shared_folder(Path("outputs/run")).match(host.WEIGHTS)
 

@@ -10,7 +10,7 @@ from tools.gpu_check.generation import Generated, decode_constants, planned_seco
 from tools.gpu_check.rollout import agreement, equality, last_lines, measure
 from tools.gpu_check.stage import Setup
 from tools.planner.memory import kv_bytes_per_token, model_bytes
-from tools.planner.roofline import DECODE_BANDWIDTH, DECODE_SECONDS, Workload
+from tools.planner.roofline import Workload
 from workers.placement import check_ranks, make_placement
 from workers.rank_group import WorkerDied
 
@@ -53,7 +53,7 @@ def test_the_constants_stay_in_range_and_explain_the_larger_run(work, slowdown):
 
 
 def test_the_planned_seconds_are_those_of_the_planner_for_the_tokens_that_were_generated(work):
-    run = seconds_of(work, 64, 512, DECODE_BANDWIDTH, DECODE_SECONDS)
+    run = seconds_of(work, 64, 512, work.efficiencies.decode_bandwidth, work.efficiencies.decode_seconds)
     assert planned_seconds(work, run) == pytest.approx(run.seconds, rel=0.01)
 
 

@@ -35,7 +35,7 @@ def test_planned_seconds_of_the_passes_follow_the_measured_lengths():
     short, long = (planned_seconds(cfg, gpu_named("h100"), tokens) for tokens in (256, 1024))
     assert 3.5 < long["time/logprobs"] / short["time/logprobs"] < 5
     assert long["time/update"] > 2 * short["time/update"]
-    assert long["time/generate"] == short["time/generate"]
+    assert long["time/generate"] > 2 * short["time/generate"]
     assert long["time/step"] > sum(seconds for name, seconds in long.items() if name != "time/step")
 
 

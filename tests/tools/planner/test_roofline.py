@@ -82,6 +82,26 @@ def test_gathering_weights_bounds_the_time_of_small_micro_batches():
 
 
 def test_seconds_of_weight_transfers_by_hand():
-    assert roofline.sync_seconds(workload(), colocated=True, ranks=1) == pytest.approx(4 / 1000)
-    assert roofline.sync_seconds(workload(), colocated=False, ranks=1) == pytest.approx(2 / 70)
+    # 2 GB of weights, on the GPU at 700 GB/s: float32 is read and bfloat16 written; a checksum moves 5 times 2 GB
+    actor = {"convert to the dtype of generation": 6 / 700, "the actor's checksum": 10 / 700}
+    loading = {"load into the layers": 8 / 700}
+    ipc = {"pack into a buffer": 4 / 700, "copy out of the buffer": 4 / 700, "the sampler's checksum": 10 / 700}
+    alone = {"gather the ranks' shards": 0.0}
+    found = roofline.sync_seconds(workload(), "ipc", ranks=1)
+    assert found == pytest.approx(alone | actor | ipc | loading) and sum(found.values()) == pytest.approx(42 / 700)
+    # the link carries 70 GB/s
+    nccl = {"pack into a buffer": 4 / 700, "send": 2 / 70, "the sampler's checksum": 10 / 700}
+    sharded = {"gather the ranks' shards": 0.5 * 2 / 70}
+    assert roofline.sync_seconds(workload(), "nccl", ranks=2) == pytest.approx(sharded | actor | nccl | loading)
+    # 7 GB/s to the host and back, 5 GB/s and 3.5 GB/s in it
+    shm = {"to host memory": 2 / 7, "write to /dev/shm": 2 / 5, "to the sampler's GPU": 2 / 7}
+    shm |= {"read from /dev/shm, and the sampler's checksum": 2 / 3.5}
+    assert roofline.sync_seconds(workload(), "shm", ranks=1) == pytest.approx(alone | actor | shm | loading)
+
+
+def test_merged_adapters_are_not_converted_when_they_are_sent():
+    assert roofline.sync_seconds(workload(lora=8), "ipc", 1)["convert to the dtype of generation"] == 0
+
+
+def test_seconds_of_offloading_by_hand():
     assert roofline.to_host_and_back_seconds(workload(), 7e9) == pytest.approx(2.0)
