@@ -172,6 +172,7 @@ class Training:
 
     def resume(self) -> None:
         """Load the newest intact checkpoint, if there is one, and give the sampler the actor's weights."""
+        self.trio.rollout.sleep()  # the actor may need the memory to load and to send
         path = newest_intact(self.folder.checkpoints, self.monitor.say)
         if path is not None:
             self.step = step_of(path)
