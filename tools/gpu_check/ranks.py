@@ -10,6 +10,7 @@ A single GPU is sharded too, over one rank, which uses the same code and the sam
 ranks, which communicate by gloo.
 """
 
+import gc
 import math
 import os
 import socket
@@ -56,7 +57,7 @@ def measure(setup: Setup) -> Iterator[Measurement]:
     addresses = [free_address() for _ in dtypes]
     with other_ranks(setup, configs, addresses, size):
         for dtype, cfg, address in zip(dtypes, configs, addresses, strict=True):
-            alone = train(setup, cfg, RankInfo(device=setup.device), size)
+            alone = updated(setup, cfg, RankInfo(device=setup.device), size)
             sharded = train_sharded(setup, cfg, RankInfo("actor", 0, size, address, setup.device))
             yield from compare(dtype, alone, sharded)
 
@@ -99,16 +100,26 @@ def train_sharded(setup: Setup, cfg: Config, info: RankInfo) -> Trained:
     """Train as a rank of the model; a model of a single rank is sharded too."""
     if info.size == 1:  # the actor would not use FSDP
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
-        dist.init_process_group("cpu:gloo,cuda:nccl", init_method=f"tcp://{info.address}", rank=0, world_size=1)
+        backend = "cpu:gloo,cuda:nccl" if setup.on_gpu else "gloo"
+        dist.init_process_group(backend, init_method=f"tcp://{info.address}", rank=0, world_size=1)
     try:
-        return train(setup, cfg, info, info.size)
+        return updated(setup, cfg, info, info.size)
     finally:
         dist.destroy_process_group()
 
 
-def train(setup: Setup, cfg: Config, info: RankInfo, size: int) -> Trained:
-    """Make the updates. The batch depends on `size`, the number of ranks of the sharded actor."""
-    actor = Actor(cfg.model, cfg.algorithm, cfg.topology, UPDATES, info)
+def updated(setup: Setup, cfg: Config, info: RankInfo, size: int) -> Trained:
+    """Make the updates with a new actor, and free its memory. The batch depends on `size`, the number of ranks of the
+    sharded actor."""
+    try:
+        return update(setup, cfg, Actor(cfg.model, cfg.algorithm, cfg.topology, UPDATES, info), size)
+    finally:
+        gc.collect()  # the model refers to itself
+        if setup.on_gpu:
+            torch.cuda.empty_cache()
+
+
+def update(setup: Setup, cfg: Config, actor: Actor, size: int) -> Trained:
     vocabulary = actor.model.config.vocab_size
     batch = random_batch(cfg.model, vocabulary, ROWS_PER_RANK * size)
     uniform = torch.full(batch.mask.shape, -math.log(vocabulary))  # close to those of a model with random weights

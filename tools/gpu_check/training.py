@@ -18,7 +18,7 @@ from typing import Any
 
 from conf.schema import Config
 from tools.doctor.requirements import micro_batch_rows, requirements
-from tools.gpu_check.runs import gpu_memory_used, tiny_run, training_run
+from tools.gpu_check.runs import RunEnded, gpu_memory_used, tiny_run, training_run
 from tools.gpu_check.stage import GIB, Measurement, Setup
 from tools.planner import roofline
 from tools.planner.efficiencies import Efficiencies
@@ -40,14 +40,20 @@ Row = Mapping[str, Any]
 def measure(setup: Setup) -> Iterator[Measurement]:
     start = time.monotonic()
     end = start + setup.seconds - RESERVED_SECONDS
-    if not setup.on_gpu:
-        yield from learning(setup, end)
-        return
-    yield from learning(setup, start + LEARNING_SHARE * (end - start))
-    if end - time.monotonic() < BIG_SECONDS:
-        yield Measurement(BIG_MODEL, f"skipped: it needs {BIG_SECONDS:.0f} s, {end - time.monotonic():.0f} s are left")
-        return
-    yield from large_run(setup, end)
+    yield from unless_it_ends("tiny", learning(setup, start + LEARNING_SHARE * (end - start) if setup.on_gpu else end))
+    left = end - time.monotonic()
+    if setup.on_gpu and left < BIG_SECONDS:
+        yield Measurement(BIG_MODEL, f"skipped: it needs {BIG_SECONDS:.0f} s, {left:.0f} s are left")
+    elif setup.on_gpu:
+        yield from unless_it_ends(BIG_MODEL, large_run(setup, end))
+
+
+def unless_it_ends(name: str, measurements: Iterator[Measurement]) -> Iterator[Measurement]:
+    """Report a run that ended by itself as failed, and go on."""
+    try:
+        yield from measurements
+    except RunEnded as error:
+        yield Measurement(f"{name}: the run", str(error), passed=False)
 
 
 def learning(setup: Setup, end: float) -> Iterator[Measurement]:
@@ -96,25 +102,28 @@ def warm(rows: Sequence[Row]) -> Sequence[Row]:
 
 
 def mean_seconds(rows: Sequence[Row]) -> dict[str, float]:
-    """Mean seconds by phase, and of the whole step."""
+    """Mean seconds by phase, and of the whole step, which does not include evaluations."""
     names = dict.fromkeys(name for row in rows for name in row if name.startswith("time/"))
+    names.pop("time/evaluate", None)
     return {name: mean(row.get(name, 0.0) for row in warm(rows)) for name in names}
 
 
 def large_run(setup: Setup, end: float) -> Iterator[Measurement]:
     overrides = large_settings(setup)
     cfg = setup.config(*overrides, model=BIG_MODEL)
+    gpu = gpu_named(setup.gpu) if setup.gpu else None
     with training_run(setup, BIG_MODEL, *overrides) as run, watching_memory() as peak:
+        on_gpu, of_actor = planned_gib(cfg, gpu) if gpu else (None, None)
         if run.wait(lambda: bool(run.steps), end):
             yield Measurement(f"{BIG_MODEL}: to the end of the first step", run.age, "s")
         run.wait(lambda: False, end)
         rows = run.steps
     yield Measurement(f"{BIG_MODEL}: steps", len(rows), passed=len(rows) > 0)
-    gpu = gpu_named(setup.gpu) if setup.gpu else None
+    yield Measurement(f"{BIG_MODEL}: GPU memory, largest", peak.gib, "GiB", on_gpu)
     if rows:
+        yield Measurement(f"{BIG_MODEL}: GPU memory of the actor", rows[-1]["policy/gpu_gb"], "GiB", of_actor)
         yield from phases(cfg, gpu, rows)
         yield from rollout_speed(BIG_MODEL, rows)
-    yield from memory(cfg, gpu, rows, peak.gib)
 
 
 def large_settings(setup: Setup) -> list[str]:
@@ -163,16 +172,11 @@ def planned_seconds(cfg: Config, gpu: GpuSpec, completion_tokens: float) -> dict
     return seconds | {"time/step": sum(seconds.values()) + work.efficiencies.step_seconds}
 
 
-def memory(cfg: Config, gpu: GpuSpec | None, rows: Sequence[Row], peak: float) -> Iterator[Measurement]:
-    """The largest memory of the GPU and of the actor beside the planner's, in GiB."""
-    on_gpu = actor = None
-    if gpu:
-        needed = requirements(cfg, [(gpu.name, gpu.memory_mib)])
-        on_gpu = max(needed.training, needed.generating)
-        actor = actor_memory(config_of(cfg.model), cfg.model, cfg.algorithm, micro_batch_rows(cfg, 1)).peak / GIB
-    yield Measurement(f"{BIG_MODEL}: GPU memory, largest", peak, "GiB", on_gpu)
-    if rows:
-        yield Measurement(f"{BIG_MODEL}: of the actor, largest", rows[-1]["policy/gpu_gb"], "GiB", actor)
+def planned_gib(cfg: Config, gpu: GpuSpec) -> tuple[float, float]:
+    """The largest memory in GiB that the planner expects of the whole GPU, and of the actor's tensors."""
+    needed = requirements(cfg, [(gpu.name, gpu.memory_mib)])
+    actor = actor_memory(config_of(cfg.model), cfg.model, cfg.algorithm, micro_batch_rows(cfg, 1))
+    return max(needed.training, needed.generating), actor.peak / GIB
 
 
 @dataclass

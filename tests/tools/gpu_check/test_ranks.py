@@ -5,8 +5,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from tools.gpu_check.ranks import Trained, compare, measure
+from tools.gpu_check.ranks import Trained, compare, config_of, free_address, measure, train_sharded, updated
 from tools.gpu_check.stage import Setup
+from workers.rank_group import RankInfo
 
 ALONE = Trained(
     torch.zeros(2, 4, 3), [{"loss": 0.5, "grad_norm": 2.0}, {"loss": 0.4, "grad_norm": 1.0}], [torch.ones(3)], 1.0
@@ -33,6 +34,16 @@ def test_weights_that_did_not_change_fail():
 
 def test_log_probabilities_of_other_weights_fail():
     assert failed(replace(ALONE, logprobs=torch.full((2, 4, 3), 0.2)), "bfloat16") == ["bfloat16: log-probabilities"]
+
+
+def test_a_single_rank_is_sharded_and_agrees_with_a_process_without_fsdp(tmp_path):
+    setup = Setup("cpu", "qwen-0.5b", None, tmp_path / "ranks", 60.0)
+    cfg = config_of(setup, "float32")
+    info = RankInfo(size=1, address=free_address())
+    found = list(compare("float32", updated(setup, cfg, info, 1), train_sharded(setup, cfg, info)))
+    assert [each.passed for each in found].count(True) == 4
+    assert all(each.passed is not False for each in found)
+    assert not torch.distributed.is_initialized()
 
 
 @pytest.mark.slow

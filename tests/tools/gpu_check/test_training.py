@@ -1,10 +1,13 @@
 """Whole runs: what counts as learning, and what the planner expects of each phase."""
 
+from collections.abc import Iterator
+
 import pytest
 
 from conf.compose import compose_config
-from tools.gpu_check.stage import Setup
-from tools.gpu_check.training import accuracies, mean_seconds, measure, planned_seconds
+from tools.gpu_check.runs import RunEnded
+from tools.gpu_check.stage import Measurement, Setup
+from tools.gpu_check.training import accuracies, mean_seconds, measure, planned_seconds, unless_it_ends
 from tools.planner.hardware import gpu_named
 
 
@@ -37,6 +40,16 @@ def test_planned_seconds_of_the_passes_follow_the_measured_lengths():
     assert long["time/update"] > 2 * short["time/update"]
     assert long["time/generate"] > 2 * short["time/generate"]
     assert long["time/step"] > sum(seconds for name, seconds in long.items() if name != "time/step")
+
+
+def test_a_run_that_ends_by_itself_fails_and_keeps_what_was_measured():
+    def ending() -> Iterator[Measurement]:
+        yield Measurement("tiny: steps", 3)
+        raise RunEnded("train_grpo.py ended with code 1")
+
+    found = list(unless_it_ends("tiny", ending()))
+    assert [each.passed for each in found] == [None, False]
+    assert found[1].value == "train_grpo.py ended with code 1"
 
 
 @pytest.mark.slow
