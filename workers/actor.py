@@ -22,7 +22,7 @@ from workers.checkpoint import load_trainer, save_hf_folder, save_trainer
 from workers.checksum import combine, weights_sha256
 from workers.fsdp import full_tensor, join_ranks, reshard, shard_model, sum_metrics, sum_over_ranks
 from workers.lora import adapter_weights, add_adapter, merged_weights
-from workers.models import freeze, load_model, make_optimizer, make_schedule, move_optimizer, replace_weights
+from workers.models import freeze, load_model, make_optimizer, make_schedule, move, replace_weights
 from workers.rank_group import ALONE, RankInfo, announce
 from workers.weights import Transfer, Weights, fetch, publish
 
@@ -44,6 +44,7 @@ class Policy:
         offload: bool,
     ) -> None:
         self.stack = announce(info)
+        self.optimizer: Any = None  # the actor has one
         if info.folder is not None:
             torch.set_num_threads(topology.num_threads(info.size))
         join_ranks(info, topology.timeout_s)
@@ -78,13 +79,13 @@ class Policy:
     def offload(self) -> None:
         """Release the GPU's memory to other processes until `onload`."""
         if self.can_offload and not self.is_offloaded:
-            self._to(torch.device("cpu"))
+            move(self.model, self.optimizer, torch.device("cpu"))
             self.is_offloaded = True
         torch.cuda.empty_cache()
 
     def onload(self) -> None:
         if self.is_offloaded:
-            self._to(self.device)
+            move(self.model, self.optimizer, self.device)
             self.is_offloaded = False
 
     def iter_weights(self) -> Iterator[tuple[str, Tensor]]:
@@ -109,9 +110,6 @@ class Policy:
     def _add_adapter(self, model: ModelConfig) -> Any:
         """The adapter that trains instead of the model, or None."""
         return None
-
-    def _to(self, device: torch.device) -> None:
-        self.model.to(device)
 
 
 class Reference(Policy):
@@ -306,7 +304,3 @@ class Actor(Policy):
 
     def _add_adapter(self, model: ModelConfig) -> Any:
         return add_adapter(self.model, model.lora) if model.lora.rank else None
-
-    def _to(self, device: torch.device) -> None:
-        super()._to(device)
-        move_optimizer(self.optimizer, device)

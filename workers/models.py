@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.distributed.tensor import DTensor
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 
 from conf.algorithms import OptimizerConfig
@@ -108,12 +109,24 @@ def make_optimizer(model: torch.nn.Module, cfg: OptimizerConfig) -> torch.optim.
     return AdamW8bit(parameters, **settings)
 
 
-def move_optimizer(optimizer: torch.optim.Optimizer, device: torch.device) -> None:
-    """Move the optimizer's state, except for the step counts, which stay on the CPU."""
-    for state in optimizer.state.values():
+def move(model: torch.nn.Module, optimizer: torch.optim.Optimizer | None, device: torch.device) -> None:
+    """Move the weights, sharded or not, and the optimizer's state. Its step counts stay on the CPU."""
+    model._apply(lambda tensor: moved(tensor, device))  # as `model.to` does
+    for state in optimizer.state.values() if optimizer is not None else ():
         for name, value in state.items():
             if isinstance(value, torch.Tensor) and value.dim() > 0:
-                state[name] = value.to(device)
+                state[name] = moved(value, device)
+    if torch.cuda.is_initialized():
+        torch.cuda.synchronize()
+
+
+def moved(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """A copy on a GPU, or in pinned host memory, where a GPU writes thirty times faster than to fresh pages: PyTorch
+    keeps freed pinned memory for the next copy."""
+    if device.type == "cpu" and tensor.is_cuda and not isinstance(tensor, DTensor):
+        pinned = torch.empty_like(tensor, device=device, pin_memory=True)
+        return pinned.copy_(tensor, non_blocking=True)
+    return tensor.to(device, non_blocking=device.type == "cuda")
 
 
 def make_schedule(optimizer: torch.optim.Optimizer, cfg: OptimizerConfig, num_updates: int) -> Any:

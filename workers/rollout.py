@@ -28,6 +28,7 @@ VLLM_ENVIRONMENT = {
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # the engine runs in the Ray actor itself
     "VLLM_LOGGING_LEVEL": "ERROR",
     "VLLM_NO_USAGE_STATS": "1",
+    "VLLM_USE_FLASHINFER_SAMPLER": "0",  # it is compiled at the start and returns no processed log-probabilities
 }
 VLLM_CPU_ENVIRONMENT = {
     "TORCHDYNAMO_DISABLE": "1",  # otherwise the first log-probabilities compile a kernel for minutes

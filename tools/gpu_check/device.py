@@ -11,7 +11,7 @@ from tools.doctor.gather import gather
 from tools.gpu_check.stage import GIB, Measurement, Setup
 from tools.planner.hardware import gpu_named
 
-REPEATS = 20
+REPEATS = 10
 
 
 def measure(setup: Setup) -> Iterator[Measurement]:
@@ -22,7 +22,7 @@ def measure(setup: Setup) -> Iterator[Measurement]:
 def rates(setup: Setup) -> Iterator[Measurement]:
     """The rate of a large matrix product in bfloat16, and the bandwidths of copies on the device and to the host."""
     spec = gpu_named(setup.gpu) if setup.gpu else None
-    size, count = (8192, 2**30) if setup.on_gpu else (256, 2**20)
+    size, count = (8192, 2**28) if setup.on_gpu else (256, 2**20)
     a, b = (torch.randn(size, size, device=setup.device, dtype=torch.bfloat16) for _ in range(2))
     rate = 2 * size**3 / shortest(setup, lambda: a @ b) / 1e12
     yield Measurement("matrix product", rate, "TFLOP/s", spec.tflops if spec else None)

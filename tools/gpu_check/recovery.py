@@ -37,7 +37,12 @@ def measure(setup: Setup) -> Iterator[Measurement]:
 
 
 def settings(setup: Setup) -> list[str]:
-    small = ["algorithm.num_prompts=4", "algorithm.group_size=4", "model.max_completion_tokens=64"]
+    small = [
+        "rollout.enforce_eager=true",
+        "algorithm.num_prompts=4",
+        "algorithm.group_size=4",
+        "model.max_completion_tokens=64",
+    ]
     evaluation = ["evaluation.num_problems=16", "evaluation.every=0"]
     return [*tiny_run(setup), f"num_steps={NEVER_ENDS}", "checkpoint.every=2", *small, *evaluation]
 
