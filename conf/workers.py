@@ -34,7 +34,6 @@ class ModelConfig:
     local_path              a folder to use instead of `path` if it exists; null for none
     dtype                   "float32" or "bfloat16", for computation and for generation; trained weights are
                             float32 in either case
-    attn_implementation     the attention of transformers, such as "sdpa" or "eager"
     prompt_style            how a task writes its prompts for this model: "base", "chat" or "tiny"
     max_prompt_tokens       longest prompt, in tokens, >= 1
     max_completion_tokens   longest completion, in tokens, >= 1
@@ -47,7 +46,6 @@ class ModelConfig:
     path: str = MISSING
     local_path: str | None = None
     dtype: str = "float32"
-    attn_implementation: str = "sdpa"
     prompt_style: str = "base"
     max_prompt_tokens: int = 256
     max_completion_tokens: int = 1024

@@ -16,14 +16,13 @@ from typing import Protocol
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
-from torch.utils.checkpoint import checkpoint
 
 from grpo.correction import mismatch_weights
 from grpo.kl import kl_loss
+from grpo.logprobs import token_logprobs
+from grpo.packing import pack
 from grpo.settings import AdvantageConfig, CorrectionConfig, KlConfig, LossConfig
 from grpo.types import Group
-
-CHUNK_TOKENS = 1024  # tokens whose logits exist at the same time
 
 
 @dataclass(frozen=True)
@@ -139,32 +138,29 @@ def minibatches(batch: Batch, count: int) -> Iterator[Batch]:
 
 
 def microbatches(batch: Batch, max_tokens: int, rank: int = 0, ranks: int = 1) -> Iterator[tuple[Tensor, Batch]]:
-    """Yield (row index, part) with at most `max_tokens` padded tokens per part. Rows of similar length share a part,
-    so there is little padding; a longer row is a part of its own.
+    """Yield (row index, part) with at most `max_tokens` distinct tokens per part: completions of a group share their
+    prompt if they are in the same part. A longer row is a part of its own.
 
     With several `ranks` each gets its share of the parts, all equally many, because they gather the model's layers
     together; B must be a multiple of `ranks`.
     """
     assert len(batch) % ranks == 0
-    parts = rows_within(batch.lengths, max_tokens)
+    parts, tokens = list[list[int]](), 0
+    lengths, prompts, groups = batch.lengths.tolist(), batch.prompt_lengths.tolist(), batch.group_ids.tolist()
+    for row in range(len(batch)):
+        is_shared = row > 0 and groups[row] == groups[row - 1]
+        tokens += lengths[row] - is_shared * prompts[row]
+        if row == 0 or tokens > max_tokens:
+            parts.append([])
+            tokens = lengths[row]
+        parts[-1].append(row)
     while len(parts) % ranks:
         largest = max(range(len(parts)), key=lambda index: len(parts[index]))
-        parts[largest : largest + 1] = parts[largest].tensor_split(2)
-    for index in parts[rank::ranks]:
+        half = len(parts[largest]) // 2
+        parts[largest : largest + 1] = [parts[largest][:half], parts[largest][half:]]
+    for part in parts[rank::ranks]:
+        index = torch.tensor(part)
         yield index, batch.rows(index)
-
-
-def rows_within(lengths: Tensor, max_tokens: int) -> list[Tensor]:
-    """Indexes of rows with these lengths, shortest first, in parts of at most `max_tokens` padded tokens."""
-    order = lengths.argsort(stable=True)
-    parts, start = [], 0
-    while start < len(order):
-        end = start + 1
-        while end < len(order) and (end + 1 - start) * int(lengths[order[end]]) <= max_tokens:
-            end += 1
-        parts.append(order[start:end])
-        start = end
-    return parts
 
 
 class CausalLM(Protocol):
@@ -181,38 +177,19 @@ def completion_logprobs(
     """Log-probability and entropy (in nats) of each completion token, [B, T] each, 0 outside the mask. Logits are
     divided by `temperature`, that of the sampler. The entropy has a gradient only with `entropy_gradient`.
 
-    This is the only function that shifts by one token. Padding is on the right, where causal attention never looks,
-    so no attention mask is needed.
+    This is the only function that shifts by one token. The decoder computes each distinct token once (`pack`).
     """
-    hidden = model.get_decoder()(input_ids=batch.input_ids, use_cache=False).last_hidden_state
+    packed = pack(batch)
+    hidden = model.get_decoder()(
+        input_ids=packed.input_ids, position_ids=packed.position_ids, use_cache=False, sequences=packed.sequences
+    ).last_hidden_state[0]
     rows, columns = batch.mask.nonzero(as_tuple=True)
-    positions = batch.prompt_lengths[rows] + columns
-    states, targets = hidden[rows, positions - 1], batch.input_ids[rows, positions]  # t - 1 predicts t
-    flat = token_logprobs(states, model.get_output_embeddings(), targets, temperature, entropy_gradient)
+    # The token before the first one of a completion is the last one of its prompt.
+    before = torch.where(columns == 0, packed.prompt_ends[rows], packed.starts[rows] + columns - 1)
+    targets = batch.input_ids[rows, batch.prompt_lengths[rows] + columns]
+    flat = token_logprobs(hidden[before], model.get_output_embeddings(), targets, temperature, entropy_gradient)
     logprobs, entropy = (values.new_zeros(batch.mask.shape).index_put((rows, columns), values) for values in flat)
     return logprobs, entropy
-
-
-def token_logprobs(
-    hidden: Tensor, output_embeddings: torch.nn.Module, targets: Tensor, temperature: float, entropy_gradient: bool
-) -> tuple[Tensor, Tensor]:
-    """Log-probability [N] of each target [N] and entropy [N], from hidden states [N, H].
-
-    Logits exist for CHUNK_TOKENS tokens at a time: the backward pass computes each chunk again instead of keeping
-    [N, vocabulary] in memory.
-    """
-
-    def one_chunk(states: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
-        log_softmax = (output_embeddings(states).float() / temperature).log_softmax(dim=-1)
-        with torch.set_grad_enabled(entropy_gradient and torch.is_grad_enabled()):
-            entropy = -(log_softmax.exp() * log_softmax).sum(dim=-1)
-        return log_softmax.gather(-1, ids[:, None]).squeeze(-1), entropy
-
-    parts = [
-        checkpoint(one_chunk, states, ids, use_reentrant=False)
-        for states, ids in zip(hidden.split(CHUNK_TOKENS), targets.split(CHUNK_TOKENS), strict=True)
-    ]
-    return torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])
 
 
 @dataclass(frozen=True)

@@ -3,9 +3,11 @@
 from collections.abc import Sequence
 
 import torch
-from transformers import Qwen2Config, Qwen2ForCausalLM
+from torch import Tensor
+from transformers import AttentionInterface, Qwen2Config, Qwen2ForCausalLM
 
 from grpo.grpo import Batch, make_batch
+from grpo.packing import packed_attention
 from grpo.types import Completion, Group, Problem, Rollout, Score
 
 PROBLEM = Problem(
@@ -48,6 +50,28 @@ def small_model(seed: int = 0, vocabulary: int = 32) -> Qwen2ForCausalLM:
         initializer_range=0.2,
     )
     return Qwen2ForCausalLM(config).eval()
+
+
+def packed_model(seed: int = 0) -> Qwen2ForCausalLM:
+    """The small model as the actor loads it, for rows of distinct tokens."""
+    AttentionInterface.register("packed", packed_attention)
+    model = small_model(seed)
+    model.set_attn_implementation("packed")
+    return model
+
+
+def plain_logprobs(model: Qwen2ForCausalLM, batch: Batch, temperature: float) -> Tensor:
+    """What `completion_logprobs` computes, row by row, from full logits: position t - 1 predicts the token at t."""
+    used = model.config._attn_implementation
+    model.set_attn_implementation("sdpa")
+    rows = []
+    for row in range(len(batch)):
+        prompt, length = int(batch.prompt_lengths[row]), int(batch.lengths[row])
+        ids = batch.input_ids[row, :length]
+        log_softmax = (model(input_ids=ids[None]).logits[0] / temperature).log_softmax(-1)
+        rows.append(torch.stack([log_softmax[t - 1, ids[t]] for t in range(prompt, length)]))
+    model.set_attn_implementation(used)
+    return torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
 
 
 def random_batch(lengths: Sequence[int], seed: int = 0) -> Batch:

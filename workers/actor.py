@@ -105,7 +105,7 @@ class Policy:
             return self.model.completion_logprobs(part, self.cfg.sampling.temperature, entropy_gradient)
 
     def _load(self, model: ModelConfig, dtype: str) -> Any:
-        return load_model(model.source, dtype, model.attn_implementation)
+        return load_model(model.source, dtype, packed=True)
 
     def _add_adapter(self, model: ModelConfig) -> Any:
         """The adapter that trains instead of the model, or None."""

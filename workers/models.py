@@ -7,10 +7,11 @@ from typing import Any
 
 import torch
 from torch.distributed.tensor import DTensor
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
+from transformers import AttentionInterface, AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 
 from conf.algorithms import OptimizerConfig
 from conf.workers import ModelConfig
+from grpo.packing import packed_attention
 from grpo.types import Chat
 
 
@@ -75,19 +76,21 @@ def render(tokenizer: PreTrainedTokenizerBase, prompt: str | Chat) -> str:
     return tokenizer.apply_chat_template(turns, tokenize=False, continue_final_message=True)
 
 
-def load_model(source: str | Path, dtype: str, attn_implementation: str = "sdpa") -> Any:
-    """A causal language model in evaluation mode."""
-    return AutoModelForCausalLM.from_pretrained(
-        source, dtype=getattr(torch, dtype), attn_implementation=attn_implementation
-    ).eval()
+def load_model(source: str | Path, dtype: str, packed: bool = False) -> Any:
+    """A causal language model in evaluation mode. packed: its inputs are rows of grpo/packing.py."""
+    settings = model_settings(dtype, packed)
+    return AutoModelForCausalLM.from_pretrained(source, **settings).eval()
 
 
-def empty_model(config: Any, dtype: str, attn_implementation: str = "sdpa") -> Any:
+def empty_model(config: Any, dtype: str, packed: bool = False) -> Any:
     """The model that `load_model` would return, on PyTorch's meta device: shapes without weights."""
     with torch.device("meta"):
-        return AutoModelForCausalLM.from_config(
-            config, dtype=getattr(torch, dtype), attn_implementation=attn_implementation
-        ).eval()
+        return AutoModelForCausalLM.from_config(config, **model_settings(dtype, packed)).eval()
+
+
+def model_settings(dtype: str, packed: bool) -> dict[str, Any]:
+    AttentionInterface.register("packed", packed_attention)
+    return {"dtype": getattr(torch, dtype), "attn_implementation": "packed" if packed else "sdpa"}
 
 
 def replace_weights(model: Any, tensors: Mapping[str, torch.Tensor]) -> None:

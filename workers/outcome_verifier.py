@@ -21,7 +21,6 @@ from transformers import AutoConfig
 
 from conf.strategies import FromRunConfig
 from conf.workers import ModelConfig
-from grpo.grpo import rows_within
 from grpo.types import Chat
 from workers.checkpoint import sha256_of, write_atomically
 from workers.models import encode, load_model, load_tokenizer
@@ -51,7 +50,7 @@ class OutcomeVerifier:
         self.tokenizer = load_tokenizer(model.source)
         # As in the actor, trained weights are float32 and the computation uses the model's own dtype.
         weights_dtype = "float32" if trains_backbone else model.dtype
-        self.backbone = load_model(model.source, weights_dtype, model.attn_implementation).get_decoder().to(self.device)
+        self.backbone = load_model(model.source, weights_dtype).get_decoder().to(self.device)
         self.backbone.requires_grad_(trains_backbone)
         self.head = value_head(self.backbone.config.hidden_size).to(self.device)
 
@@ -168,3 +167,17 @@ def check_verifier(folder: Path, cfg: FromRunConfig) -> None:
 def _read_metadata(folder: Path) -> dict[str, Any]:
     metadata: dict[str, Any] = json.loads((folder / METADATA).read_text(encoding="utf-8"))
     return metadata
+
+
+def rows_within(lengths: Tensor, max_tokens: int) -> list[Tensor]:
+    """Indexes of rows with these lengths, shortest first, in parts of at most `max_tokens` padded tokens. A longer row
+    is a part of its own."""
+    order = lengths.argsort(stable=True)
+    parts, start = [], 0
+    while start < len(order):
+        end = start + 1
+        while end < len(order) and (end + 1 - start) * int(lengths[order[end]]) <= max_tokens:
+            end += 1
+        parts.append(order[start:end])
+        start = end
+    return parts

@@ -29,7 +29,7 @@ class TransformersSampler(Sampler):
             torch.set_num_threads(rollout.threads)
         self.device = torch.device(info.device)
         self.tokenizer = load_tokenizer(model.source)
-        self.model = load_model(model.source, model.dtype, model.attn_implementation).to(self.device)
+        self.model = load_model(model.source, model.dtype).to(self.device)
         self.batch_size = rollout.max_num_seqs
 
     def load_weights(self, weights: Weights) -> None:

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 import torch
 
 from conf.verifiers import VerifierConfig
-from grpo.grpo import rows_within
 from grpo.types import Group
 from workers.interrupt import Interrupt
-from workers.outcome_verifier import OutcomeVerifier, outcome_loss
+from workers.outcome_verifier import OutcomeVerifier, outcome_loss, rows_within
 
 MAX_GRAD_NORM = 1.0
 

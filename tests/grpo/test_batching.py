@@ -29,12 +29,25 @@ def test_truncated_completions_carry_no_loss_if_requested():
 def test_microbatches_contain_every_row_once_and_respect_the_limit():
     batch = random_batch([1, 9, 4, 6, 2, 9, 3])
     seen = []
-    for index, part in microbatches(batch, max_tokens=24):
+    for index, part in microbatches(batch, max_tokens=18):
         seen += index.tolist()
-        assert part.input_ids.numel() <= 24
+        assert 3 + part.num_tokens <= 18  # one prompt of 3 tokens for all of them
         assert torch.equal(part.input_ids, batch.input_ids[index, : part.input_ids.shape[1]])
         assert torch.equal(part.advantages, batch.advantages[index, : part.mask.shape[1]])
-    assert sorted(seen) == list(range(7))
+    assert seen == list(range(7))
+
+
+def test_microbatches_are_filled_with_distinct_tokens():
+    batch = make_batch([group_of([0.0] * 3, [5, 5, 5]), group_of([0.0] * 2, [5, 5])], torch.zeros(5))
+    # 3 + 5 + 5 tokens, then 3 + 5 of the same group and 3 + 5 of the next, then 3 + 5
+    assert [index.tolist() for index, _ in microbatches(batch, max_tokens=16)] == [[0, 1], [2, 3], [4]]
+
+
+def test_ranks_get_equally_many_microbatches():
+    batch = random_batch([4] * 6)
+    shares = [[index.tolist() for index, _ in microbatches(batch, 11, rank, 2)] for rank in range(2)]
+    assert [len(share) for share in shares] == [2, 2]
+    assert sorted(row for share in shares for part in share for row in part) == list(range(6))
 
 
 def test_a_row_longer_than_the_limit_is_a_part_of_its_own():

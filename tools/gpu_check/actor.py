@@ -27,6 +27,7 @@ from tools.planner.roofline import (
 from tools.planner.shape import config_of, shape_of
 from tools.planner.trace import full_batch
 from workers.actor import Actor
+from workers.models import model_settings
 from workers.rank_group import RankInfo
 
 MICRO_BATCHES = 4  # of the measured update
@@ -72,9 +73,7 @@ class RandomActor(Actor):
     def _load(self, model: ModelConfig, dtype: str) -> Any:
         torch.manual_seed(0)
         with torch.device(self.device):
-            return AutoModelForCausalLM.from_config(
-                config_of(model), dtype=getattr(torch, dtype), attn_implementation=model.attn_implementation
-            ).eval()
+            return AutoModelForCausalLM.from_config(config_of(model), **model_settings(dtype, packed=True)).eval()
 
 
 def measure(setup: Setup) -> Iterator[Measurement]:

@@ -52,7 +52,7 @@ class Computed:
 
 def measure(setup: Setup) -> Iterator[Measurement]:
     cfg = setup.config(f"model.max_prompt_tokens={PROMPT}", f"model.max_completion_tokens={COMPLETION}")
-    model = load_model(setup.random_model(setup.model), "float32", cfg.model.attn_implementation)
+    model = load_model(setup.random_model(setup.model), "float32", packed=True)
     batch = random_batch(cfg.model, model.config.vocab_size, ROWS)
     with torch.no_grad():
         batch = with_old_logprobs(batch, completion_logprobs(model, batch, cfg.algorithm.sampling.temperature)[0])

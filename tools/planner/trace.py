@@ -149,7 +149,7 @@ class FakeActor(Actor):
         super().__init__(model, plain, TopologyConfig(), num_steps=1)
 
     def _load(self, model: ModelConfig, dtype: str) -> Any:
-        return empty_model(self.config, dtype, model.attn_implementation)
+        return empty_model(self.config, dtype, packed=True)
 
     def _add_adapter(self, model: ModelConfig) -> Any:
         adapter = super()._add_adapter(model)
