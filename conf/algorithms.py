@@ -92,7 +92,7 @@ class AlgorithmConfig:
     num_minibatches     equal parts of the step's completions, one optimizer update each; must divide
                         num_prompts * group_size
     num_epochs          passes over the completions of a step, >= 1
-    micro_batch_tokens  largest number of padded tokens in one forward and backward pass, >= 1; affects memory, not
+    micro_batch_tokens  largest number of distinct tokens in one forward and backward pass, >= 1; affects memory, not
                         the result
     sampling            SamplingConfig
     advantage           how rewards become advantages (AdvantageConfig)

@@ -52,7 +52,8 @@ class Workload:
 
     @property
     def step_tokens(self) -> float:
-        return self.algorithm.num_completions * self.mean_tokens
+        """Distinct tokens of a step: a group's prompt is computed once."""
+        return self.algorithm.num_prompts * self.mean_prompt + self.algorithm.num_completions * self.mean_completion
 
     @property
     def forward_flops(self) -> float:

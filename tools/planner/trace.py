@@ -116,7 +116,7 @@ def trace_update(
 
 
 def full_batch(model: ModelConfig, rows: int) -> Batch:
-    """A batch of `rows` completions, with prompts and completions at their length limits."""
+    """A batch of `rows` completions, each of a prompt of its own, with prompts and completions at their length limits."""
     prompt, completion = model.max_prompt_tokens, model.max_completion_tokens
     mask = torch.ones(rows, completion, dtype=torch.bool)
     zeros = torch.zeros(rows, completion)
@@ -127,7 +127,7 @@ def full_batch(model: ModelConfig, rows: int) -> Batch:
         loss_mask=mask,
         behavior_logprobs=zeros,
         rewards=torch.zeros(rows, dtype=torch.float64),
-        group_ids=torch.zeros(rows, dtype=torch.long),
+        group_ids=torch.arange(rows),
         advantages=zeros,
         old_logprobs=zeros,
         ref_logprobs=zeros,
