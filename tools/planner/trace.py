@@ -116,7 +116,7 @@ def trace_update(
 
 
 def full_batch(model: ModelConfig, rows: int) -> Batch:
-    """A batch of `rows` completions, each of a prompt of its own, with prompts and completions at their length limits."""
+    """A batch of `rows` completions, each with a prompt of its own; all have the length of their limits."""
     prompt, completion = model.max_prompt_tokens, model.max_completion_tokens
     mask = torch.ones(rows, completion, dtype=torch.bool)
     zeros = torch.zeros(rows, completion)
