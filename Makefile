@@ -32,7 +32,7 @@ $(READY): $(REQUIREMENTS)
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "AhaZero needs Python 3.11 or newer: make PYTHON=python3.11 ...")'
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
-	$(BIN)/uv pip sync --quiet --python $(BIN)/python $(INSTALL_FLAGS) $(REQUIREMENTS)
+	$(BIN)/uv pip sync --quiet --compile-bytecode --python $(BIN)/python $(INSTALL_FLAGS) $(REQUIREMENTS)
 	rm -f .venv/ready-* && touch $@
 
 # Sweeps and presets set the model and the task themselves, so pass MODEL and ENV only if the user gave them.

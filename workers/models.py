@@ -1,31 +1,47 @@
-"""Loading models and tokenizers, and the optimizer over them."""
+"""Loading models and tokenizers, and the optimizer over them.
 
+transformers is imported where a model is loaded: it takes 2 s, and the driver of a run loads none.
+"""
+
+import json
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch.distributed.tensor import DTensor
-from transformers import AttentionInterface, AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 
 from conf.algorithms import OptimizerConfig
 from conf.workers import ModelConfig
 from grpo.packing import packed_attention
 from grpo.types import Chat
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
 
 def check_model(model: ModelConfig) -> None:
-    """Check that the model can be loaded, before anything starts.
+    """Check that the model can be found, before anything starts.
 
     Raises:
         ValueError: the folder does not exist, or the Hub does not have the model or cannot be reached.
     """
-    load_config(model.source)
+    config = Path(model.source) / "config.json"
+    if not config.is_file():
+        load_config(model.source)
+        return
+    try:
+        names_type = "model_type" in json.loads(config.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{config} is not valid JSON ({error}); set model.path to a model folder") from error
+    if not names_type:
+        raise ValueError(f"{config} names no model_type; set model.path to a model folder")
 
 
 def load_config(source: str) -> Any:
     """The transformers config of a folder or a Hub name; raises what `check_model` raises."""
+    from transformers import AutoConfig
+
     try:
         return AutoConfig.from_pretrained(source)
     except (OSError, ValueError) as error:
@@ -48,16 +64,18 @@ def check_optimizer(optimizer: OptimizerConfig) -> None:
         )
 
 
-def load_tokenizer(source: str) -> PreTrainedTokenizerBase:
+def load_tokenizer(source: str) -> "PreTrainedTokenizerBase":
+    from transformers import AutoTokenizer
+
     return AutoTokenizer.from_pretrained(source)
 
 
-def encode(tokenizer: PreTrainedTokenizerBase, prompt: str | Chat) -> list[int]:
+def encode(tokenizer: "PreTrainedTokenizerBase", prompt: str | Chat) -> list[int]:
     """The token ids of a prompt; raises what `render` raises."""
     return tokenizer(render(tokenizer, prompt), add_special_tokens=False)["input_ids"]
 
 
-def render(tokenizer: PreTrainedTokenizerBase, prompt: str | Chat) -> str:
+def render(tokenizer: "PreTrainedTokenizerBase", prompt: str | Chat) -> str:
     """A prompt as text that includes its special tokens. A chat is formatted by the tokenizer's template; its last
     turn stays open.
 
@@ -78,17 +96,22 @@ def render(tokenizer: PreTrainedTokenizerBase, prompt: str | Chat) -> str:
 
 def load_model(source: str | Path, dtype: str, packed: bool = False) -> Any:
     """A causal language model in evaluation mode. packed: its inputs are rows of grpo/packing.py."""
-    settings = model_settings(dtype, packed)
-    return AutoModelForCausalLM.from_pretrained(source, **settings).eval()
+    from transformers import AutoModelForCausalLM
+
+    return AutoModelForCausalLM.from_pretrained(source, **model_settings(dtype, packed)).eval()
 
 
 def empty_model(config: Any, dtype: str, packed: bool = False) -> Any:
     """The model that `load_model` would return, on PyTorch's meta device: shapes without weights."""
+    from transformers import AutoModelForCausalLM
+
     with torch.device("meta"):
         return AutoModelForCausalLM.from_config(config, **model_settings(dtype, packed)).eval()
 
 
 def model_settings(dtype: str, packed: bool) -> dict[str, Any]:
+    from transformers import AttentionInterface
+
     AttentionInterface.register("packed", packed_attention)
     return {"dtype": getattr(torch, dtype), "attn_implementation": "packed" if packed else "sdpa"}
 
@@ -124,8 +147,10 @@ def move(model: torch.nn.Module, optimizer: torch.optim.Optimizer | None, device
 
 
 def moved(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
-    """A copy on a GPU, or in pinned host memory, where a GPU writes thirty times faster than to fresh pages: PyTorch
-    keeps freed pinned memory for the next copy."""
+    """A copy on a GPU, or in pinned host memory, which a GPU reaches without an intermediate copy. PyTorch keeps freed
+    pinned memory for the next copy."""
+    from torch.distributed.tensor import DTensor  # takes a second to import
+
     if device.type == "cpu" and tensor.is_cuda and not isinstance(tensor, DTensor):
         pinned = torch.empty_like(tensor, device=device, pin_memory=True)
         return pinned.copy_(tensor, non_blocking=True)

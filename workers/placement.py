@@ -143,12 +143,13 @@ def free_address(strategy: Any, local: bool) -> str:
     Raises:
         TimeoutError: the node did not answer.
     """
-    host = "127.0.0.1" if local else None
+    if local:
+        return _free_address("127.0.0.1")
     task = ray.remote(num_cpus=0, scheduling_strategy=strategy)(_free_address)
-    return ray.get(task.remote(host), timeout=ADDRESS_SECONDS)
+    return ray.get(task.remote(), timeout=ADDRESS_SECONDS)
 
 
-def _free_address(host: str | None) -> str:
+def _free_address(host: str | None = None) -> str:
     with socket.socket() as probe:
         probe.bind((host or ray.util.get_node_ip_address(), 0))
         return "{}:{}".format(*probe.getsockname())

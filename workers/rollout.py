@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 import ray
+import torch
 from ray.exceptions import RayActorError
 
 from conf.workers import ModelConfig, RolloutConfig, TopologyConfig
@@ -23,7 +24,7 @@ from workers.transformers_sampler import TransformersSampler
 from workers.weights import Transfer, Weights, verify
 
 MAX_RESTARTS = 5
-# vLLM and the OpenMP runtime read these when they are loaded, so they are set before the process starts.
+# vLLM reads these when it is imported, PyTorch when it first compiles.
 VLLM_ENVIRONMENT = {
     "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # the engine runs in the Ray actor itself
     "VLLM_LOGGING_LEVEL": "ERROR",
@@ -44,6 +45,9 @@ class VllmSampler(Sampler):
     ) -> None:
         super().__init__(info)
         width, on_cpu = rollout.tensor_parallel_size, info.device == "cpu"
+        os.environ |= VLLM_ENVIRONMENT | (VLLM_CPU_ENVIRONMENT if on_cpu else {})
+        os.environ["OMP_NUM_THREADS"] = str(rollout.threads)  # for processes that the engine starts
+        torch.set_num_threads(rollout.threads)
         if width > 1:
             # Ray hides all GPUs from an actor that reserves no GPU; this actor leads the workers that do.
             os.environ.pop("CUDA_VISIBLE_DEVICES", None)
@@ -263,20 +267,15 @@ class RolloutPool:
         share = self.cfg.topology.rollout_gpu_share
         # An engine of several GPUs has a Ray worker on each of them; this actor only leads those.
         is_single = len(bundles) == 1
-        options = {
+        options: dict[str, Any] = {
             "num_cpus": 1 if is_single else 0,
             "num_gpus": share if self.session.has_gpus and is_single else 0,
             "scheduling_strategy": bundles[0],
-            "runtime_env": {"env_vars": self._environment(bundles, share)},
         }
+        if not is_single:
+            on_ray = {"VLLM_RAY_BUNDLE_INDICES": bundle_indexes(bundles), "VLLM_RAY_PER_WORKER_GPUS": str(share)}
+            options["runtime_env"] = {"env_vars": on_ray}
         info = RankInfo("rollout", replica, self.replicas, "", self.session.device, self.session.folder)
         sampler = ray.remote(VllmSampler if self.cfg.rollout.backend == "vllm" else TransformersSampler)
         handle = sampler.options(**options).remote(self.cfg.model, self.cfg.rollout, self.cfg.topology, info)
         return Worker(info, handle, bundles[0])
-
-    def _environment(self, bundles: Sequence[Any], gpu_share: float) -> dict[str, str]:
-        environment = {"OMP_NUM_THREADS": str(self.cfg.rollout.threads)} | VLLM_ENVIRONMENT
-        if self.session.device == "cpu":
-            return environment | VLLM_CPU_ENVIRONMENT
-        on_ray = {"VLLM_RAY_BUNDLE_INDICES": bundle_indexes(bundles), "VLLM_RAY_PER_WORKER_GPUS": str(gpu_share)}
-        return environment | on_ray

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+import psutil
 import ray
 import torch
 
@@ -21,6 +22,7 @@ from workers.rank_group import PhaseTimer, RankGroup, Worker
 from workers.weights import Transfer
 
 SHARED_MEMORY = Path("/dev/shm")
+STOP_SECONDS = 1.0
 REPOSITORY = Path(__file__).resolve().parent.parent
 # Threads that spin while they wait slow down the other workers on a machine with few cores.
 PASSIVE_THREADS = {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "0", "KMP_BLOCKTIME": "0"}
@@ -79,7 +81,7 @@ def ray_session(cfg: WorkerSettings, device: str, interrupt: Interrupt) -> Itera
         timeout_s = cfg.topology.timeout_s
         yield Session(device, has_gpus, placement, bundles, folder, _living_nodes(), PhaseTimer(), interrupt, timeout_s)
     finally:
-        ray.shutdown()
+        _stop_ray()
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -117,19 +119,33 @@ def _start_ray(cfg: WorkerSettings, device: str) -> None:
     os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # otherwise Ray writes a token to the home folder
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     environment = {"PYTHONPATH": str(REPOSITORY)} | (PASSIVE_THREADS if device == "cpu" else {})
-    local: dict[str, Any] = {}
+    settings: dict[str, Any] = {"runtime_env": {"env_vars": environment}}
     if cfg.topology.ray_address is None:
         gpus = _own_gpus(cfg.topology, device)
         bundles = gpus or make_placement(cfg.topology, cfg.rollout, None).num_bundles
-        local = {"num_cpus": ROLES * bundles, "num_gpus": gpus or 0, "include_dashboard": False}
+        settings = {"num_cpus": ROLES * bundles, "num_gpus": gpus or 0, "include_dashboard": False}
+        os.environ |= environment  # Ray starts processes in advance, and uses those without a runtime environment
     with shielded_from_sigterm():
         ray.init(
             address=cfg.topology.ray_address or "local",  # or Ray would join a cluster that it finds by itself
             log_to_driver=False,
             logging_level="ERROR",
-            runtime_env={"env_vars": environment},
-            **local,
+            **settings,
         )
+
+
+def _stop_ray() -> None:
+    """Leave Ray, and end it if it is local. Its processes are shielded from SIGTERM, by which Ray would end one after
+    the other and wait a second for each. They are killed at once; their children notice, or are killed too."""
+    node = ray._private.worker._global_node
+    if node is None:
+        return
+    kill, started = node.kill_all_processes, [psutil.Process(process.pid) for _, process in node.live_processes()]
+    children = [child for process in started for child in process.children(recursive=True)]
+    node.kill_all_processes = lambda **_: kill(check_alive=False, allow_graceful=False)
+    ray.shutdown()
+    for child in psutil.wait_procs(children, timeout=STOP_SECONDS)[1]:
+        child.kill()
 
 
 @contextmanager

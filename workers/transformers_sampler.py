@@ -4,7 +4,6 @@ from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
-from transformers import TopKLogitsWarper, TopPLogitsWarper
 
 from conf.workers import ModelConfig, RolloutConfig, TopologyConfig
 from grpo.types import Completion, Request, SamplingParams
@@ -111,6 +110,8 @@ def _sample(logits: Tensor, sampling: SamplingParams, generators: list[torch.Gen
 
 def _cut(logits: Tensor, sampling: SamplingParams) -> Tensor:
     """Mask the tokens that top-k and then top-p exclude, in vLLM's order."""
+    from transformers import TopKLogitsWarper, TopPLogitsWarper
+
     unused = torch.empty(0, dtype=torch.long)
     if sampling.top_k:
         logits = TopKLogitsWarper(sampling.top_k)(unused, logits)

@@ -1,7 +1,8 @@
 import pytest
 
+from conf.workers import ModelConfig
 from grpo.types import Chat
-from workers.models import encode, load_tokenizer
+from workers.models import check_model, encode, load_tokenizer
 
 
 def test_a_chat_is_rendered_by_the_template_with_its_last_turn_open():
@@ -20,3 +21,10 @@ def test_a_plain_prompt_is_encoded_unchanged():
 def test_a_chat_without_a_template_is_rejected_with_its_key():
     with pytest.raises(ValueError, match="model.prompt_style=chat"):
         encode(load_tokenizer("envs/countdown/models/tiny"), Chat("a", "b", "c"))
+
+
+@pytest.mark.parametrize(("text", "problem"), [("{", "is not valid JSON"), ("{}", "names no model_type")])
+def test_a_damaged_config_is_found_before_anything_starts(tmp_path, text, problem):
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(ValueError, match=f"config.json {problem}"):
+        check_model(ModelConfig("m", str(tmp_path)))
