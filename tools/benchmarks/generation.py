@@ -126,8 +126,8 @@ def main() -> None:
             rounds[-1][name] = {"tokens": tokens, "seconds": seconds}
             print(f"{name}: {tokens:,} tokens in {seconds:.1f} s, {tokens / seconds:,.0f} tokens/s", flush=True)
     for name in ("rollout", "evaluate.py"):
-        ratios = [found["vLLM alone"]["seconds"] / found[name]["seconds"] for found in rounds]
-        print(f"speed of {name} / vLLM alone: {spread(ratios)}")
+        ratios = [found[name]["seconds"] / found["vLLM alone"]["seconds"] for found in rounds]
+        print(f"seconds of {name} / vLLM alone: {spread(ratios)}")
     workload = {"overrides": args.overrides, "completions": len(problems) * cfg.strategy.n}
     fields = {"versions": versions(Path(sys.prefix)), "workload": workload, "rounds": rounds}
     print(f"wrote {write_result(args.results, record('generation', cfg.model.name, **fields))}")

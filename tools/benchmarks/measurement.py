@@ -8,6 +8,7 @@ import re
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -58,8 +59,8 @@ def in_fresh_process(threads: int, function: Callable[..., T], *args: Any) -> T:
     """Call the function in a process of its own, with the environment of a Ray worker on a CPU. OpenMP reads it when it
     is loaded."""
     os.environ |= PASSIVE_THREADS | {"OMP_NUM_THREADS": str(threads)}
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(function, args)
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(function, *args).result()
 
 
 def gemm_rate(size: int = 2048, seconds: float = 2.0) -> float:

@@ -1,6 +1,7 @@
 """Run a command and measure all of its processes. Reads /proc, so it works on Linux only."""
 
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
@@ -32,11 +33,13 @@ class Observed:
 
 
 def observe(command: Sequence[str], steps: Path, cwd: Path, environment: Mapping[str, str], log: Path) -> Observed:
-    """Run the command until it ends, while it appends a row per step to the file `steps` (JSON lines).
+    """Run the command until it ends, while it appends a row per step to the file `steps` (JSON lines). It is ended with
+    this process, by Ctrl-C or SIGTERM.
 
     Raises:
         RuntimeError: it failed; the message has the end of its log.
     """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     shared_before = shutil.disk_usage(SHARED_MEMORY).used
     cpu_seconds, peak, looked = list[float](), 0, 0.0
     with log.open("w", encoding="utf-8") as file:
