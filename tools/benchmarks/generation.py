@@ -1,32 +1,53 @@
-"""Compare the tokens per second of evaluate.py with vLLM alone, on the same prompts and seeds.
+"""Compare the seconds of our generation with those of vLLM alone, on the same prompts and seeds.
 
     python -m tools.benchmarks.generation --rounds 3 model=tiny env=countdown num_problems=128 strategy.n=8
 
-vLLM alone is a single `LLM.generate` in its own process; the other measurement goes through Ray, the rollout worker and
-the strategy runner, as evaluate.py does. Both are timed from the first request to the last completion, after a warm-up.
+vLLM alone is a single `LLM.generate` in its own process. The rollout is the pool of Ray actors that a training step
+calls, which records log-probabilities too. evaluate.py adds the strategy runner. All are timed from the first request
+to the last completion, after a warm-up. The results are written to
+tools/benchmarks/results/generation-<model>.json; tools.benchmarks.tables prints them.
 """
 
 import argparse
-import multiprocessing
 import os
+import sys
 import time
-from statistics import median
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 from conf.compose import compose_evaluation
 from conf.launch import checking_settings
 from conf.strategies import EvaluateConfig
 from evaluate import RolloutEngine, make_strategy
-from grpo.types import Problem, request_seed
+from grpo.types import Problem, Request, SamplingParams, request_seed
 from inference.runner import run
+from tools.benchmarks.measurement import RAY_NICE, RESULTS, in_fresh_process, record, spread, versions, write_result
 from workers.interrupt import Interrupt
 from workers.models import encode, load_tokenizer
 from workers.rollout import VLLM_CPU_ENVIRONMENT, VLLM_ENVIRONMENT, RolloutPool
-from workers.session import PASSIVE_THREADS, pick_device, ray_session
+from workers.session import pick_device, ray_session
 
 WARM_UP = 8  # problems
 
 
-def ours(cfg: EvaluateConfig, problems: list[Problem]) -> tuple[int, float]:
+def rollout(cfg: EvaluateConfig, problems: list[Problem]) -> tuple[int, float]:
+    """(tokens, seconds) of the rollout pool, which gets all requests at once, as in a training step."""
+    requests = [
+        Request(problem.prompt, seed_of(cfg, problem.key, sample))
+        for problem in problems
+        for sample in range(cfg.strategy.n)
+    ]
+    sampling = SamplingParams(cfg.strategy.temperature, cfg.model.max_completion_tokens)
+    with ray_session(cfg, pick_device(cfg.topology.device), Interrupt()) as session:
+        pool = RolloutPool(cfg, session)
+        list(pool.generate(requests[: WARM_UP * cfg.strategy.n], sampling))
+        started = time.monotonic()
+        completions = list(pool.generate(requests, sampling))
+        return sum(len(completion.token_ids) for _, completion in completions), time.monotonic() - started
+
+
+def evaluation(cfg: EvaluateConfig, problems: list[Problem]) -> tuple[int, float]:
     """(tokens, seconds) of the strategy "sample"."""
     interrupt, device = Interrupt(), pick_device(cfg.topology.device)
     with ray_session(cfg, device, interrupt) as session:
@@ -37,16 +58,20 @@ def ours(cfg: EvaluateConfig, problems: list[Problem]) -> tuple[int, float]:
         return engine.tokens - before, time.monotonic() - started
 
 
+def seed_of(cfg: EvaluateConfig, key: str, sample: int) -> int:
+    """The seed with which evaluate.py samples a completion."""
+    return request_seed((cfg.seed, key, sample, 0))
+
+
 def alone(cfg: EvaluateConfig, problems: list[Problem]) -> tuple[int, float]:
-    """The same in a fresh process with vLLM's own interface, in the environment of a rollout worker."""
+    """The same with vLLM's own interface, in a fresh process with the environment of a rollout worker."""
     on_cpu = pick_device(cfg.topology.device) == "cpu"
-    os.environ |= VLLM_ENVIRONMENT | (VLLM_CPU_ENVIRONMENT if on_cpu else {}) | PASSIVE_THREADS
-    os.environ["OMP_NUM_THREADS"] = str(cfg.rollout.threads)
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(_alone, (cfg, problems))
+    os.environ |= VLLM_ENVIRONMENT | (VLLM_CPU_ENVIRONMENT if on_cpu else {})
+    return in_fresh_process(cfg.rollout.threads, _alone, cfg, problems)
 
 
 def _alone(cfg: EvaluateConfig, problems: list[Problem]) -> tuple[int, float]:
+    os.nice(RAY_NICE)
     device = pick_device(cfg.topology.device)
     from vllm import SamplingParams, TokensPrompt
 
@@ -62,7 +87,7 @@ def _alone(cfg: EvaluateConfig, problems: list[Problem]) -> tuple[int, float]:
         SamplingParams(
             temperature=cfg.strategy.temperature,
             max_tokens=cfg.model.max_completion_tokens,
-            seed=request_seed((cfg.seed, key, sample, 0)),
+            seed=seed_of(cfg, key, sample),
             detokenize=False,
         )
         for key, sample in asked
@@ -74,27 +99,38 @@ def _alone(cfg: EvaluateConfig, problems: list[Problem]) -> tuple[int, float]:
     return sum(len(output.outputs[0].token_ids) for output in outputs), time.monotonic() - started
 
 
+MEASUREMENTS: dict[str, Callable[[EvaluateConfig, list[Problem]], tuple[int, float]]] = {
+    "vLLM alone": alone,
+    "rollout": rollout,
+    "evaluate.py": evaluation,
+}
+
+
 def main() -> None:
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(
         prog="python -m tools.benchmarks.generation", description=__doc__, formatter_class=raw
     )
     parser.add_argument("--rounds", type=int, default=3, help="measurements of each (default: %(default)s)")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the results (default: %(default)s)")
     parser.add_argument("overrides", nargs="*", help="Hydra overrides of evaluate.py")
     args = parser.parse_intermixed_args()
     with checking_settings():
         cfg = compose_evaluation([*args.overrides, "strategy=sample"], {})
         problems = cfg.env.eval_set(cfg.num_problems)
-    ratios = []
+    rounds: list[dict[str, Any]] = []
     for _ in range(args.rounds):
-        rates = []
-        for name, measure in (("vLLM alone", alone), ("evaluate.py", ours)):
+        rounds.append({})
+        for name, measure in MEASUREMENTS.items():
             tokens, seconds = measure(cfg, problems)
-            rates.append(tokens / seconds)
-            print(f"{name}: {tokens:,} tokens in {seconds:.1f} s, {rates[-1]:,.0f} tokens/s", flush=True)
-        ratios.append(rates[1] / rates[0])
-    spread = f"median of {args.rounds} rounds, {min(ratios):.2f} to {max(ratios):.2f}"
-    print(f"evaluate.py / vLLM alone: {median(ratios):.2f} ({spread})")
+            rounds[-1][name] = {"tokens": tokens, "seconds": seconds}
+            print(f"{name}: {tokens:,} tokens in {seconds:.1f} s, {tokens / seconds:,.0f} tokens/s", flush=True)
+    for name in ("rollout", "evaluate.py"):
+        ratios = [found[name]["seconds"] / found["vLLM alone"]["seconds"] for found in rounds]
+        print(f"seconds of {name} / vLLM alone: {spread(ratios)}")
+    workload = {"overrides": args.overrides, "completions": len(problems) * cfg.strategy.n}
+    fields = {"versions": versions(Path(sys.prefix)), "workload": workload, "rounds": rounds}
+    print(f"wrote {write_result(args.results, record('generation', cfg.model.name, **fields))}")
 
 
 if __name__ == "__main__":
