@@ -16,6 +16,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from workers.checkpoint import list_checkpoints, verify
 
 ROOT = Path(__file__).parent.parent
+# The recipe of the tiny model makes four updates a step, with a learning rate that decays over the planned steps.
+ONE_UPDATE = ["algorithm.num_minibatches=1", "algorithm.optimizer.schedule=constant"]
 SETTINGS = [
     f"model.path={ROOT / 'envs/countdown/models/tiny'}",
     "model.max_completion_tokens=64",
@@ -26,6 +28,7 @@ SETTINGS = [
     "evaluation.every=4",
     "checkpoint.every=5",
     "algorithm.kl.ref_sync_steps=4",
+    *ONE_UPDATE,
 ]
 
 

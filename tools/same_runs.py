@@ -20,6 +20,8 @@ from typing import Any
 TRAINER = Path(__file__).resolve().parents[1] / "train_grpo.py"
 COMMON = ["tracker=none", "evaluation.num_problems=64", "evaluation.interim_problems=32"]
 COMMON += ["evaluation.every=4", "checkpoint.every=4"]
+# One update a step, unless a run says otherwise; and a second start may plan more steps than the first.
+COMMON += ["algorithm.num_minibatches=1", "algorithm.optimizer.schedule=constant"]
 # Each run by its starts: a second start resumes the first.
 RUNS: dict[str, list[list[str]]] = {
     "countdown": [["num_steps=8"]],
