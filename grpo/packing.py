@@ -54,9 +54,11 @@ class Packed:
 
 
 def pack(batch: "Batch") -> Packed:
-    """Completions of a group must follow one another, as in a batch."""
+    """Neighbouring rows with the same prompt share it, as those of a group."""
+    own_columns, is_own = columns_within(batch.prompt_lengths)
+    own_prompts = torch.where(is_own, batch.input_ids[:, : len(own_columns)], -1)
     is_first = torch.ones_like(batch.group_ids, dtype=torch.bool)
-    is_first[1:] = batch.group_ids[1:] != batch.group_ids[:-1]
+    is_first[1:] = (own_prompts[1:] != own_prompts[:-1]).any(dim=1)
     leaders, group = is_first.nonzero().squeeze(1), is_first.cumsum(0) - 1
     prompts = batch.prompt_lengths[leaders]
     prompt_starts = prompts.cumsum(0) - prompts

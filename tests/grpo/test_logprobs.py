@@ -47,6 +47,14 @@ def test_a_completion_does_not_see_the_others_of_its_group():
     assert torch.allclose(alone[0], together[0, :5], atol=1e-6)
 
 
+def test_only_rows_with_the_same_prompt_share_it():
+    prompts = [(1, 2), (1, 2), (1, 2, 3), (4, 2), (1, 2)]
+    one_group = grouped(PROBLEM, [completion([5, 6, 7], prompt_ids=prompt) for prompt in prompts])
+    model, batch = packed_model(), make_batch([one_group], torch.zeros(5))
+    found, _ = completion_logprobs(model, batch, 1.0)
+    assert torch.allclose(found, plain_logprobs(model, batch, 1.0), atol=1e-5)
+
+
 def test_each_distinct_token_is_computed_once():
     model, batch = packed_model(), several_groups()
     tokens = []

@@ -50,7 +50,7 @@ def test_roles_that_do_not_fit_are_rejected_with_a_remedy(gpus, settings, messag
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["topology.actor_ranks=3"], "256 completions per update cannot be shared by 3 actor ranks"),
+        (["topology.actor_ranks=3"], "64 completions per update cannot be shared by 3 actor ranks"),
         (["algorithm.num_minibatches=128", "topology.actor_ranks=4"], "2 completions per update cannot be shared by 4"),
         (
             ["algorithm.optimizer.name=adamw_8bit", "topology.actor_ranks=2"],

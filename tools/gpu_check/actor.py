@@ -158,10 +158,11 @@ def measure_case(
 
 
 def random_batch(model: ModelConfig, rows: int, vocabulary: int) -> Batch:
-    """Random tokens and advantages; every row is at its limits."""
+    """Random tokens and advantages in groups of two; every row is at its limits."""
     generator = torch.Generator().manual_seed(0)
     batch = full_batch(model, rows)
     ids = torch.randint(vocabulary, batch.input_ids.shape, generator=generator)
+    ids[1::2, : model.max_prompt_tokens] = ids[::2, : model.max_prompt_tokens]
     advantages = torch.randn(rows, 1, generator=generator).expand(batch.mask.shape)
     return replace(batch, input_ids=ids, advantages=advantages, group_ids=torch.arange(rows) // 2)
 

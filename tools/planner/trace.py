@@ -120,8 +120,10 @@ def full_batch(model: ModelConfig, rows: int) -> Batch:
     prompt, completion = model.max_prompt_tokens, model.max_completion_tokens
     mask = torch.ones(rows, completion, dtype=torch.bool)
     zeros = torch.zeros(rows, completion)
+    input_ids = torch.zeros(rows, prompt + completion, dtype=torch.long)
+    input_ids[:, 0] = torch.arange(rows)  # or the rows would share their prompt
     return Batch(
-        input_ids=torch.zeros(rows, prompt + completion, dtype=torch.long),
+        input_ids=input_ids,
         prompt_lengths=torch.full((rows,), prompt),
         mask=mask,
         loss_mask=mask,
