@@ -91,6 +91,7 @@ class Comparison:
             *(f"num_steps={self.num_steps}", f"model.max_completion_tokens={work.max_completion_tokens}"),
             *(f"algorithm.num_prompts={work.num_prompts}", f"algorithm.group_size={work.group_size}"),
             *(f"algorithm.kl.coef={work.kl_coef}", "algorithm.optimizer.lr=1e-6"),
+            *("algorithm.num_minibatches=1", "algorithm.optimizer.schedule=constant"),  # unlike tiny's recipe
             *("evaluation.num_problems=1", "evaluation.interim_problems=1", "evaluation.every=0"),
             "checkpoint.every=1000000",
         ]
