@@ -125,9 +125,9 @@ def packed_attention(
     """
     heads, dim = query.shape[1], query.shape[3]
     rows = [tensor[0].transpose(0, 1).flatten(1) for tensor in (query, key, value)]  # [N, heads * D]
-    # `embedding` picks rows like `index_select`; its backward pass is faster.
     outputs = []
     for part in sequences:
+        # `embedding` picks rows like `index_select`; its backward pass is faster.
         q, k, v = (
             embedding(positions, row).unflatten(2, (-1, dim)).transpose(1, 2)
             for row, positions in zip(rows, (part.queries, part.keys, part.keys), strict=True)

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from transformers import AttentionInterface, Qwen2Config, Qwen2ForCausalLM
+from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from grpo.grpo import Batch, make_batch
-from grpo.packing import packed_attention
 from grpo.types import Completion, Group, Problem, Rollout, Score
+from workers.models import model_settings
 
 PROBLEM = Problem(
     "countdown", "4 8 16 -> 12", "make 12 from 16 8 4", "(16 - 8) + 4", {"numbers": [16, 8, 4], "target": 12}
@@ -54,9 +54,8 @@ def small_model(seed: int = 0, vocabulary: int = 32) -> Qwen2ForCausalLM:
 
 def packed_model(seed: int = 0) -> Qwen2ForCausalLM:
     """The small model as the actor loads it, for rows of distinct tokens."""
-    AttentionInterface.register("packed", packed_attention)
     model = small_model(seed)
-    model.set_attn_implementation("packed")
+    model.set_attn_implementation(model_settings("float32", packed=True)["attn_implementation"])
     return model
 
 

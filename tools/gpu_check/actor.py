@@ -14,7 +14,7 @@ from conf.algorithms import AlgorithmConfig
 from conf.workers import LoraConfig, ModelConfig, TopologyConfig
 from grpo.grpo import Batch
 from tools.gpu_check.stage import GIB, Measurement, Setup
-from tools.planner.efficiencies import Efficiencies
+from tools.planner.efficiencies import AT_LIMIT, Efficiencies
 from tools.planner.hardware import gpu_named
 from tools.planner.memory import actor_memory
 from tools.planner.roofline import (
@@ -33,7 +33,6 @@ from workers.rank_group import RankInfo
 MICRO_BATCHES = 4  # of the measured update
 FITTING = 0.95  # a case is measured if its planned peak is below this fraction of the GPU's memory
 MEMORY_BOUND = 0.15  # allowed difference between measured and planned peak, as a fraction of the planned one
-AT_LIMIT = Efficiencies(mean_prompt=1.0, mean_completion=1.0)  # all rows are at their length limits
 
 
 @dataclass(frozen=True)

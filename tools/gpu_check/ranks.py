@@ -13,7 +13,6 @@ ranks, which communicate by gloo.
 import gc
 import math
 import os
-import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -27,6 +26,7 @@ from tools.gpu_check.batch import random_batch
 from tools.gpu_check.precision import relative_difference
 from tools.gpu_check.stage import Measurement, Setup
 from workers.actor import Actor
+from workers.placement import free_address
 from workers.rank_group import RankInfo
 
 ROWS_PER_RANK, PROMPT, COMPLETION = 4, 32, 96
@@ -54,7 +54,7 @@ def measure(setup: Setup) -> Iterator[Measurement]:
     yield Measurement("ranks", size)
     dtypes = ["float32", "bfloat16"]
     configs = [config_of(setup, dtype) for dtype in dtypes]
-    addresses = [free_address() for _ in dtypes]
+    addresses = [free_address(None, local=True) for _ in dtypes]
     with other_ranks(setup, configs, addresses, size):
         for dtype, cfg, address in zip(dtypes, configs, addresses, strict=True):
             alone = updated(setup, cfg, RankInfo(device=setup.device), size)
@@ -68,12 +68,6 @@ def config_of(setup: Setup, dtype: str) -> Config:
     path = f"model.path={setup.random_model(setup.model)}"
     waiting = f"topology.timeout_s={TIMEOUT_S}"
     return setup.config(path, f"model.dtype={dtype}", "model.local_path=null", waiting, *limits, *training)
-
-
-def free_address() -> str:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return f"127.0.0.1:{probe.getsockname()[1]}"
 
 
 @contextmanager

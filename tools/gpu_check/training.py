@@ -21,7 +21,7 @@ from tools.doctor.requirements import micro_batch_rows, requirements
 from tools.gpu_check.runs import RunEnded, gpu_memory_used, tiny_run, training_run
 from tools.gpu_check.stage import GIB, Measurement, Setup
 from tools.planner import roofline
-from tools.planner.efficiencies import Efficiencies
+from tools.planner.efficiencies import AT_LIMIT, Efficiencies
 from tools.planner.hardware import GpuSpec, gpu_named
 from tools.planner.memory import actor_memory
 from tools.planner.roofline import Workload
@@ -153,10 +153,9 @@ def planned_seconds(cfg: Config, gpu: GpuSpec, completion_tokens: float) -> dict
     of it, as they do in the run."""
     model, algorithm, rows = cfg.model, cfg.algorithm, micro_batch_rows(cfg, 1)
     shape = shape_of(config_of(model))
-    at_limit = Efficiencies(mean_prompt=1.0, mean_completion=1.0)
     micro = rows * (model.max_prompt_tokens + model.max_completion_tokens)
     measured = replace(model, max_prompt_tokens=1, max_completion_tokens=round(completion_tokens))  # short prompts
-    work = Workload(gpu, shape, measured, algorithm, at_limit)
+    work = Workload(gpu, shape, measured, algorithm, AT_LIMIT)
     logprobs = roofline.logprobs_seconds(work, 1, micro)
     own = algorithm.needs_old_logprobs / (algorithm.uses_reference + algorithm.needs_old_logprobs)
     update = roofline.update_seconds(work, 1, micro, model.gradient_checkpointing)

@@ -58,3 +58,6 @@ class Efficiencies:
             raise ValueError(f"GPU_REPORT={report} is a report of {where}; run make gpu-check on a {gpu}")
         names = {field.name for field in fields(cls)}
         return replace(cls(), **{name: value for name, value in values.items() if name in names})
+
+
+AT_LIMIT = Efficiencies(mean_prompt=1.0, mean_completion=1.0)  # prompts and completions are at their length limits

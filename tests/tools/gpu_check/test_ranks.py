@@ -5,8 +5,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from tools.gpu_check.ranks import Trained, compare, config_of, free_address, measure, train_sharded, updated
+from tools.gpu_check.ranks import Trained, compare, config_of, measure, train_sharded, updated
 from tools.gpu_check.stage import Setup
+from workers.placement import free_address
 from workers.rank_group import RankInfo
 
 ALONE = Trained(
@@ -39,7 +40,7 @@ def test_log_probabilities_of_other_weights_fail():
 def test_a_single_rank_is_sharded_and_agrees_with_a_process_without_fsdp(tmp_path):
     setup = Setup("cpu", "qwen-0.5b", None, tmp_path / "ranks", 60.0)
     cfg = config_of(setup, "float32")
-    info = RankInfo(size=1, address=free_address())
+    info = RankInfo(size=1, address=free_address(None, local=True))
     found = list(compare("float32", updated(setup, cfg, info, 1), train_sharded(setup, cfg, info)))
     assert [each.passed for each in found].count(True) == 4
     assert all(each.passed is not False for each in found)
