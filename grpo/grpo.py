@@ -187,7 +187,9 @@ def completion_logprobs(
     # The token before the first one of a completion is the last one of its prompt.
     before = torch.where(columns == 0, packed.prompt_ends[rows], packed.starts[rows] + columns - 1)
     targets = batch.input_ids[rows, batch.prompt_lengths[rows] + columns]
-    flat = token_logprobs(hidden[before], model.get_output_embeddings(), targets, temperature, entropy_gradient)
+    # Unlike that of `hidden[before]`, this backward pass adds up in the same order every time.
+    states = torch.nn.functional.embedding(before, hidden)
+    flat = token_logprobs(states, model.get_output_embeddings(), targets, temperature, entropy_gradient)
     logprobs, entropy = (values.new_zeros(batch.mask.shape).index_put((rows, columns), values) for values in flat)
     return logprobs, entropy
 

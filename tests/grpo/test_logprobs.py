@@ -40,6 +40,20 @@ def test_the_gradient_equals_that_of_padded_rows(monkeypatch, tokens):
         assert torch.allclose(packed, plain, atol=1e-5)
 
 
+def test_the_gradient_is_the_same_to_the_bit_every_time():
+    """64 completions share their prompt's last token, and the states are enough for several threads to add them up."""
+    model, batch = packed_model(), random_batch([40] * 64)
+    parameters = list(model.parameters())
+    assert batch.num_tokens * model.config.hidden_size > 2 * 32768  # a thread takes at least 32768 elements
+
+    def gradients() -> list[torch.Tensor]:
+        return list(torch.autograd.grad(completion_logprobs(model, batch, 1.0)[0].sum(), parameters))
+
+    first = gradients()
+    for _ in range(20):
+        assert all(torch.equal(*pair) for pair in zip(first, gradients(), strict=True))
+
+
 def test_a_completion_does_not_see_the_others_of_its_group():
     model = packed_model()
     alone, _ = completion_logprobs(model, random_batch([5]), 1.0)
