@@ -24,7 +24,7 @@ class Observed:
     """
     rows         the rows of the command's file, one per step
     cpu_seconds  user and system time of all processes when each row appeared, since their start
-    peak_bytes   largest memory of all processes and of /dev/shm, which is looked at once a second
+    peak_bytes   largest anonymous memory of all processes, and of /dev/shm, which is looked at once a second
     """
 
     rows: list[dict[str, Any]]
@@ -77,15 +77,19 @@ def cpu_of(process: psutil.Process) -> float:
 
 
 def memory_of(process: psutil.Process) -> int:
-    """Bytes of a process and all of its descendants; a page that several of them map is divided among them. Shared
-    memory does not count: /dev/shm holds it, whether it is mapped or not."""
+    """Bytes of anonymous memory of a process and all of its descendants. Pages of files do not count, because the
+    kernel can drop them, nor does shared memory: /dev/shm holds it, whether it is mapped or not.
+
+    The kernel keeps this count. The proportional set size would be exact after a fork, but to compute it the kernel
+    walks all pages of a process, which stops the process from allocating memory in the meantime.
+    """
     total = 0
     for one in _tree(process):
         try:
-            lines = Path(f"/proc/{one.pid}/smaps_rollup").read_text(encoding="utf-8").splitlines()
+            lines = Path(f"/proc/{one.pid}/status").read_text(encoding="utf-8").splitlines()
         except OSError:  # it has ended
             continue
-        total += sum(int(line.split()[1]) for line in lines if line.startswith(("Pss_Anon:", "Pss_File:"))) * 1024
+        total += sum(int(line.split()[1]) for line in lines if line.startswith("RssAnon:")) * 1024
     return total
 
 
