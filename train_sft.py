@@ -1,147 +1,139 @@
-"""Supervised fine-tuning on prompts and completions.
+"""Supervised fine-tuning: the model learns to continue prompts as the examples do.
 
-`make tiny-base` builds the tiny base model with it. It reads any JSONL file with the fields `prompt` and `completion`:
+A run is the same as that of train_grpo.py, with the same actor, topologies, checkpoints and reports, but a step draws
+examples instead of generating completions. The loss is the mean negative log-likelihood of the completions' tokens over
+all of a step's examples. Examples share a row without padding and do not see each other (grpo/packing.py).
 
-    python train_sft.py model_path=envs/countdown/models/tiny data=rows.jsonl output=outputs/sft optimizer.lr=1e-4
-
-The loss is the mean cross-entropy over the completion tokens of a batch; prompt tokens are context only. A batch
-contains rows of similar length, which keeps padding below a few percent.
+    make sft DATA=outputs/my-traces/data.jsonl
+    python train_sft.py model=smollm2-135m env=gsm8k data.paths=[rows.jsonl] run=my-sft epochs=2
 """
 
-import json
-import math
-import random
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import hydra
-import torch
 from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
 
 from conf.launch import checking_settings, launch
-from conf.schema import SftConfig
-from workers.models import load_model, load_tokenizer, make_optimizer, make_schedule
+from conf.sft import SftConfig
+from envs.score import Scorer
+from grpo.types import Problem
+from run.folder import RunFolder, git_commit
+from run.metrics import policy_metrics
+from run.monitor import Monitor
+from run.terminal import print_end
+from run.trackers import check_tracker
+from train_grpo import Training, train
+from workers.actor import UpdateResult
+from workers.examples import Examples, StepPlan, check_held_out, describe, load_examples, make_batch
+from workers.models import check_model, check_optimizer, load_tokenizer
+from workers.session import check_topology
+from workers.trio import Trio
 
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
-BATCHES_PER_CHUNK = 50  # rows of this many batches are sorted by length together
+REPORTED = ("entropy", "grad_norm", "lr", "skipped", "skipped_in_row", "gpu_gb")  # the others are of RL
 
 
-@dataclass(frozen=True)
-class Row:
-    """A tokenized example.
+class SftTraining(Training):
+    """The loop of train_grpo.py with steps on examples."""
 
-    ids            token ids of the prompt, the completion and the end token
-    prompt_length  number of prompt tokens, which carry no loss
-    """
+    def __init__(
+        self,
+        examples: Examples,
+        plan: StepPlan,
+        cfg: SftConfig,
+        folder: RunFolder,
+        trio: Trio,
+        scorer: Scorer,
+        monitor: Monitor,
+    ) -> None:
+        super().__init__(cfg, folder, trio, scorer, monitor)
+        self.plan, self.held_out = plan, StepPlan(examples.held_out, cfg.batch_tokens, seed=0)
+        self.ranks = len(trio.actor.workers)
 
-    ids: list[int]
-    prompt_length: int
+    def train_step(self) -> None:
+        started, step = time.monotonic(), self.step
+        self.trio.rollout.sleep()
+        examples = self.plan.step(step)
+        batch = make_batch(examples, self.ranks)
+        update: UpdateResult = self.trio.actor.call("update", batch, phase="update")
+        self.step = step + 1
+        metrics = policy_metrics({name: value for name, value in update.metrics.items() if name in REPORTED})
+        metrics |= {
+            "data/loss": update.metrics["loss"],
+            "data/tokens": float(batch.loss_mask.sum()),
+            "data/examples": float(len(examples)),
+            "data/epoch": self.plan.epoch_of(step),
+        }
+        self.monitor.log_update(step, metrics, self.trio.timer.read(), time.monotonic() - started)
+        if update.skipped_in_a_row >= self.algorithm.optimizer.max_skipped:
+            raise self.diverged(step, update.skipped_in_a_row, batch, [])
+
+    def evaluate(self, problems: Sequence[Problem], greedy: bool) -> None:
+        """Accuracy on held-out problems, if the task has any, and the loss of held-out examples."""
+        if problems:
+            self.trio.rollout.sleep()
+            self.sync_weights()
+            super().evaluate(problems, greedy)
+        if self.held_out.examples:
+            self.monitor.log_held_out_loss(self.step, self.held_out_loss())
+
+    def held_out_loss(self) -> float:
+        """The mean negative log-likelihood of the held-out examples, in nats per token that carries loss."""
+        total = tokens = 0.0
+        for step in range(self.held_out.num_steps(1)):
+            batch = make_batch(self.held_out.step(step), self.ranks)
+            logprobs = self.trio.actor.call("logprobs", batch, phase="evaluate")
+            total -= float((logprobs * batch.advantages).sum())
+            tokens += float(batch.advantages.sum())
+        return total / tokens
 
 
 @hydra.main(version_base=None, config_path="conf", config_name="sft")
 def main(raw: DictConfig) -> None:
-    """Check the settings, then fine-tune."""
+    console = Console()
     with checking_settings():
         cfg = OmegaConf.to_object(raw)
         assert isinstance(cfg, SftConfig)
-    train(cfg)
+        check_model(cfg.model)
+        check_optimizer(cfg.optimizer)
+        check_tracker(cfg.tracker)
+        check_topology(cfg)
+        max_tokens = cfg.data.max_tokens or cfg.model.max_prompt_tokens + cfg.model.max_completion_tokens
+        examples = load_examples(cfg.data, load_tokenizer(cfg.model.source), max_tokens)
+        check_held_out(examples, {(p.env, p.key) for p in cfg.env.eval_set(cfg.evaluation.num_problems)})
+        plan = StepPlan(examples.training, cfg.batch_tokens, cfg.seed)
+        cfg = replace(cfg, num_steps=cfg.num_steps or plan.num_steps(cfg.epochs))
+        resolved: Any = OmegaConf.to_container(raw, resolve=True)
+        resolved |= {"num_steps": cfg.num_steps, "git": git_commit(Path(__file__).parent)}
+        resolved["data"]["sha256"] = examples.sha256
+        folder = RunFolder.of(cfg.run)
+        folder.claim(resolved)
+    if folder.is_finished(cfg.num_steps, cfg.num_tokens):
+        print_end(console, folder)
+        print(f"this run is finished; choose another run=NAME, or num_steps > {cfg.num_steps} to continue it")
+        return
+    print_start(console, cfg, examples, max_tokens, folder)
+    train(partial(SftTraining, examples, plan), cfg, folder, resolved)
 
 
-def train(cfg: SftConfig) -> float:
-    """Fine-tune a model and save it with its tokenizer in `cfg.output`.
-
-    Returns: the loss of the last batch.
-
-    Raises:
-        ValueError: a row of the data is malformed or too long.
-    """
-    torch.manual_seed(cfg.seed)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    tokenizer = load_tokenizer(cfg.model_path)
-    model = load_model(cfg.model_path, "float32").to(device)
-    rows = read_rows(Path(cfg.data), tokenizer, cfg.max_length)
-    num_steps = max(1, math.ceil(cfg.epochs * len(rows) / cfg.batch_size))
-    optimizer = make_optimizer(model, cfg.optimizer)
-    schedule = make_schedule(optimizer, cfg.optimizer, num_steps)
-    started, tokens, loss = time.monotonic(), 0, math.nan
-    for step, batch in zip(range(1, num_steps + 1), batches(rows, cfg.batch_size, cfg.seed), strict=False):
-        output = completion_loss(model, batch, device)
-        output.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), cfg.optimizer.max_grad_norm)
-        optimizer.step()
-        schedule.step()
-        optimizer.zero_grad()
-        tokens += sum(len(row.ids) for row in batch)
-        if step % cfg.log_every == 0 or step == num_steps:
-            loss = output.item()
-            rate = tokens / (time.monotonic() - started)
-            print(f"step {step}/{num_steps}  loss {loss:.4f}  {tokens:,} tokens  {rate:,.0f} tokens/s", flush=True)
-    model.save_pretrained(cfg.output)
-    tokenizer.save_pretrained(cfg.output)
-    return loss
-
-
-def read_rows(path: Path, tokenizer: "PreTrainedTokenizerBase", max_length: int) -> list[Row]:
-    """Read and tokenize a JSONL file.
-
-    Raises:
-        ValueError: a row lacks a field, or has more than `max_length` tokens; the message gives its line.
-    """
-    texts: list[tuple[str, str]] = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-        try:
-            row = json.loads(line)
-            texts.append((row["prompt"], row["completion"]))
-        except (json.JSONDecodeError, KeyError, TypeError) as error:
-            raise ValueError(
-                f"{path}:{number} must be a JSON object with the fields prompt and completion ({error!r})"
-            ) from error
-    prompts = tokenizer([prompt for prompt, _ in texts], add_special_tokens=False)["input_ids"]
-    completions = tokenizer([completion for _, completion in texts], add_special_tokens=False)["input_ids"]
-    rows = [
-        Row([*prompt, *completion, tokenizer.eos_token_id], len(prompt))
-        for prompt, completion in zip(prompts, completions, strict=True)
+def print_start(console: Console, cfg: SftConfig, examples: Examples, max_tokens: int, folder: RunFolder) -> None:
+    tokens = sum(example.num_tokens for example in examples.training)
+    lines = [
+        f"{cfg.model.name} ({cfg.model.source}), supervised fine-tuning on {', '.join(cfg.data.paths)}",
+        f"{len(examples.training):,} examples with {tokens:,} tokens to train on, {len(examples.held_out)} held out",
+        f"in total: {cfg.num_steps} steps of at most {cfg.batch_tokens:,} tokens; outputs: {folder.path}",
     ]
-    for number, row in enumerate(rows, 1):
-        if len(row.ids) > max_length:
-            raise ValueError(
-                f"{path}:{number} has {len(row.ids)} tokens, more than max_length={max_length}; shorten the row or "
-                "raise max_length"
-            )
-    return rows
-
-
-def batches(rows: list[Row], batch_size: int, seed: int) -> Iterator[list[Row]]:
-    """Yield batches without end, in a new order each epoch, each with rows of similar length."""
-    rng = random.Random(seed)
-    while True:
-        order = rng.sample(rows, len(rows))
-        chunk = BATCHES_PER_CHUNK * batch_size
-        for start in range(0, len(order), chunk):
-            by_length = sorted(order[start : start + chunk], key=lambda row: len(row.ids))
-            in_chunk = [by_length[i : i + batch_size] for i in range(0, len(by_length), batch_size)]
-            yield from rng.sample(in_chunk, len(in_chunk))
-
-
-def completion_loss(model: "PreTrainedModel", batch: list[Row], device: str) -> torch.Tensor:
-    """Mean cross-entropy over the completion tokens of a batch, in nats: a scalar with gradient.
-
-    Padding is on the right, where causal attention does not see it, so no attention mask is needed.
-    """
-    longest = max(len(row.ids) for row in batch)
-    ids = torch.tensor([row.ids + [0] * (longest - len(row.ids)) for row in batch], device=device)
-    position = torch.arange(longest - 1, device=device)
-    first = torch.tensor([row.prompt_length for row in batch], device=device)[:, None] - 1
-    last = torch.tensor([len(row.ids) for row in batch], device=device)[:, None] - 1
-    predicts_completion = (position >= first) & (position < last)
-    hidden = model.get_decoder()(input_ids=ids[:, :-1], use_cache=False).last_hidden_state
-    logits = model.get_output_embeddings()(hidden[predicts_completion])
-    return torch.nn.functional.cross_entropy(logits.float(), ids[:, 1:][predicts_completion])
+    if examples.too_long:
+        lines.append(
+            f"left out: {len(examples.too_long):,} examples of more than {max_tokens} tokens, which is set by "
+            f"data.max_tokens: {describe(examples.too_long)}"
+        )
+    console.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -2,19 +2,19 @@
 dataclasses."""
 
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
 
-from conf.algorithms import AlgorithmConfig, OptimizerConfig
+from conf.algorithms import AlgorithmConfig
 from conf.trackers import TrackerConfig
 from conf.workers import ModelConfig, RolloutConfig, TopologyConfig
 from envs.code.task import Code
 from envs.countdown.task import Countdown
 from envs.mixed import Mixed
 from envs.multiplication.task import Multiplication
+from envs.no_problems import NoProblems
 from envs.questions.task import Questions
 from grpo.settings import above, at_least
 from rewards.judge import JudgeConfig
@@ -113,27 +113,24 @@ class SweepConfig:
 
 
 @dataclass
-class Config:
-    """All settings of train_grpo.py.
+class RunConfig:
+    """The settings of a training run, with rewards or with examples.
 
     run         name of the run, whose outputs are written to outputs/<run>/
-    seed        seed of the problems and of sampling, >= 0
-    num_steps   training steps, >= 1
+    seed        seed of the problems, of the order of examples and of sampling, >= 0
     num_tokens  the run ends earlier, with the step that reaches this many completion tokens; null for no limit
-    model, env, reward, algorithm, topology, tracker
+    model, env, reward, topology, tracker
                 the groups in conf/, each with a dataclass of its own
-    rollout, evaluation, checkpoint, cost, budget, sweep
+    rollout, evaluation, checkpoint, cost, budget
                 further settings, each with a dataclass in this file
     """
 
     run: str = MISSING
     seed: int = 0
-    num_steps: int = 100
     num_tokens: int | None = None
     model: ModelConfig = MISSING
     env: Env = MISSING
     reward: RewardConfig = MISSING
-    algorithm: AlgorithmConfig = field(default_factory=AlgorithmConfig)
     rollout: RolloutConfig = field(default_factory=RolloutConfig)
     topology: TopologyConfig = field(default_factory=TopologyConfig)
     tracker: TrackerConfig = field(default_factory=TrackerConfig)
@@ -141,13 +138,34 @@ class Config:
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     cost: CostConfig = field(default_factory=CostConfig)
     budget: BudgetConfig = field(default_factory=BudgetConfig)
-    sweep: SweepConfig = field(default_factory=SweepConfig)
 
     def __post_init__(self) -> None:
-        at_least("num_steps", self.num_steps, 1)
         if self.num_tokens is not None:
             at_least("num_tokens", self.num_tokens, 1)
         at_least("seed", self.seed, 0)
+
+
+@dataclass
+class Config(RunConfig):
+    """All settings of train_grpo.py.
+
+    num_steps  training steps, >= 1
+    algorithm  AlgorithmConfig
+    sweep      SweepConfig
+    """
+
+    num_steps: int = 100
+    algorithm: AlgorithmConfig = field(default_factory=AlgorithmConfig)
+    sweep: SweepConfig = field(default_factory=SweepConfig)
+
+    @property
+    def rows_per_update(self) -> int:
+        """Completions of an optimizer update, which the actor's ranks must share equally."""
+        return self.algorithm.num_completions // self.algorithm.num_minibatches
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        at_least("num_steps", self.num_steps, 1)
         if self.model.lora.rank and self.algorithm.kl.ref_sync_steps:
             raise ValueError(
                 f"algorithm.kl.ref_sync_steps={self.algorithm.kl.ref_sync_steps} cannot be combined with "
@@ -162,49 +180,21 @@ class Config:
             )
 
 
-@dataclass
-class SftConfig:
-    """All settings of train_sft.py.
-
-    model_path  a Hub name or a folder to start from
-    data        a JSONL file whose rows have the fields `prompt` and `completion`
-    output      the folder in which the model and its tokenizer are saved at the end
-    epochs      passes over the data, above 0; may be fractional
-    batch_size  rows per optimizer update
-    max_length  longest row, prompt and completion, in tokens; a longer row is an error
-    seed        seed of the order of the rows
-    log_every   steps between printed lines
-    optimizer   OptimizerConfig
-    """
-
-    model_path: str = MISSING
-    data: str = MISSING
-    output: str = MISSING
-    epochs: float = 1.0
-    batch_size: int = 64
-    max_length: int = 512
-    seed: int = 0
-    log_every: int = 100
-    optimizer: OptimizerConfig = field(
-        default_factory=lambda: OptimizerConfig(lr=1e-5, schedule="cosine", weight_decay=0.01)
-    )
-
-    def __post_init__(self) -> None:
-        if not Path(self.data).is_file():
-            raise ValueError(f"data={self.data}: no such file; give a JSONL file with the fields prompt and completion")
-        for key in ("epochs", "batch_size", "max_length", "log_every"):
-            above(key, getattr(self, key), 0)
-
-
 # The settings of each task are a dataclass; the defaults list of conf/env/*.yaml selects it by `<name>_schema`.
-ENVS = {"code": Code, "countdown": Countdown, "mixed": Mixed, "multiplication": Multiplication, "questions": Questions}
+ENVS = {
+    "code": Code,
+    "countdown": Countdown,
+    "mixed": Mixed,
+    "multiplication": Multiplication,
+    "none": NoProblems,
+    "questions": Questions,
+}
 
 
 def store_schema() -> None:
     """Register the dataclasses with Hydra, which validates the YAML files against them."""
     store = ConfigStore.instance()
     store.store(name="schema", node=Config)
-    store.store(name="sft_schema", node=SftConfig)
     for name, env in ENVS.items():
         store.store(group="env", name=f"{name}_schema", node=env)
 

@@ -20,7 +20,7 @@ def read_file(path: Path, read: Callable[[Mapping[str, Any]], T]) -> list[T]:
     """
     if not path.is_file():
         raise ValueError(f"env.path: there is no file {path}")
-    return _read_all(str(path), _parquet(path) if path.suffix == ".parquet" else _jsonl(path), read)
+    return _read_all(str(path), file_records(path), read)
 
 
 def read_hub(name: str, config: str | None, split: str, read: Callable[[Mapping[str, Any]], T]) -> list[T]:
@@ -29,6 +29,21 @@ def read_hub(name: str, config: str | None, split: str, read: Callable[[Mapping[
     Raises:
         ValueError: the data set could not be loaded, or has no readable record.
     """
+    return _read_all(f"{name} {split}", hub_records(name, config, split), read)
+
+
+def file_records(path: Path) -> Iterator[tuple[int, Mapping[str, Any] | str]]:
+    """Yield (line or row number, record) of a .jsonl or .parquet file, with an error message in place of a malformed
+    record."""
+    return _parquet(path) if path.suffix == ".parquet" else _jsonl(path)
+
+
+def hub_records(name: str, config: str | None, split: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    """Yield (row number, record) of a split of a data set on the Hub, or in a folder that `datasets` loads.
+
+    Raises:
+        ValueError: the data set could not be loaded.
+    """
     from datasets import load_dataset  # takes 2 s to import
 
     try:
@@ -36,9 +51,9 @@ def read_hub(name: str, config: str | None, split: str, read: Callable[[Mapping[
     except Exception as error:  # noqa: BLE001 - every kind of failure has the same remedy
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ValueError(
-            f"data set {name} could not be loaded from the Hub ({reason}); use a local copy with env.path=FOLDER"
+            f"data set {name} could not be loaded ({reason}); give the path of a local copy instead"
         ) from error
-    return _read_all(f"{name} {split}", enumerate(rows, start=1), read)
+    yield from enumerate(rows, start=1)
 
 
 def _jsonl(path: Path) -> Iterator[tuple[int, Mapping[str, Any] | str]]:

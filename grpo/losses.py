@@ -3,7 +3,7 @@
 Every tensor is [B, T], B completions of up to T tokens, and
     ratio = policy_ratio = exp(logprobs - old_logprobs),   A = advantages.
 The papers maximize objectives; these are losses, so the sign is reversed. At ratio 1, in the first update of a step,
-the gradient of each is -A times that of `logprobs`: they differ in the updates that follow.
+the gradient of each is -A times that of `logprobs`: they differ in the updates that follow. train_sft.py uses `nll`.
 """
 
 from collections.abc import Mapping
@@ -81,6 +81,13 @@ def gmpo_loss(logprobs: Tensor, old_logprobs: Tensor, advantages: Tensor, mask: 
     return PolicyTerms(-ratio * advantages, ratio.detach(), low, high)
 
 
+def nll_loss(logprobs: Tensor, old_logprobs: Tensor, advantages: Tensor, mask: Tensor, cfg: LossConfig) -> PolicyTerms:
+    """The negative log-likelihood, loss = -A logprobs: supervised fine-tuning, whose advantages are the weights of the
+    examples. With the advantages of rewards it is the policy gradient without a ratio."""
+    never = torch.zeros_like(mask)
+    return PolicyTerms(-advantages * logprobs, torch.exp(logprobs - old_logprobs).detach(), never, never)
+
+
 def _mean_over_completion(values: Tensor, mask: Tensor) -> Tensor:
     """The mean over the tokens of each completion, [B, 1]."""
     return (values * mask).sum(dim=1, keepdim=True) / mask.sum(dim=1, keepdim=True).clamp(min=1)
@@ -94,4 +101,5 @@ POLICY_LOSSES: Mapping[str, PolicyLoss] = {
     "cispo": cispo_loss,
     "sapo": sapo_loss,
     "gmpo": gmpo_loss,
+    "nll": nll_loss,
 }

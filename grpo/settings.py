@@ -7,7 +7,7 @@ from dataclasses import dataclass
 ADVANTAGES_OF = ("rewards", "components", "pass_at_k")
 BASELINES = ("group_mean", "leave_one_out", "batch_mean")
 SCALES = ("group_std", "batch_std", "none")
-LOSSES = ("ppo", "reinforce", "gspo", "cispo", "sapo", "gmpo")
+LOSSES = ("ppo", "reinforce", "gspo", "cispo", "sapo", "gmpo", "nll")
 AGGREGATIONS = ("token", "sequence", "constant")
 KL_APPLIES_TO = ("loss", "reward", "reward_to_go")
 KL_ESTIMATORS = ("k1", "k2", "k3")

@@ -82,6 +82,7 @@ SECTIONS = [
                 "Error bars: 95% confidence intervals of held-out accuracy.",
                 first=1,
             ),
+            Chart("Loss", [Series("data/loss", "training"), Series("eval/loss", "held out", DOTS)], first=1),
             Chart(
                 "Reward",
                 [

@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from run.cost import step_tokens
 from run.folder import RunFolder, flatten
 
 MAX_POINTS = 2000  # per curve; more than a screen can show
@@ -64,6 +65,11 @@ class RecordedRun:
 
     def total(self, name: str) -> float:
         return float(sum(row[name] for row in self.rows if is_number(row.get(name))))
+
+    @property
+    def tokens(self) -> float:
+        """Completion tokens of all steps."""
+        return float(sum(map(step_tokens, self.rows)))
 
     def metric_names(self) -> list[str]:
         """All numeric metrics, in the order of their first occurrence."""
@@ -136,10 +142,12 @@ def curves(run: RecordedRun) -> dict[str, Any]:
     for row in run.rows:
         tokens.append(int(tokens_so_far))
         minutes.append(seconds_so_far / 60)
-        tokens_so_far += _number_or_0(row, "rollout/tokens")
+        tokens_so_far += step_tokens(row)
         seconds_so_far += _number_or_0(row, "time/step")
     stride = math.ceil(len(run.rows) / MAX_POINTS)
-    kept = [i for i, row in enumerate(run.rows) if i % max(1, stride) == 0 or "eval/sampled" in row]
+    kept = [
+        i for i, row in enumerate(run.rows) if i % max(1, stride) == 0 or "eval/sampled" in row or "eval/loss" in row
+    ]
     return {
         "steps": [run.rows[i]["step"] for i in kept],
         "tokens": [tokens[i] for i in kept],

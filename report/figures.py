@@ -31,16 +31,19 @@ def head(run: RecordedRun) -> dict[str, Any]:
 def figures(run: RecordedRun) -> dict[str, str | None]:
     """Figures by name, with the same names for every run; None for a figure that a run does not have (yet)."""
     first, last = _first_and_last(run, "eval/sampled")
+    loss_first, loss_last = _first_and_last(run, "eval/loss")
     greedy_first, greedy_last = _first_and_last(run, "eval/greedy")
     if greedy_last.get("step") != last.get("step"):
         greedy_last = {}  # it belongs to other weights than the sampled accuracy
-    tokens, seconds, dollars = run.total("rollout/tokens"), run.total("time/step"), usd(run)
+    tokens, seconds, dollars = run.tokens, run.total("time/step"), usd(run)
     total_seconds, energy = _latest(run, "cost/seconds"), _latest(run, "cost/kwh")
     return {
         "sampled accuracy, step 0": text(first, "eval/sampled", ".1%"),
         "sampled accuracy, latest": text(last, "eval/sampled", ".1%"),
         "greedy accuracy, step 0": text(greedy_first, "eval/greedy", ".1%"),
         "greedy accuracy, latest": text(greedy_last, "eval/greedy", ".1%"),
+        "held-out loss, step 0": text(loss_first, "eval/loss", ".4f"),
+        "held-out loss, latest": text(loss_last, "eval/loss", ".4f"),
         "step of the latest evaluation": str(last["step"]) if last else None,
         "held-out problems": text(last, "eval/n", ",.0f"),
         "tries per completion": _change(first, last, "eval/tries"),
@@ -73,10 +76,12 @@ def text(row: Row, name: str, spec: str) -> str | None:
 def _headline_figures(run: RecordedRun) -> list[dict[str, str | None]]:
     """The figures in large type: a label, the value at step 0, the latest value, and a remark."""
     sampled, greedy = _first_and_last(run, "eval/sampled"), _first_and_last(run, "eval/greedy")
-    tokens, minutes = run.total("rollout/tokens"), run.total("time/step") / 60
+    loss = _first_and_last(run, "eval/loss")
+    tokens, minutes = run.tokens, run.total("time/step") / 60
     rows = [
         ("held-out accuracy", *_values(*sampled, "eval/sampled", ".1%"), _evaluation(sampled[1], "sampled")),
         ("greedy accuracy", *_values(*greedy, "eval/greedy", ".1%"), _evaluation(greedy[1], "held out")),
+        ("held-out loss", *_values(*loss, "eval/loss", ".3f"), "nats per token"),
         ("tries per completion", *_values(*sampled, "eval/tries", ".1f"), "held out"),
         ("tokens per completion", *_values(*sampled, "eval/length", ".0f"), "held out"),
         ("training data", None, _with_unit(tokens), f"tokens in {_num_steps(run):,} steps"),
@@ -128,7 +133,7 @@ def _state_text(run: RecordedRun) -> str:
     steps = _num_steps(run)
     num_steps, num_tokens = run.config.get("num_steps"), run.config.get("num_tokens")
     limit = f" of {num_tokens:,} tokens" if num_tokens else f" of {num_steps:,} steps" if num_steps else " steps"
-    done = f"{run.total('rollout/tokens'):,.0f}" if num_tokens else f"{steps:,}"
+    done = f"{run.tokens:,.0f}" if num_tokens else f"{steps:,}"
     return {
         RunState.FINISHED: f"finished after {steps:,} steps",
         RunState.RUNNING: f"running: {done}{limit} at the time of this report",

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from run.cost import step_tokens
 from run.folder import RunFolder
 
 FINISHED, FAILED, STOPPED, RUNNING, WAITING = "finished", "failed", "stopped", "running", "not started"
@@ -188,7 +189,7 @@ def curve(rows: Sequence[Mapping[str, Any]]) -> Iterator[tuple[float, float]]:
     for row in rows:
         if "eval/sampled" in row:
             yield tokens, row["eval/sampled"]
-        tokens += row.get("rollout/tokens", 0.0)
+        tokens += step_tokens(row)
 
 
 def mean_curve(curves: Sequence[Sequence[tuple[float, float]]]) -> tuple[np.ndarray, np.ndarray]:

@@ -140,7 +140,7 @@ class Progress:
 
     @property
     def tokens(self) -> int:
-        return int(sum(row.get("rollout/tokens", 0) for row in self.rows))
+        return int(sum(map(step_tokens, self.rows)))
 
     @property
     def share(self) -> float:
@@ -161,6 +161,12 @@ class Progress:
         if self.num_tokens is None:
             return f"step {step}/{self.num_steps}"
         return f"step {step}, {self.tokens:,}/{self.num_tokens:,} tokens"
+
+
+def step_tokens(row: Mapping[str, Any]) -> float:
+    """Completion tokens of a training step: those that were generated, or those of the examples; 0 for a row without
+    a step."""
+    return row.get("rollout/tokens", row.get("data/tokens", 0.0))
 
 
 def resident_gb() -> float:

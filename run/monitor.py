@@ -13,7 +13,7 @@ from grpo.types import Group
 from rewards.behavior_judge import BehaviorJudge
 from run.aha import find_aha, first_sample
 from run.alerts import new_alerts
-from run.cost import Meter, Price, budget_exceeded, resident_gb
+from run.cost import Meter, Price, budget_exceeded, resident_gb, step_tokens
 from run.evaluation import Evaluation
 from run.folder import RunFolder, read_rows
 from run.metrics import rollout_metrics, time_metrics, versions_behind
@@ -105,15 +105,35 @@ class Monitor:
         started = time.monotonic()
         behaviors = read_groups(self.env, groups)
         line = {**rollout_metrics(groups, behaviors), **metrics} | versions_behind(groups, step)
-        line |= time_metrics({**phases, "monitor": self.seconds}, step_seconds, line["rollout/tokens"])
         line |= reflection_metrics(groups, behaviors, "reflection")
-        line["memory/resident_gb"] = resident_gb()
         self._keep(step, "train", groups[:TRAINING_GROUPS_KEPT], behaviors[:TRAINING_GROUPS_KEPT])
+        sample = str(groups[0].problem.prompt) + groups[0].rollouts[0].completion.text
+        self.log_update(step, line, phases, step_seconds, sample, time.monotonic() - started)
+
+    def log_update(
+        self,
+        step: int,
+        metrics: Mapping[str, Any],
+        phases: Mapping[str, float],
+        step_seconds: float,
+        sample: str = "",
+        seconds_here: float = 0.0,
+    ) -> None:
+        """Report a training step by its metrics alone, with the text to show beside them. `seconds_here` have been
+        spent on this step's report already."""
+        started = time.monotonic() - seconds_here
+        phases = {**phases, "monitor": self.seconds}
+        line = dict(metrics) | time_metrics(phases, step_seconds, step_tokens(metrics))
+        line["memory/resident_gb"] = resident_gb()
         line = self._write(step, line)
-        first = groups[0]
         shown = {name: value for name, value in line.items() if not name.startswith("eval")}
-        self.terminal.show(step, shown, str(first.problem.prompt) + first.rollouts[0].completion.text)
+        self.terminal.show(step, shown, sample)
         self.seconds = time.monotonic() - started
+
+    def log_held_out_loss(self, step: int, loss: float) -> None:
+        """Report the mean loss of held-out examples, in nats per token, with the evaluation of the same weights."""
+        self.evaluated["eval/loss"] = loss
+        self.terminal.show(step, {"eval/loss": loss})
 
     def save_failed_step(self, step: int, batch: Batch, groups: Sequence[Group]) -> Path:
         """Save all data of a step whose update failed, and return the folder."""
@@ -170,18 +190,22 @@ def summarize(folder: RunFolder, price: Price, weights_sha256: str) -> dict[str,
     def figures(row: Mapping[str, Any]) -> dict[str, float]:
         return {"sampled": row["eval/sampled"], "greedy": row["eval/greedy"], "n": int(row["eval/n"])}
 
-    first, last = evaluations[0], evaluations[-1]
-    summary = {
-        "accuracy": {"step0": figures(first), "final": figures(last)},
-        "length": {"step0": first["eval/length"], "final": last["eval/length"]},
+    summary: dict[str, Any] = {}
+    if evaluations:
+        first, last = evaluations[0], evaluations[-1]
+        summary["accuracy"] = {"step0": figures(first), "final": figures(last)}
+        summary["length"] = {"step0": first["eval/length"], "final": last["eval/length"]}
+        if "eval/tries" in first and "eval/tries" in last:  # only tasks with a trace language count tries
+            summary["tries"] = {"step0": first["eval/tries"], "final": last["eval/tries"]}
+    if losses := [row["eval/loss"] for row in rows if "eval/loss" in row]:
+        summary["loss"] = {"step0": losses[0], "final": losses[-1]}
+    summary |= {
         "steps": len(steps),
         "seconds": round(seconds, 1),
-        "tokens": int(sum(row["rollout/tokens"] for row in steps)),
-        "usd": round(last["cost/usd"], 4),
+        "tokens": int(sum(map(step_tokens, steps))),
+        "usd": round(rows[-1]["cost/usd"], 4),
         "usd_per_hour": price.usd_per_hour,
         "price": price.source,
         "weights_sha256": weights_sha256,
     }
-    if "eval/tries" in first and "eval/tries" in last:  # only tasks with a trace language count tries
-        summary["tries"] = {"step0": first["eval/tries"], "final": last["eval/tries"]}
     return json.loads(json.dumps(summary))

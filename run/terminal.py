@@ -25,6 +25,8 @@ BARS = "▁▂▃▄▅▆▇█"
 CURVES = [
     ("reward", "reward/mean", "{:.3f}"),
     ("training accuracy", "reward/accuracy", "{:.1%}"),
+    ("training loss", "data/loss", "{:.4f}"),
+    ("held-out loss", "eval/loss", "{:.4f}"),
     ("held-out accuracy", "eval/sampled", "{:.1%}"),
     ("tries per completion", "rollout/tries", "{:.2f}"),
     ("tokens per completion", "length/mean", "{:.1f}"),
@@ -74,10 +76,9 @@ class Terminal:
         table = Table.grid(padding=(0, 2))
         for label, name, fmt in CURVES:
             values = [row[name] for row in self.rows if name in row]
-            if not values and name == "rollout/tries":
-                continue  # the task has no trace language
-            last = fmt.format(values[-1]) if values else "-"
-            table.add_row(Text(label, style="dim"), Text(last, style="bold"), Text(sparkline(values), style="cyan"))
+            if values:  # the task may have no trace language; only a supervised run has losses
+                last = fmt.format(values[-1])
+                table.add_row(Text(label, style="dim"), Text(last, style="bold"), Text(sparkline(values), style="cyan"))
         progress = Table.grid(padding=(0, 2))
         label = self.progress.step_label(len(self.progress.step_seconds))
         progress.add_row(label, ProgressBar(1.0, self.progress.share, width=40), *self._time_left())
@@ -138,18 +139,24 @@ def print_start(console: Console, cfg: "Config", folder: RunFolder) -> None:
 def print_end(console: Console, folder: RunFolder) -> None:
     """Print held-out accuracy at step 0 and at the end, up to three pairs of transcripts, and the output folder."""
     summary = json.loads(folder.summary.read_text(encoding="utf-8"))
-    before, after = summary["accuracy"]["step0"], summary["accuracy"]["final"]
-    table = Table(title=f"accuracy on {after['n']} held-out problems (exact correctness)")
+    table = Table()
+    if "accuracy" in summary:
+        before, after = summary["accuracy"]["step0"], summary["accuracy"]["final"]
+        table.title = f"accuracy on {after['n']} held-out problems (exact correctness)"
     for name in ("", "step 0", f"step {summary['steps']}"):
         table.add_column(name)
-    for kind in ("sampled", "greedy"):
+    for kind in ("sampled", "greedy") if "accuracy" in summary else ():
         table.add_row(kind, f"{before[kind]:.1%}", f"{after[kind]:.1%}")
-    for label, kind in (("tries per completion", "tries"), ("tokens per completion", "length")):
+    rows = (("tries per completion", "tries"), ("tokens per completion", "length"), ("held-out loss", "loss"))
+    for label, kind in rows:
         if kind in summary:
-            table.add_row(label, f"{summary[kind]['step0']:.1f}", f"{summary[kind]['final']:.1f}")
+            form = ".4f" if kind == "loss" else ".1f"
+            table.add_row(label, f"{summary[kind]['step0']:{form}}", f"{summary[kind]['final']:{form}}")
     console.print(table)
-    console.print("\nHeld-out problems before and after training, newly solved ones first:")
-    for prompt, old, new in transcripts(folder.samples, summary["steps"]):
+    shown = transcripts(folder.samples, summary["steps"])
+    if shown:
+        console.print("\nHeld-out problems before and after training, newly solved ones first:")
+    for prompt, old, new in shown:
         console.print(Text(f"\n{prompt.strip()}", style="bold"))
         console.print(Columns([Panel(Text(old), title="step 0"), Panel(Text(new), title=f"step {summary['steps']}")]))
     minutes = summary["seconds"] / 60
@@ -163,7 +170,7 @@ def transcripts(samples: Path, last_step: int) -> list[tuple[str, str, str]]:
     """(prompt, completion at step 0, completion at `last_step`) of up to three held-out problems in the order of
     the evaluation; problems that were failed at step 0 and are solved at `last_step` come first."""
     by_step: dict[int, dict[str, dict[str, Any]]] = {0: {}, last_step: {}}
-    for row in read_rows(samples):
+    for row in read_rows(samples) if samples.is_file() else ():
         if row["kind"] == "eval" and row["step"] in by_step:
             by_step[row["step"]][row["key"]] = row
     before, after = by_step[0], by_step[last_step]

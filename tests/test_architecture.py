@@ -26,7 +26,7 @@ ALLOWED = {
     "run": {"conf", "envs", "rewards", "grpo"},
     "report": {"run", "envs", "rewards", "grpo"},
     "conf": {"envs", "rewards", "grpo.settings"},
-    "workers": {"conf", "grpo", "rewards.judge", "rewards.behavior_judge"},
+    "workers": {"conf", "envs.records", "grpo", "rewards.judge", "rewards.behavior_judge"},
 }
 
 

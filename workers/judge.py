@@ -6,7 +6,7 @@ from typing import Any
 import ray
 from ray.exceptions import RayError
 
-from conf.schema import Config
+from conf.schema import RunConfig
 from conf.workers import ModelConfig, RolloutConfig
 from grpo.types import Chat, Request, SamplingParams, in_request_order
 from rewards.behavior_judge import BehaviorJudge
@@ -39,7 +39,7 @@ class LocalJudge:
         return [reply.text for reply in replies]
 
 
-def make_judge(cfg: Config, device: str) -> FormatJudge | None:
+def make_judge(cfg: RunConfig, device: str) -> FormatJudge | None:
     """The judge of the reward, or None if no component needs one.
 
     Raises:
@@ -50,7 +50,7 @@ def make_judge(cfg: Config, device: str) -> FormatJudge | None:
     return checked(FormatJudge(ask_of(cfg.reward.judge, device)), cfg.reward.judge)
 
 
-def make_behavior_judge(cfg: Config, device: str) -> BehaviorJudge | None:
+def make_behavior_judge(cfg: RunConfig, device: str) -> BehaviorJudge | None:
     """The judge of reflection at evaluations, or None if `evaluation.judge.model` is not set."""
     judge = cfg.evaluation.judge
     return BehaviorJudge(ask_of(judge, device)) if judge.model is not None else None

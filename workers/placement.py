@@ -73,17 +73,16 @@ def _used_gpus(topology: TopologyConfig, gpus: int) -> int:
     return wanted
 
 
-def check_ranks(topology: TopologyConfig, algorithm: AlgorithmConfig, placement: Placement) -> None:
-    """Check that the actor's ranks can share an update.
+def check_ranks(topology: TopologyConfig, algorithm: AlgorithmConfig, rows: int, placement: Placement) -> None:
+    """Check that the actor's ranks can share an update of `rows` completions.
 
     Raises:
         ValueError: they cannot.
     """
     ranks = len(placement.actor)
-    completions = algorithm.num_prompts * algorithm.group_size // algorithm.num_minibatches
-    if completions % ranks:
+    if rows % ranks:
         raise ValueError(
-            f"algorithm.num_prompts x group_size / num_minibatches = {completions} completions per update cannot be "
+            f"algorithm.num_prompts x group_size / num_minibatches = {rows} completions per update cannot be "
             f"shared by {ranks} actor ranks; choose a multiple of {ranks}, or another topology.actor_ranks"
         )
     if algorithm.optimizer.name == "adamw_8bit" and (ranks > 1 or topology.offload_actor):

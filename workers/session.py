@@ -14,7 +14,7 @@ import psutil
 import ray
 import torch
 
-from conf.schema import Config
+from conf.sft import TrainingConfig
 from conf.workers import ModelConfig, RolloutConfig, TopologyConfig
 from workers.interrupt import Interrupt
 from workers.placement import ROLES, Placement, check_ranks, make_placement, reserve_bundles
@@ -159,7 +159,7 @@ def shielded_from_sigterm() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def check_topology(cfg: Config) -> None:
+def check_topology(cfg: TrainingConfig) -> None:
     """Check the topology against this machine's GPUs before anything starts. A cluster is checked when it is joined.
 
     Raises:
@@ -168,7 +168,7 @@ def check_topology(cfg: Config) -> None:
     device = pick_device(cfg.topology.device)
     if cfg.topology.ray_address is None:
         placement = make_placement(cfg.topology, cfg.rollout, _own_gpus(cfg.topology, device))
-        check_ranks(cfg.topology, cfg.algorithm, placement)
+        check_ranks(cfg.topology, cfg.algorithm, cfg.rows_per_update, placement)
         check_transfer(Transfer.of(cfg.topology, device), cfg.rollout, placement)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import ray
 import torch
 
-from conf.schema import Config
+from conf.sft import TrainingConfig
 from workers.actor import Actor, Reference
 from workers.interrupt import Interrupt
 from workers.placement import check_ranks, free_address
@@ -56,7 +56,7 @@ class Trio:
 
 
 @contextmanager
-def start_trio(cfg: Config, interrupt: Interrupt) -> Iterator[Trio]:
+def start_trio(cfg: TrainingConfig, interrupt: Interrupt) -> Iterator[Trio]:
     """Start Ray and the workers of a run; end them all on exit, for any reason.
 
     Raises:
@@ -68,9 +68,9 @@ def start_trio(cfg: Config, interrupt: Interrupt) -> Iterator[Trio]:
         yield _start_workers(cfg, session)
 
 
-def _start_workers(cfg: Config, session: Session) -> Trio:
+def _start_workers(cfg: TrainingConfig, session: Session) -> Trio:
     topology, algorithm = cfg.topology, cfg.algorithm
-    check_ranks(topology, algorithm, session.placement)
+    check_ranks(topology, algorithm, cfg.rows_per_update, session.placement)
     check_transfer(Transfer.of(topology, session.device), cfg.rollout, session.placement)
     rollout = RolloutPool(cfg, session)
     if session.device == "cuda" and topology.colocate:
@@ -90,7 +90,7 @@ def _start_workers(cfg: Config, session: Session) -> Trio:
     return Trio(actor, rollout, reference, algorithm.kl.ref_sync_steps, session.timer, session.device, gpus)
 
 
-def _ranks(session: Session, cfg: Config, role: str, kind: type, gpu_share: float, *settings: Any) -> RankGroup:
+def _ranks(session: Session, cfg: TrainingConfig, role: str, kind: type, gpu_share: float, *settings: Any) -> RankGroup:
     """Start the ranks of a role that holds a model, each on its bundle."""
     bundles = [session.bundles[bundle] for bundle in session.placement.actor]
     address = free_address(bundles[0], local=cfg.topology.ray_address is None)
@@ -102,7 +102,7 @@ def _ranks(session: Session, cfg: Config, role: str, kind: type, gpu_share: floa
     return session.group(workers)
 
 
-def _connect(actor: RankGroup, rollout: RolloutPool, cfg: Config, session: Session) -> None:
+def _connect(actor: RankGroup, rollout: RolloutPool, cfg: TrainingConfig, session: Session) -> None:
     """Connect the actor's ranks with the rollout workers, for weights that are sent from GPU to GPU."""
     address = free_address(actor.workers[0].scheduling, local=cfg.topology.ray_address is None)
     handles = [worker.handle for worker in rollout.workers]

@@ -26,7 +26,7 @@ GROUPS: dict[str, tuple[tuple[str, ...] | str, ...]] = {
     "solved": (("solved/none", "solved/some", "solved/all"),),
     "length": (("length/mean", "length/max"), ("length/truncated",)),
     "reflection": ("^reflection/.*",),
-    "eval": (("eval/sampled", "eval/greedy"), ("eval/tries",), ("eval/length",), ("eval/errors",)),
+    "eval": (("eval/sampled", "eval/greedy"), ("eval/tries",), ("eval/length",), ("eval/errors",), ("eval/loss",)),
     "eval_reflection": ("^eval_reflection/.*",),
     "policy": (
         ("policy/loss",),
@@ -39,6 +39,7 @@ GROUPS: dict[str, tuple[tuple[str, ...] | str, ...]] = {
         ("policy/skipped",),
     ),
     "mismatch": (("mismatch/ratio_p01", "mismatch/ratio_p50", "mismatch/ratio_p99"), ("mismatch/max_gap",)),
+    "data": (("data/loss",), ("data/tokens", "data/examples"), ("data/epoch",)),
     "rollout": (("rollout/tokens",), ("rollout/tokens_per_second",)),
     "time": ("^time/.*",),
     "cost": (("cost/usd", "cost/usd_projected"), ("cost/tokens_per_usd",), ("cost/seconds",), ("cost/kwh",)),

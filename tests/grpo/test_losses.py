@@ -20,6 +20,7 @@ CLIPS = {
     "cispo": {"clip_low": 1.0, "clip_high": 0.5},
     "sapo": {},
     "gmpo": {"clip_low": 0.4, "clip_high": 0.4},
+    "nll": {},
 }
 
 
@@ -82,6 +83,12 @@ def test_tokens_are_reported_as_clipped_only_where_clipping_changes_the_loss():
         for name in ("ppo", "gmpo"):
             terms = one_completion(name, [ratio], advantage)[0]
             assert (terms.clipped_low.sum(), terms.clipped_high.sum()) == (low, high)
+
+
+def test_the_negative_log_likelihood_is_weighted_by_the_advantage_and_has_no_ratio():
+    # The old log-probabilities are 0, so the current ones are log 3 and log 1/4: the losses are -2 log 3 and 2 log 4.
+    found = one_completion("nll", [3.0, 0.25], 2.0)
+    assert found[1:] == (close(-2 * math.log(3), 2 * math.log(4)), close(-2.0, -2.0))
 
 
 def test_reinforce_is_never_clipped():
@@ -149,6 +156,8 @@ def closed_form_gradient(name: str, x: torch.Tensor, a: torch.Tensor, mask: torc
             inside_above = ratio <= 1 + cfg.clip_high if adv > 0 else ratio >= 1 - cfg.clip_low
             if name == "ppo":
                 weight = ratio if inside_above else 0.0
+            elif name == "nll":
+                weight = 1.0
             elif name == "reinforce":
                 weight = ratio
             elif name == "gspo":

@@ -12,7 +12,7 @@ import torch
 from conf.algorithms import AlgorithmConfig, OptimizerConfig
 from conf.workers import LoraConfig, ModelConfig, TopologyConfig
 from grpo.grpo import microbatches
-from grpo.settings import KlConfig
+from grpo.settings import KlConfig, LossConfig
 from tests.builders import random_batch, small_model
 from workers.actor import Actor, Reference
 from workers.rank_group import ALONE, RankInfo
@@ -108,8 +108,14 @@ def test_every_row_goes_to_one_rank_and_all_ranks_have_equally_many_micro_batche
         assert sorted(rows.tolist()) == list(range(6))
 
 
-def test_two_ranks_compute_the_same_as_one(tmp_path, model_config):
-    settings = {"num_minibatches": 2}
+@pytest.mark.parametrize(
+    "settings",
+    [
+        pytest.param({"num_minibatches": 2}, id="rl"),
+        pytest.param({"loss": LossConfig("nll"), "kl": KlConfig(0.0)}, id="sft"),
+    ],
+)
+def test_two_ranks_compute_the_same_as_one(tmp_path, model_config, settings):
     one = trained_by(1, tmp_path / "one", model_config, **settings)
     two = trained_by(2, tmp_path / "two", model_config, **settings)
     assert two["metrics"][0] == two["metrics"][1]

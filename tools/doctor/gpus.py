@@ -114,7 +114,7 @@ def judge_topology(cfg: Config, num_gpus: int) -> Finding:
         return Finding(OK, f"{cfg.topology.name}, on the GPUs of a cluster")
     try:
         placement = make_placement(cfg.topology, cfg.rollout, num_gpus)
-        check_ranks(cfg.topology, cfg.algorithm, placement)
+        check_ranks(cfg.topology, cfg.algorithm, cfg.rows_per_update, placement)
     except ValueError as error:
         return Finding(ERROR, str(error), "make plan prints a topology that fits")
     ranks, replicas = len(placement.actor), len(placement.rollout)

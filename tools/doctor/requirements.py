@@ -59,7 +59,7 @@ def configured_split(cfg: Config, gpus: int | None) -> GpuSplit:
     topology = cfg.topology
     count = gpus if gpus is not None else topology.num_gpus
     placement = make_placement(topology, cfg.rollout, count)
-    check_ranks(topology, cfg.algorithm, placement)
+    check_ranks(topology, cfg.algorithm, cfg.rows_per_update, placement)
     return GpuSplit(
         topology=topology.name,
         trainers=len(placement.actor),

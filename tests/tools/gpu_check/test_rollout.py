@@ -94,7 +94,7 @@ def test_the_settings_of_each_transfer_fit_their_gpus(on_gpu, transfer):
     cfg = rollout.settings(on_gpu, transfer, eager=False)
     gpus = 2 if transfer == "nccl" else 1
     placement = make_placement(cfg.topology, cfg.rollout, gpus)
-    check_ranks(cfg.topology, cfg.algorithm, placement)
+    check_ranks(cfg.topology, cfg.algorithm, cfg.rows_per_update, placement)
     assert (cfg.topology.weight_transfer, cfg.topology.num_gpus) == (transfer, gpus)
     assert (len(placement.actor), len(placement.rollout)) == (1, 1)
 
