@@ -24,9 +24,9 @@ from evaluate import check, result_settings, solve_missing
 from grpo.types import Problem, request_seed
 from inference.results import ProblemRow, Results
 from inference.run_settings import run_settings
+from pipelines.build import build, shortcuts_of, with_equal_tokens
 from pipelines.data_card import data_card
 from pipelines.filters import OF_A_TRACE, Filtered, apply_filters
-from pipelines.journey import build, shortcuts_of, with_equal_tokens
 from pipelines.traces import (
     Trace,
     draw_problems,

@@ -12,16 +12,7 @@ from envs.multiplication.task import Multiplication
 from envs.words import read_words
 from grpo.types import Problem
 from pipelines import journey as module
-from pipelines.journey import (
-    Attempt,
-    build,
-    depth_first,
-    explain,
-    journey,
-    read_attempts,
-    shortcuts_of,
-    with_equal_tokens,
-)
+from pipelines.journey import Attempt, depth_first, explain, journey, read_attempts, shortcut
 from rewards.tags import read_tags
 
 PROBLEM = tiny_countdown().read({"numbers": [16, 8, 4], "target": 12})
@@ -194,13 +185,12 @@ def test_a_journey_in_text(monkeypatch):
     )
 
 
-def test_the_right_attempt_alone_is_the_sample_itself():
+def test_a_right_attempt_alone_is_the_sample_itself():
     env = Countdown()
     problem = env.read({"numbers": [16, 8, 4], "target": 12})
-    rows = {problem.key: row_of([graded(env, problem, text) for text in TEXT])}
-    built = build([problem], rows, (), JourneyConfig(1, 2, 999), words)
-    [own] = shortcuts_of(built.journeys, built.shortcuts)
-    assert own.completion == TEXT[3] and own.sample == 3 and own.difficulty == 0.25
+    [own] = read_attempts(problem, [graded(env, problem, TEXT[3])], tiny=False)
+    assert shortcut(own, tiny=False) == TEXT[3]
+    assert [shortcut(own, tiny=True) for own in tiny_attempts(TINY[5:6])] == TINY[5:6]
 
 
 def test_phrases_vary_with_the_problem_and_read_as_reflection():
@@ -266,41 +256,3 @@ def test_reasons_of_other_tasks_do_not_give_the_answer_away():
     assert explain(problem, env.check(problem, "143").reason) == "143 is not right"
     code = Problem("code", "k", "p", "", {})
     assert explain(code, "test 2 of 9: f(3) gave 5, not 6") == "test 2 of 9: f(3) gave 5, not 6"
-
-
-def row_of(candidates):
-    return {"key": "", "correct": False, "chosen": 0, "tokens": 0, "rounds": 1, "details": {}, "candidates": candidates}
-
-
-def test_the_controls_by_hand():
-    """Two problems have journeys, the third has only right attempts, and the fourth only wrong ones."""
-    env = tiny_countdown()
-    problems = [env.read({"numbers": [16, 8, 4], "target": target}) for target in (12, 20, 28, 99)]
-
-    def row(problem, *texts):
-        return row_of([graded(env, problem, text) for text in texts])
-
-    sums = " 16 + 8 = 24, 24 + 4 = 28 yes\n</think> <answer> 16 + 8 + 4 </answer>"
-    twenty = " 16 + 8 = 24, 24 - 4 = 20 yes\n</think> <answer> 16 + 8 - 4 </answer>"
-    rows = {
-        problems[0].key: row(problems[0], sums, TINY[5], TINY[7]),
-        problems[1].key: row(problems[1], sums, twenty),
-        problems[2].key: row(problems[2], sums),
-        problems[3].key: row(problems[3], sums),
-    }
-    built = build(problems, rows, {"countdown"}, ALL, words)
-    assert [trace.problem.key for trace in built.journeys] == [problem.key for problem in problems[:2]]
-    assert [trace.attempts for trace in built.journeys] == [2, 2]
-    assert built.journeys[0].completion.startswith(" 16 + 8 = 24, 24 + 4 = 28 high\n 8 - 4 = 4, 16 - 4 = 12 yes\n")
-    controls = shortcuts_of(built.journeys, built.shortcuts)
-    assert [trace.completion for trace in controls] == [TINY[5], twenty]
-    assert all(trace.correct and trace.attempts == 1 for trace in controls)
-    # The right attempts have 22 and 20 words and a wrong line 11, so the journeys have 64. The first right attempts of
-    # the three problems have 22 + 20 + 20 = 62, and another one would be 20 more.
-    assert [trace.tokens for trace in built.journeys] == [22 + 11, 20 + 11]
-    equal = with_equal_tokens(built.journeys, built.shortcuts)
-    assert [trace.problem.key for trace in equal] == [problem.key for problem in problems[:3]]
-    # 128 tokens take the second right attempt too, and then the first ones again: 62 + 20 + 22 + 20 = 124.
-    longer = with_equal_tokens(built.journeys * 2, built.shortcuts)
-    assert [trace.sample for trace in longer] == [1, 1, 0, 2, 1, 1]
-    assert with_equal_tokens([], built.shortcuts) == with_equal_tokens(built.journeys, {}) == []
