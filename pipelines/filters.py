@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from conf.traces import ThresholdConfig
 from pipelines.traces import Trace
 from rewards import components
-from rewards.components import WORD, Scored
+from rewards.components import Scored
 from rewards.tags import read_tags
 from rewards.verdict import CORRECT
 
@@ -39,9 +39,9 @@ def not_truncated(trace: Trace, thresholds: ThresholdConfig) -> bool:
 def language(trace: Trace, thresholds: ThresholdConfig) -> bool:
     """At least `min_language_share` of the thought's words are in the target language. A thought without words, as
     of numbers and signs alone, is in every language."""
-    thought = read_tags(trace.completion).thought
-    share = components.language(_scored(trace, thresholds))
-    return WORD.search(thought) is None or share >= thresholds.min_language_share
+    scored = _scored(trace, thresholds)
+    has_words = any(map(str.isalpha, scored.parts.thought))
+    return not has_words or components.language(scored) >= thresholds.min_language_share
 
 
 def not_repetitive(trace: Trace, thresholds: ThresholdConfig) -> bool:
