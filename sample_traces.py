@@ -57,7 +57,11 @@ def make_problems(cfg: TracesConfig) -> Problems:
     """
     seed = request_seed(cfg.seed, "traces")
     sampled = draw_problems(cfg.env, seed, cfg.num_problems)
-    refuse_held_out(sampled, cfg.env.eval_set(cfg.evaluation.num_problems))
+    try:
+        held_out = cfg.env.eval_set(cfg.evaluation.num_problems)
+    except ValueError as error:  # which names num_problems, here a number of training problems
+        raise ValueError(f"evaluation.num_problems={cfg.evaluation.num_problems} held-out problems: {error}") from error
+    refuse_held_out(sampled, held_out)
     for name, style in prompt_styles(cfg.env).items():
         if cfg.build is not None and style == "tiny" and name != "countdown":
             raise ValueError(
@@ -195,8 +199,13 @@ def main() -> None:
         "seconds": round(spent["seconds"], 1),
         "usd": round(spent["usd"], 4),
     }
-    replace_text(cfg.output_folder / "summary.json", [json.dumps(summary, indent=2) + "\n"])
     report(cfg, summary)
+    if not filtered.kept:
+        raise SystemExit(
+            f"error: no row is left; {cfg.output_folder}/rejected.jsonl names the filter that rejected each, and a "
+            "larger num_samples or an easier env finds more correct ones"
+        )
+    replace_text(cfg.output_folder / "summary.json", [json.dumps(summary, indent=2) + "\n"])
 
 
 if __name__ == "__main__":

@@ -200,6 +200,19 @@ def test_samples_of_other_settings_are_refused(sampling, capsys):
     assert "choose another output=FOLDER, or remove the file" in capsys.readouterr().err
 
 
+def test_a_command_that_keeps_no_row_fails(sampling):
+    with pytest.raises(SystemExit, match="no row is left; empty/rejected.jsonl names the filter"):
+        sampling("output=empty", "thresholds.language=zh")
+    assert len(Path("empty/rejected.jsonl").read_text().splitlines()) == 180
+    assert not Path("empty/summary.json").exists()
+
+
+def test_too_few_held_out_problems_are_told_from_training_problems():
+    cfg = compose_traces(["env.max_number=4", "num_problems=2", "evaluation.num_problems=300"], {})
+    with pytest.raises(ValueError, match="evaluation.num_problems=300 held-out problems: "):
+        sample_traces.make_problems(cfg)
+
+
 def test_prompts_are_written_for_another_family(sampling):
     sampling("output=tiny")
     sampling("output=chat", "samples=tiny", "write_style=chat")
