@@ -23,7 +23,7 @@ READY := .venv/ready-$(notdir $(REQUIREMENTS))
 BENCH := .venv-bench
 
 .DEFAULT_GOAL := help
-.PHONY: help setup doctor sft plan gpu-check train eval verifier sweep report test fuzz bench bench-setup bench-speed test-slow lint format tiny-base tiny-multiplication-base smollm2 lock check-lock clean
+.PHONY: help setup doctor sft plan gpu-check train eval traces verifier sweep report test fuzz bench bench-setup bench-speed test-slow lint format tiny-base tiny-multiplication-base smollm2 lock check-lock clean
 
 help: ## list the targets
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 27
@@ -65,6 +65,10 @@ report: $(READY) ## write a page with curves and samples of a run, or of several
 # For a run: RUN=name (its newest checkpoint, or CKPT=step_000060); for a model: MODEL and ENV.
 eval: $(READY) ## measure accuracy with a decoding strategy: RUN=my-run ARGS="strategy=majority strategy.n=16", or MODEL=smollm2-135m ENV=gsm8k
 	$(BIN)/python evaluate.py $(if $(RUN),run=$(RUN)) $(if $(CKPT),ckpt=$(CKPT)) $(GIVEN) $(ARGS)
+
+# Completions of training problems, filtered, as a data set for train_sft.py; for a run or for a model, as in eval.
+traces: $(READY) ## sample training data from a model: RUN=my-run ARGS="num_problems=500 num_samples=16", or MODEL and ENV
+	$(BIN)/python sample_traces.py $(if $(RUN),run=$(RUN)) $(if $(CKPT),ckpt=$(CKPT)) $(GIVEN) $(ARGS)
 
 # The verifier that strategy.verifier=learned uses; for a run or for a model, as in eval.
 verifier: $(READY) ## train a verifier on sampled correct and incorrect completions: RUN=my-run, or MODEL and ENV

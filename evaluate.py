@@ -20,7 +20,7 @@ from rich.console import Console
 
 from conf.compose import compose_evaluation
 from conf.launch import checking_settings
-from conf.strategies import EvaluateConfig
+from conf.strategies import DecodingConfig, EvaluateConfig
 from envs.grading import GradingPool
 from grpo.types import Completion, Problem, Request, SamplingParams, Score, in_request_order
 from inference.decoding import Decoding
@@ -30,6 +30,7 @@ from inference.runner import run
 from inference.strategies import BeamSearch, BestOfN, BudgetForcing, MajorityVote, Revise, Sample, greedy
 from inference.types import Item, Strategy, Verifier
 from inference.verifiers import JudgeVerifier, LearnedVerifier, LogprobVerifier, OracleVerifier
+from run.cost import price_of
 from workers.interrupt import Interrupt, Interrupted
 from workers.judge import ask_of
 from workers.models import check_model, load_tokenizer
@@ -62,7 +63,7 @@ class RolloutEngine:
         return self.tokenizer.decode(list(token_ids), skip_special_tokens=True)
 
 
-def make_strategy(cfg: EvaluateConfig) -> Strategy:
+def make_strategy(cfg: DecodingConfig) -> Strategy:
     """Return the strategy of the settings.
 
     Raises:
@@ -87,7 +88,7 @@ def make_strategy(cfg: EvaluateConfig) -> Strategy:
             return Revise(decoding, chosen.rounds)
 
 
-def make_verifier(cfg: EvaluateConfig, graders: GradingPool, device: str) -> Verifier | None:
+def make_verifier(cfg: DecodingConfig, graders: GradingPool, device: str) -> Verifier | None:
     """Return the verifier of the settings; None if the strategy uses none."""
     if not cfg.strategy.uses_verifier:
         return None
@@ -104,7 +105,7 @@ def grade(graders: GradingPool, items: Sequence[Item]) -> list[Score]:
     return [score.result() for score in scores]
 
 
-def solve(cfg: EvaluateConfig, problems: Sequence[Problem], results: Results) -> dict[str, ProblemRow]:
+def solve(cfg: DecodingConfig, problems: Sequence[Problem], results: Results) -> dict[str, ProblemRow]:
     """Run the strategy on the problems and write the row of each as it finishes; returns the rows by problem key."""
     rows: dict[str, ProblemRow] = {}
     interrupt, device, started = Interrupt(), pick_device(cfg.topology.device), time.monotonic()
@@ -118,11 +119,42 @@ def solve(cfg: EvaluateConfig, problems: Sequence[Problem], results: Results) ->
                 rows[problem.key] = problem_row(problem, output, scores)
                 results.add(rows[problem.key])
         finally:
-            results.add_spent(time.monotonic() - started, engine.seconds, engine.tokens)
+            seconds, price = time.monotonic() - started, price_of(cfg.cost, None, session.gpus)
+            results.add_spent(seconds, engine.seconds, engine.tokens, seconds / 3600 * price.usd_per_hour)
     return rows
 
 
-def result_settings(cfg: EvaluateConfig) -> dict[str, Any]:
+def solve_missing(
+    cfg: DecodingConfig, problems: Sequence[Problem], results: Results, done: dict[str, ProblemRow]
+) -> dict[str, ProblemRow]:
+    """Solve the problems that have no row in `done` and return all rows by problem key.
+
+    Raises:
+        SystemExit: the user stopped the command, or a worker failed; finished rows are kept.
+    """
+    missing = [problem for problem in problems if problem.key not in done]
+    try:
+        return done | (solve(cfg, missing, results) if missing else {})
+    except Interrupted:
+        print("stopped; run the same command again to continue with the remaining problems")
+        raise SystemExit(0) from None
+    except (WorkerTimeout, WorkerDied, TimeoutError) as error:
+        raise SystemExit(f"error: {error}") from error
+
+
+def check(cfg: DecodingConfig) -> None:
+    """Check the settings and what they refer to, before any process starts.
+
+    Raises:
+        ValueError: the model or the verifier is missing, or a setting of the strategy is not allowed.
+    """
+    check_model(cfg.model)
+    if cfg.learned_verifier is not None:
+        check_verifier(cfg.learned_verifier, cfg)
+    make_strategy(cfg)
+
+
+def result_settings(cfg: DecodingConfig) -> dict[str, Any]:
     """Return the settings that determine the result."""
     learned = {"verifier": verifier_id(cfg.learned_verifier)} if cfg.learned_verifier else {}
     return learned | {
@@ -157,21 +189,11 @@ def main() -> None:
     console = Console()
     with checking_settings():
         cfg = run_settings(compose_evaluation, sys.argv[1:])
-        check_model(cfg.model)
-        if cfg.learned_verifier is not None:
-            check_verifier(cfg.learned_verifier, cfg)
+        check(cfg)
         problems = cfg.env.eval_set(cfg.num_problems)
-        make_strategy(cfg)
         results = Results(cfg.folder / "eval", cfg.name or f"{cfg.strategy.label}-seed{cfg.seed}")
         done = results.open(result_settings(cfg))
-    missing = [problem for problem in problems if problem.key not in done]
-    try:
-        rows = done | (solve(cfg, missing, results) if missing else {})
-    except Interrupted:
-        console.print("stopped; run the same command again to continue with the remaining problems")
-        return
-    except (WorkerTimeout, WorkerDied, TimeoutError) as error:
-        raise SystemExit(f"error: {error}") from error
+    rows = solve_missing(cfg, problems, results, done)
     summary = {"settings": result_settings(cfg), **summarize([rows[p.key] for p in problems], cfg.strategy.samples)}
     summary["spent"] = results.total_spent
     results.write_summary(summary)

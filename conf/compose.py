@@ -13,9 +13,11 @@ from omegaconf.errors import OmegaConfBaseException
 from conf.launch import one_line
 from conf.schema import Config
 from conf.strategies import EvaluateConfig
+from conf.traces import TracesConfig
 from conf.verifiers import TrainVerifierConfig
 
 ConfigStore.instance().store(name="evaluate_schema", node=EvaluateConfig)
+ConfigStore.instance().store(name="traces_schema", node=TracesConfig)
 ConfigStore.instance().store(name="train_verifier_schema", node=TrainVerifierConfig)
 
 Settings = TypeVar("Settings", bound=Config)
@@ -40,6 +42,11 @@ def compose_evaluation(overrides: Sequence[str], saved: Mapping[str, Any]) -> Ev
         ValueError: the overrides do not compose, or a value is not allowed; the message is one line.
     """
     return _compose_on_run("evaluate", EvaluateConfig, overrides, saved)
+
+
+def compose_traces(overrides: Sequence[str], saved: Mapping[str, Any]) -> TracesConfig:
+    """Return the settings of sample_traces.py; parameters and errors are those of `compose_evaluation`."""
+    return _compose_on_run("traces", TracesConfig, overrides, saved)
 
 
 def compose_verifier(overrides: Sequence[str], saved: Mapping[str, Any]) -> TrainVerifierConfig:

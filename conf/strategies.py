@@ -1,4 +1,4 @@
-"""The settings of evaluate.py: the model and its task, the decoding strategy, and the verifier."""
+"""The settings of evaluate.py and of other commands that decode: the model and its task, the strategy, the verifier."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -91,16 +91,14 @@ class FromRunConfig(Config):
 
 
 @dataclass
-class EvaluateConfig(FromRunConfig):
-    """The settings of evaluate.py.
+class DecodingConfig(FromRunConfig):
+    """The settings of a command that runs a decoding strategy on problems.
 
-    name           of the result file eval/<name>.json; null to derive it from the strategy and the seed
     max_requests   upper bound on the requests in flight
     verifier_path  folder of a learned verifier; null for the one of the run
     judge          the language model of strategy.verifier=judge
     """
 
-    name: str | None = None
     num_problems: int = 512
     max_requests: int = 1024
     verifier_path: str | None = None
@@ -120,3 +118,13 @@ class EvaluateConfig(FromRunConfig):
         at_least("max_requests", self.max_requests, 1)
         if self.strategy.uses_verifier and self.strategy.verifier == "judge" and not self.judge.model:
             raise ValueError("strategy.verifier=judge needs judge.model: a Hub name, a folder, or a served model name")
+
+
+@dataclass
+class EvaluateConfig(DecodingConfig):
+    """The settings of evaluate.py.
+
+    name  of the result file eval/<name>.json; null to derive it from the strategy and the seed
+    """
+
+    name: str | None = None

@@ -15,6 +15,7 @@ class CandidateRow(TypedDict):
     text: str
     answer: str | None  # normalized, None if missing
     correct: bool
+    reason: str  # the checker's explanation
     error: str | None  # why the grader failed; such a candidate counts as wrong, and is counted
     tokens: int
     logprob: float
@@ -26,6 +27,7 @@ class ProblemRow(TypedDict):
 
     key: str
     correct: bool
+    chosen: int  # index of the chosen candidate
     tokens: int
     rounds: int
     details: Mapping[str, Any]
@@ -33,14 +35,16 @@ class ProblemRow(TypedDict):
 
 
 class Results:
-    """Reads and writes eval/<name>.jsonl and eval/<name>.json; an interrupted evaluation resumes from the former.
+    """Reads and writes <name>.jsonl and <name>.json in a folder; an interrupted evaluation resumes from the former.
 
-    spent  cost of each start so far: "seconds", "generating_seconds" (part of the former) and "tokens"
+    elsewhere  the override by which the user chooses another file
+    spent      cost of each start so far: "seconds", "generating_seconds" (part of the former), "tokens" and "usd"
     """
 
-    def __init__(self, folder: Path, name: str) -> None:
+    def __init__(self, folder: Path, name: str, elsewhere: str = "name=NAME") -> None:
         self.lines = folder / f"{name}.jsonl"
         self.summary = folder / f"{name}.json"
+        self.elsewhere = elsewhere
         self.spent: list[dict[str, float]] = []
 
     def open(self, settings: Mapping[str, Any]) -> dict[str, ProblemRow]:
@@ -59,7 +63,7 @@ class Results:
             if before["settings"].get(key) != now.get(key):
                 raise ValueError(
                     f"{self.lines} was written with {key}={before['settings'].get(key)}, now {key}={now.get(key)}; "
-                    "choose another name=NAME, or remove the file"
+                    f"choose another {self.elsewhere}, or remove the file"
                 )
         self.spent = [row["spent"] for row in rows if "spent" in row]
         return {row["key"]: cast(ProblemRow, row) for row in rows if "key" in row}
@@ -67,15 +71,15 @@ class Results:
     def add(self, row: ProblemRow) -> None:
         self._append(row)
 
-    def add_spent(self, seconds: float, generating_seconds: float, tokens: int) -> None:
+    def add_spent(self, seconds: float, generating_seconds: float, tokens: int, usd: float) -> None:
         """Record the cost of this start, whether or not it finished all problems."""
-        self.spent.append({"seconds": seconds, "generating_seconds": generating_seconds, "tokens": tokens})
+        self.spent.append({"seconds": seconds, "generating_seconds": generating_seconds, "tokens": tokens, "usd": usd})
         self._append({"spent": self.spent[-1]})
 
     @property
     def total_spent(self) -> dict[str, float]:
-        names = ("seconds", "generating_seconds", "tokens")
-        return {name: sum(start[name] for start in self.spent) for name in names}
+        names = ("seconds", "generating_seconds", "tokens", "usd")
+        return {name: sum(start.get(name, 0) for start in self.spent) for name in names}
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
         self.summary.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
@@ -101,6 +105,7 @@ def problem_row(problem: Problem, output: StrategyOutput, scores: Sequence[Score
             "text": candidate.text,
             "answer": answer_key(candidate),
             "correct": score.correct,
+            "reason": score.reason,
             "error": score.error,
             "tokens": len(candidate.token_ids),
             "logprob": candidate.logprob,
@@ -108,9 +113,11 @@ def problem_row(problem: Problem, output: StrategyOutput, scores: Sequence[Score
         }
         for candidate, score in zip(output.candidates, scores, strict=True)
     ]
+    chosen = output.candidates.index(output.chosen)
     return {
         "key": problem.key,
-        "correct": scores[output.candidates.index(output.chosen)].correct,
+        "correct": scores[chosen].correct,
+        "chosen": chosen,
         "tokens": output.tokens,
         "rounds": output.rounds,
         "details": output.details,

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-PACKAGES = ("conf", "envs", "grpo", "inference", "report", "rewards", "run", "tools", "workers")
+PACKAGES = ("conf", "envs", "grpo", "inference", "pipelines", "report", "rewards", "run", "tools", "workers")
 ENTRY_POINTS = sorted(path.stem for path in ROOT.glob("*.py"))
 COMMANDS = "__main__.py"  # `python -m rewards` is an entry point too
 # The packages and modules that each package may import; imports point down only.
@@ -23,6 +23,7 @@ ALLOWED = {
         "report.sweep_picture",
         "workers.checkpoint",
     },
+    "pipelines": {"conf", "envs", "rewards", "grpo.types", "inference", "run"},
     "run": {"conf", "envs", "rewards", "grpo"},
     "report": {"run", "envs", "rewards", "grpo"},
     "conf": {"envs", "rewards", "grpo.settings"},
@@ -76,8 +77,9 @@ def test_the_mathematics_imports_only_torch_and_numpy():
     assert imported <= {"torch", "numpy", "collections", "dataclasses", "hashlib", "math", "typing"}
 
 
-def test_rewards_tasks_and_inference_do_not_import_torch():
-    for path in [*files("rewards"), ROOT / "grpo" / "types.py", *files("envs"), *files("inference")]:
+def test_rewards_tasks_inference_and_pipelines_do_not_import_torch():
+    packages = [path for package in ("rewards", "envs", "inference", "pipelines") for path in files(package)]
+    for path in [*packages, ROOT / "grpo" / "types.py"]:
         assert not any(n.split(".")[0] == "torch" for n in imports(path)), path
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from conf.compose import compose_config, compose_evaluation, compose_verifier
+from conf.compose import compose_config, compose_evaluation, compose_traces, compose_verifier
 from grpo.grpo import normalize
 from grpo.types import Problem, request_seed
 from rewards import components
@@ -29,7 +29,7 @@ CORE = re.findall(r"^\| `(\S+\.py)` \| (\d+) \|", ARCHITECTURE, re.MULTILINE)
 CORE_LINES = 1500
 PYTHON_BLOCKS = re.findall(r"```python\n(.*?)```", Path("docs/extending.md").read_text(encoding="utf-8"), re.DOTALL)
 # Folders whose files the documentation names in backticks.
-FOLDERS = "conf|docs|envs|grpo|inference|report|rewards|run|tests|tools|workers"
+FOLDERS = "conf|docs|envs|grpo|inference|pipelines|report|rewards|run|tests|tools|workers"
 
 # What the targets do with their Hydra overrides, as in the Makefile.
 COMPOSE: dict[str, Callable[[list[str]], object]] = {
@@ -38,6 +38,7 @@ COMPOSE: dict[str, Callable[[list[str]], object]] = {
     "doctor": compose_config,
     "sweep": plan_sweep,
     "eval": lambda overrides: compose_evaluation(overrides, {}),
+    "traces": lambda overrides: compose_traces(overrides, {}),
     "verifier": lambda overrides: compose_verifier(overrides, {}),
 }
 

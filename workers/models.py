@@ -4,7 +4,7 @@ transformers is imported where a model is loaded: it takes 2 s, and the driver o
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -114,6 +114,27 @@ def model_settings(dtype: str, packed: bool) -> dict[str, Any]:
 
     AttentionInterface.register("packed", packed_attention)
     return {"dtype": getattr(torch, dtype), "attn_implementation": "packed" if packed else "sdpa"}
+
+
+def stored_weights(source: str) -> Iterator[tuple[str, torch.Tensor]]:
+    """The weights in the files of a model, one at a time, without loading the model.
+
+    Raises:
+        ValueError: the model has no .safetensors files.
+    """
+    from huggingface_hub import snapshot_download
+    from safetensors import safe_open
+
+    folder = Path(source)
+    if not folder.is_dir():
+        folder = Path(snapshot_download(source, allow_patterns="*.safetensors"))
+    files = sorted(folder.glob("*.safetensors"))
+    if not files:
+        raise ValueError(f"model.path={source} has no .safetensors files; save the model in this format")
+    for path in files:
+        with safe_open(path, framework="pt") as weights:
+            for name in weights.keys():  # noqa: SIM118 - safe_open is not a mapping
+                yield name, weights.get_tensor(name)
 
 
 def replace_weights(model: Any, tensors: Mapping[str, torch.Tensor]) -> None:

@@ -57,6 +57,11 @@ class Session:
     interrupt: Interrupt
     timeout_s: float
 
+    @property
+    def gpus(self) -> list[str]:
+        """The name of each GPU of the run; empty on a CPU."""
+        return [torch.cuda.get_device_name(0)] * self.placement.num_bundles if self.device == "cuda" else []
+
     def group(self, workers: list[Worker]) -> RankGroup:
         return RankGroup(workers, self.timer, self.interrupt, self.timeout_s)
 

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import ray
-import torch
 
 from conf.sft import TrainingConfig
 from workers.actor import Actor, Reference
@@ -86,8 +85,7 @@ def _start_workers(cfg: TrainingConfig, session: Session) -> Trio:
     rollout.ready()
     if Transfer.of(topology, session.device) is not Transfer.SHARED_MEMORY:
         _connect(actor, rollout, cfg, session)
-    gpus = [torch.cuda.get_device_name(0)] * session.placement.num_bundles if session.device == "cuda" else []
-    return Trio(actor, rollout, reference, algorithm.kl.ref_sync_steps, session.timer, session.device, gpus)
+    return Trio(actor, rollout, reference, algorithm.kl.ref_sync_steps, session.timer, session.device, session.gpus)
 
 
 def _ranks(session: Session, cfg: TrainingConfig, role: str, kind: type, gpu_share: float, *settings: Any) -> RankGroup:

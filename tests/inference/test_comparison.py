@@ -40,7 +40,7 @@ def write(folder: Path, name: str, right, tokens: int, samples: int = 1, strateg
         row = {"key": str(problem), "correct": drawn[0]["correct"], "tokens": tokens * samples, "candidates": drawn}
         rows.append(cast(ProblemRow, row | {"details": {}}))
         results.add(rows[-1])
-    results.add_spent(9.0, 5.0, tokens * samples * PROBLEMS)
+    results.add_spent(9.0, 5.0, tokens * samples * PROBLEMS, 0.0)
     results.write_summary({"settings": settings, "spent": results.total_spent} | summarize(rows, samples > 1))
     return SavedEvaluation(folder / f"{name}.json")
 

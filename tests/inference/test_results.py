@@ -24,6 +24,7 @@ def row(*correct: bool, answers: str = "", tokens: int = 12) -> ProblemRow:
 def test_a_row_has_all_completions_and_their_cost():
     found = row(True, False, answers="ab")
     assert found["key"] == "1 2 3 -> 6" and found["correct"] is True and found["tokens"] == 12
+    assert found["chosen"] == 0
     assert [one["answer"] for one in found["candidates"]] == ["a", "b"]
     assert found["candidates"][0]["logprob"] == -1.5 and found["candidates"][0]["tokens"] == 3
 
@@ -61,11 +62,11 @@ def test_an_interrupted_evaluation_resumes_without_its_incomplete_last_line(tmp_
 def test_the_cost_of_several_starts_is_summed(tmp_path):
     first = Results(tmp_path, "greedy")
     first.open({})
-    first.add_spent(10.0, 6.0, 300)
+    first.add_spent(10.0, 6.0, 300, 0.5)
     second = Results(tmp_path, "greedy")
     assert second.open({}) == {}
-    second.add_spent(2.0, 1.0, 50)
-    assert second.total_spent == {"seconds": 12.0, "generating_seconds": 7.0, "tokens": 350}
+    second.add_spent(2.0, 1.0, 50, 0.25)
+    assert second.total_spent == {"seconds": 12.0, "generating_seconds": 7.0, "tokens": 350, "usd": 0.75}
 
 
 def test_results_of_different_settings_are_refused(tmp_path):

@@ -1,0 +1,212 @@
+"""Sample traces: completions of training problems, filtered and written as a data set for train_sft.py.
+
+    make traces RUN=countdown-tiny-seed0 ARGS="num_problems=500 num_samples=16"
+    python sample_traces.py model=smollm2-135m env=gsm8k strategy=majority output=outputs/traces
+    python sample_traces.py model=tiny env=countdown build=journey
+
+The samples, made by any strategy of evaluate.py, are kept in <output>/samples.jsonl as problems finish: an interrupted
+command resumes, and another one with other filters, or with samples=<output> and another output, uses them again.
+"""
+
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from conf.compose import compose_traces
+from conf.launch import checking_settings
+from conf.traces import TracesConfig
+from evaluate import check, result_settings, solve_missing
+from grpo.types import Problem, request_seed
+from inference.results import ProblemRow, Results
+from inference.run_settings import run_settings
+from pipelines.build import build, shortcuts_of, with_equal_tokens
+from pipelines.data_card import data_card
+from pipelines.filters import OF_A_TRACE, Filtered, apply_filters
+from pipelines.traces import (
+    Trace,
+    draw_problems,
+    in_style,
+    prompt_styles,
+    refuse_held_out,
+    restyled,
+    traces_of,
+)
+from workers.checksum import weights_sha256
+from workers.models import load_tokenizer, stored_weights
+
+
+@dataclass(frozen=True)
+class Problems:
+    """The training problems, and the same problems by key with the prompts that are written."""
+
+    sampled: list[Problem]
+    written: dict[str, Problem]
+
+
+def make_problems(cfg: TracesConfig) -> Problems:
+    """Draw the problems, with a seed that training does not use.
+
+    Raises:
+        ValueError: the task has too few training problems or no prompts in `write_style`, a training problem is held
+            out, or its trace language has no journeys.
+    """
+    seed = request_seed(cfg.seed, "traces")
+    sampled = draw_problems(cfg.env, seed, cfg.num_problems)
+    try:
+        held_out = cfg.env.eval_set(cfg.evaluation.num_problems)
+    except ValueError as error:  # which names num_problems, here a number of training problems
+        raise ValueError(f"evaluation.num_problems={cfg.evaluation.num_problems} held-out problems: {error}") from error
+    refuse_held_out(sampled, held_out)
+    for name, style in prompt_styles(cfg.env).items():
+        if cfg.build is not None and style == "tiny" and name != "countdown":
+            raise ValueError(
+                f"build={cfg.build}: the tiny models' traces of env {name} have no verdicts, with which a journey says "
+                "why an attempt is wrong; choose env=countdown, or a model with another prompt_style"
+            )
+    written = sampled
+    if cfg.write_style is not None:
+        written = draw_problems(restyled(cfg.env, cfg.write_style), seed, cfg.num_problems)
+    return Problems(sampled, {problem.key: problem for problem in written})
+
+
+def make_traces(cfg: TracesConfig, problems: Sequence[Problem], rows: Mapping[str, ProblemRow]) -> Filtered:
+    """Turn the samples into traces, or into what `build` names, and filter them.
+
+    The controls of journeys are chosen after the filters, so that they have the problems of the journeys that passed.
+    """
+    if cfg.build is None:
+        samples = [trace for p in problems for trace in traces_of(p, rows[p.key], cfg.strategy.samples)]
+        return apply_filters(samples, cfg.filters, cfg.thresholds)
+    tiny = {name for name, style in prompt_styles(cfg.env).items() if style == "tiny"}
+    tokenizer = load_tokenizer(cfg.model.source)
+
+    def count_tokens(text: str) -> int:
+        return len(tokenizer(text, add_special_tokens=False)["input_ids"]) + 1
+
+    built = build(problems, rows, tiny, cfg.journey, count_tokens)
+    journeys = apply_filters(built.journeys, cfg.filters, cfg.thresholds)
+    counts = [("journey", len(problems), len(built.journeys)), *journeys.counts]
+    if cfg.build == "journey":
+        return Filtered(journeys.kept, journeys.rejected, counts)
+    if cfg.build == "shortcut":
+        kept = shortcuts_of(journeys.kept, built.shortcuts)
+    else:
+        kept = with_equal_tokens(journeys.kept, passing(cfg, built.shortcuts, journeys.kept))
+    return Filtered(kept, journeys.rejected, [*counts, (cfg.build, len(journeys.kept), len(kept))])
+
+
+def passing(
+    cfg: TracesConfig, shortcuts: Mapping[str, Sequence[Trace]], journeys: Sequence[Trace]
+) -> dict[str, list[Trace]]:
+    """Return the shortcuts that pass the filters of single traces, and those of the journeys in any case."""
+    names = [name for name in cfg.filters if name in OF_A_TRACE]
+    keep = {trace.problem.key for trace in journeys}
+    passed = {}
+    for key, own in shortcuts.items():
+        first, rest = (own[:1], own[1:]) if key in keep else ([], own)
+        if kept := [*first, *apply_filters(rest, names, cfg.thresholds).kept]:
+            passed[key] = kept
+    return passed
+
+
+def write(cfg: TracesConfig, filtered: Filtered, written: Mapping[str, Problem], weights: str) -> dict[str, Any]:
+    """Write data.jsonl, rejected.jsonl and README.md, and return their part of the summary."""
+    folder = cfg.output_folder
+    kept = in_style(filtered.kept, written)
+    rejected = in_style([trace for _, trace in filtered.rejected], written)
+    reasons = [name for name, _ in filtered.rejected]
+    data_sha256 = write_rows(folder / "data.jsonl", (trace.row for trace in kept))
+    write_rows(
+        folder / "rejected.jsonl",
+        (trace.row | {"rejected_by": name} for name, trace in zip(reasons, rejected, strict=True)),
+    )
+    settings = {
+        "model": {"path": cfg.model.path, "weights_sha256": weights},
+        "env": asdict(cfg.env),
+        "seed": cfg.seed,
+        "num_problems": cfg.num_problems,
+        "max_completion_tokens": cfg.model.max_completion_tokens,
+        "strategy": asdict(cfg.strategy),
+        "build": cfg.build,
+        "journey": asdict(cfg.journey),
+        "write_style": cfg.write_style,
+        "filters": list(cfg.filters),
+        "thresholds": asdict(cfg.thresholds),
+    }
+    card = data_card(cfg.license, settings, filtered.counts, data_sha256)
+    replace_text(folder / "README.md", [card])
+    return {
+        "rows": len(kept),
+        "rejected": {name: reasons.count(name) for name, _, _ in filtered.counts if name in reasons},
+        "counts": filtered.counts,
+        "data_tokens": sum(trace.tokens for trace in kept),
+        "weights_sha256": weights,
+        "data_sha256": data_sha256,
+    }
+
+
+def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> str:
+    """Write a JSONL file and return its SHA-256."""
+    return replace_text(path, (json.dumps(row) + "\n" for row in rows))
+
+
+def replace_text(path: Path, pieces: Iterable[str]) -> str:
+    """Write a text file that is either complete or absent, and return its SHA-256."""
+    sha256 = hashlib.sha256()
+    temporary = path.with_name(f".writing_{path.name}")
+    with temporary.open("w", encoding="utf-8") as file:
+        for piece in pieces:
+            file.write(piece)
+            sha256.update(piece.encode())
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.rename(path)
+    return sha256.hexdigest()
+
+
+def report(cfg: TracesConfig, summary: Mapping[str, Any]) -> None:
+    print(f"{cfg.num_problems} problems, {summary['samples']} samples, {summary['accuracy']:.1%} of them correct")
+    for name, entering, leaving in summary["counts"]:
+        print(f"  {name:16} {entering:7,} -> {leaving:7,}")
+    print(f"{summary['rows']:,} rows with {summary['data_tokens']:,} tokens in {cfg.output_folder}/data.jsonl")
+
+
+def main() -> None:
+    with checking_settings():
+        cfg = run_settings(compose_traces, sys.argv[1:])
+        check(cfg)
+        problems = make_problems(cfg)
+        weights = weights_sha256(stored_weights(cfg.model.source))
+        settings = result_settings(cfg) | {"weights_sha256": weights}
+        del settings["num_problems"]  # the samples of a problem do not depend on the number of problems
+        results = Results(cfg.samples_folder, "samples", "output=FOLDER")
+        done = results.open(settings)
+    rows = solve_missing(cfg, problems.sampled, results, done)
+    filtered = make_traces(cfg, problems.sampled, rows)
+    cfg.output_folder.mkdir(parents=True, exist_ok=True)
+    candidates = [candidate for problem in problems.sampled for candidate in rows[problem.key]["candidates"]]
+    spent = results.total_spent
+    summary = write(cfg, filtered, problems.written, weights) | {
+        "samples": len(candidates),
+        "accuracy": sum(candidate["correct"] for candidate in candidates) / len(candidates),
+        "grader_errors": sum(candidate["error"] is not None for candidate in candidates),
+        "tokens": spent["tokens"],
+        "seconds": round(spent["seconds"], 1),
+        "usd": round(spent["usd"], 4),
+    }
+    report(cfg, summary)
+    if not filtered.kept:
+        raise SystemExit(
+            f"error: no row is left; {cfg.output_folder}/rejected.jsonl names the filter that rejected each, and a "
+            "larger num_samples or an easier env finds more correct ones"
+        )
+    replace_text(cfg.output_folder / "summary.json", [json.dumps(summary, indent=2) + "\n"])
+
+
+if __name__ == "__main__":
+    main()
