@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from tools.countdown_rows import write_rows
-from tools.tiny_base.bases import BASES, Base
+from tools.tiny_base.bases import BASES, Base, Stage
 from tools.tiny_base.skills import check_skills
 from workers.checkpoint import list_checkpoints
 
@@ -26,29 +26,34 @@ def write_blank(folder: Path, base: Base) -> Path:
     return folder
 
 
+def train_settings(stage: Stage, run: str, start: Path, corpus: Path) -> list[str]:
+    """The Hydra overrides with which train_sft.py trains a stage from the model in `start`."""
+    return [
+        f"run={run}",
+        f"model.path={start}",
+        f"data.paths=[{corpus}]",
+        f"data.max_tokens={LONGEST_ROW}",
+        "batch_tokens=3000",  # about 64 examples
+        "micro_batch_tokens=3000",
+        f"optimizer.lr={stage.lr}",
+        f"optimizer.warmup_steps={stage.warmup_steps}",
+        "optimizer.beta2=0.99",
+        "checkpoint.every=1000",
+        "rollout.backend=transformers",  # nothing is generated, and it starts faster than vLLM
+    ]
+
+
 def train_stage(name: str, index: int, start: Path, overrides: list[str]) -> Path:
     """Train a stage of the base `name` from the model in `start`; return the folder of the trained model.
 
     Raises:
         subprocess.CalledProcessError: train_sft.py failed.
     """
-    run, stage = f"{name}-base/{index + 1}", BASES[name].stages[index]
-    corpus = write_rows(ROOT / "outputs" / f"{name}-base" / f"corpus-{index + 1}", BASES[name].corpus(index))
-    settings = [
-        f"run={run}",
-        "model=tiny",
-        f"model.path={start}",
-        f"data.paths=[{corpus}]",
-        f"data.max_tokens={LONGEST_ROW}",
-        "batch_tokens=3000",  # about 64 examples
-        "micro_batch_tokens=3000",
-        "checkpoint.every=1000",
-        f"optimizer.lr={stage.lr}",
-        f"optimizer.warmup_steps={stage.warmup_steps}",
-        "optimizer.beta2=0.99",
-    ]
+    outputs, run = ROOT / "outputs", f"{name}-base/{index + 1}"
+    corpus = write_rows(outputs / f"{name}-base" / f"corpus-{index + 1}", BASES[name].corpus(index))
+    settings = train_settings(BASES[name].stages[index], run, start, corpus)
     subprocess.run([sys.executable, "train_sft.py", *settings, *overrides], cwd=ROOT, check=True)
-    return list_checkpoints(ROOT / "outputs" / run / "checkpoints")[-1] / "hf"
+    return list_checkpoints(outputs / run / "checkpoints")[-1] / "hf"
 
 
 def main() -> None:

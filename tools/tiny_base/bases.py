@@ -64,7 +64,7 @@ SEARCH = [Stage(300_000, 0, lr=3e-3), Stage(110_000, 45_000, lr=2e-3, warmup_ste
 DIRECT = {"stamina": countdown.SINGLE_ATTEMPT}
 BASES = {
     "tiny": Base(countdown, SEARCH),
-    "tiny-direct": Base(countdown, [Stage(400_000, 100_000, lr=3e-3, options=DIRECT)]),
+    "tiny-direct": Base(countdown, [Stage(300_000, 60_000, lr=3e-3, options=DIRECT)]),
     "tiny-student": Base(countdown, SEARCH, hidden_size=64, intermediate_size=128),
     "tiny-bilingual": Base(
         countdown,
