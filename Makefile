@@ -1,4 +1,4 @@
-# `make` lists the targets. Variables: MODEL, ENV, ARGS ("hydra overrides"), DATA, SWEEP, RUN, CKPT, GPU, GPU_REPORT, N, MINUTES, PYTHON.
+# `make` lists the targets. Variables: MODEL, ENV, ARGS ("hydra overrides"), DATA, PIPELINE, DRY, SWEEP, RUN, CKPT, GPU, GPU_REPORT, N, MINUTES, PYTHON.
 MODEL ?= tiny
 ENV ?= countdown
 ARGS ?=
@@ -23,7 +23,7 @@ READY := .venv/ready-$(notdir $(REQUIREMENTS))
 BENCH := .venv-bench
 
 .DEFAULT_GOAL := help
-.PHONY: help setup doctor sft plan gpu-check train eval traces verifier sweep report test fuzz bench bench-setup bench-speed test-slow lint format tiny-base tiny-multiplication-base smollm2 lock check-lock clean english-traces
+.PHONY: help setup doctor sft plan gpu-check train eval traces verifier pipeline sweep report test fuzz bench bench-setup bench-speed test-slow lint format tiny-base tiny-multiplication-base smollm2 lock check-lock clean english-traces
 
 help: ## list the targets
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 27
@@ -47,14 +47,22 @@ train: $(READY) ## train with RL: MODEL=tiny ENV=countdown ARGS="seed=1 run=my-r
 sft: $(READY) ## fine-tune on examples: DATA=rows.jsonl (prompt and completion, messages, or text) MODEL=smollm2-135m ARGS="epochs=2"
 	$(BIN)/python train_sft.py $(if $(DATA),'data.paths=[$(subst $(SPACE),$(COMMA),$(strip $(DATA)))]') $(GIVEN) $(ARGS)
 
-plan: $(READY) ## plan a run before renting a GPU: memory, hours, dollars: MODEL=qwen-3b GPU=a100-80gb N=2
-	$(BIN)/python -m tools.planner --gpu $(GPU) --count $(N) $(if $(GPU_REPORT),--report $(GPU_REPORT)) $(GIVEN) $(ARGS)
+plan: $(READY) ## plan a run before renting a GPU: memory, hours, dollars: MODEL=qwen-3b GPU=a100-80gb N=2, or PIPELINE=r1_gsm8k
+	$(BIN)/python -m tools.planner --gpu $(GPU) --count $(N) $(if $(GPU_REPORT),--report $(GPU_REPORT)) $(if $(PIPELINE),--pipeline $(PIPELINE)) $(GIVEN) $(ARGS)
 
 gpu-check: $(READY) ## prove that this GPU machine works, in minutes: MODEL=qwen-0.5b MINUTES=8 (report in outputs/gpu-check)
 	$(BIN)/python -m tools.gpu_check --model $(if $(filter file,$(origin MODEL)),qwen-0.5b,$(MODEL)) --minutes $(MINUTES) $(ARGS)
 
 doctor: $(READY) ## check whether a run would start and fit here; same arguments as train
 	$(BIN)/python -m tools.doctor $(GIVEN) $(ARGS)
+
+# The general data of the pipeline r1: arithmetic drills.
+DRILLS := outputs/drills/data.jsonl
+pipeline: $(READY) $(if $(filter r1,$(or $(PIPELINE),r1)),$(DRILLS)) ## train in several stages: PIPELINE=r1, distill or journey, MODEL=tiny ARGS="seed=1 rl.num_steps=20"; DRY=1 lists stages, minutes and dollars
+	$(BIN)/python -m pipelines pipeline=$(or $(PIPELINE),r1) $(GIVEN) $(if $(DRY),dry=true) $(ARGS)
+
+$(DRILLS): | $(READY)
+	$(BIN)/python -m tools.countdown_rows drills --rows 3000 --output $(dir $@)
 
 sweep: $(READY) ## run and compare several settings: SWEEP=algorithms, or SWEEP="seed=0,1 reward=strict,r1" ARGS="num_steps=20"
 	$(BIN)/python -m tools.sweep --multirun $(if $(findstring =,$(SWEEP)),$(SWEEP),sweep=$(SWEEP)) $(GIVEN) $(ARGS)

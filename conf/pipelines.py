@@ -17,7 +17,17 @@ ENTRY_POINTS = {
 TRAINED = ("rl", "sft")  # the kinds of stages that produce weights
 GIVEN_MODELS = ("base", "teacher")
 ALL = "all"
-SET_BY_PIPELINE = ("run", "output", "name", "model", "model.path", "model.local_path", "seed", "data.paths", "data.ratio")
+SET_BY_PIPELINE = (
+    "run",
+    "output",
+    "name",
+    "model",
+    "model.path",
+    "model.local_path",
+    "seed",
+    "data.paths",
+    "data.ratio",
+)
 # The folder of another stage, or a number in its summary.json.
 REFERENCE = re.compile(r"\{([a-z]\w*)(?:\.(\w+))?\}")
 
@@ -102,8 +112,10 @@ class PipelineConfig:
             if source in self.stages:
                 one_of(f"{key}.data", source, [o for o, each in self.stages.items() if each.kind == "traces"])
             elif re.fullmatch(r"\w+", source):
-                raise ValueError(f"{key}.data names {source}, which is neither a stage nor a path; stages are "
-                                 f"{', '.join(self.stages)}")
+                raise ValueError(
+                    f"{key}.data names {source}, which is neither a stage nor a path; stages are "
+                    f"{', '.join(self.stages)}"
+                )
             if rows is not None:
                 at_least(f"{key}.data.{source}", rows, 1)
         if len({rows is None for rows in stage.data.values()}) > 1:

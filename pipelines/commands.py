@@ -78,7 +78,9 @@ class Pipeline:
                 return str(self.folder / stage)
             number = summaries.get(stage, {key: 1}).get(key)
             if not isinstance(number, int):
-                raise ValueError(f"stages.{name}.overrides: {override}: the summary of {stage} has no whole number {key}")
+                raise ValueError(
+                    f"stages.{name}.overrides: {override}: the summary of {stage} has no whole number {key}"
+                )
             return str(number)
 
         return REFERENCE.sub(value, override)
@@ -102,12 +104,15 @@ def settings_of(kind: str, overrides: list[str]) -> RunConfig:
 
 
 def check_commands(pipeline: Pipeline) -> None:
-    """Compose the settings of all stages before the first one starts.
+    """Compose the settings of all stages before the first one starts, and look for the files they train on.
 
     Raises:
-        ValueError: those of a stage do not compose; the message names it.
+        ValueError: the settings of a stage do not compose, or a file is missing; the message names the stage.
     """
     for name, stage in pipeline.stages.items():
+        for source in stage.data:
+            if Path(source).suffix in (".jsonl", ".parquet") and not Path(source).is_file():
+                raise ValueError(f"stages.{name}.data: {source} does not exist; create it, or set another file")
         try:
             settings_of(stage.kind, pipeline.overrides(name, Known()))
         except ValueError as error:

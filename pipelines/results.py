@@ -59,7 +59,9 @@ def read_results(ledger: Ledger) -> list[StageResult]:
     """The given models and the stages in order, without those that evaluate a model: their figures are in its row."""
     pipeline = ledger.pipeline
     evaluations = {stage.model: name for name, stage in pipeline.stages.items() if stage.kind == "evaluate"}
-    accuracies = {model: read_accuracy(ledger.result(name)) for model, name in evaluations.items() if done(ledger, name)}
+    accuracies = {
+        model: read_accuracy(ledger.result(name)) for model, name in evaluations.items() if done(ledger, name)
+    }
     results = [
         StageResult(model, "model", "", pipeline.model_name(model), "given", accuracies.get(model))
         for model in GIVEN_MODELS
@@ -102,6 +104,7 @@ def read_rows(path: Path) -> Iterator[dict[str, Any]]:
 def _stage_result(ledger: Ledger, name: str, stage: StageConfig, accuracy: Accuracy | None) -> StageResult:
     record = ledger.records.get(name)
     summary = ledger.summary(name) if done(ledger, name) else {}
+    samples_itself = not any(override.startswith("samples=") for override in stage.overrides)
     data = [source if rows is None else f"{source} ({rows})" for source, rows in stage.data.items()]
     return StageResult(
         name=name,
@@ -112,9 +115,9 @@ def _stage_result(ledger: Ledger, name: str, stage: StageConfig, accuracy: Accur
         accuracy=accuracy,
         rows=summary.get("rows"),
         counts=summary.get("counts", []),
-        tokens=summary.get("tokens", 0),
+        tokens=summary.get("tokens", 0) if samples_itself else 0,
         minutes=record.seconds / 60 if record else 0.0,
-        usd=summary.get("usd", 0.0),
+        usd=summary.get("usd", 0.0) if samples_itself else 0.0,
         weights_sha256=summary.get("weights_sha256"),
     )
 

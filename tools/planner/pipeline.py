@@ -68,7 +68,9 @@ class Machine:
         return replace(self.planners[key], cfg=cfg)
 
     def workload(self, cfg: TrainingConfig | DecodingConfig, batch_tokens: float = 0.0) -> "SftWorkload":
-        return SftWorkload(self.gpu, shape_of(config_of(cfg.model)), cfg.model, cfg.algorithm, self.efficiencies, batch_tokens)
+        return SftWorkload(
+            self.gpu, shape_of(config_of(cfg.model)), cfg.model, cfg.algorithm, self.efficiencies, batch_tokens
+        )
 
 
 @dataclass(frozen=True)
@@ -120,7 +122,9 @@ def plan_rl(cfg: Config, machine: Machine) -> StagePlan:
     steps = min(cfg.num_steps, math.ceil(cfg.num_tokens / step_tokens)) if cfg.num_tokens else cfg.num_steps
     planner = machine.planner(replace(cfg, num_steps=steps))
     chosen = fastest(planner.plans())
-    return StagePlan(STARTUP_SECONDS + 3600 * chosen.hours, steps * step_tokens, steps, overrides=tuple(planner.overrides(chosen)))
+    return StagePlan(
+        STARTUP_SECONDS + 3600 * chosen.hours, steps * step_tokens, steps, overrides=tuple(planner.overrides(chosen))
+    )
 
 
 def plan_sft(cfg: SftConfig, rows: float | None, machine: Machine) -> StagePlan:
@@ -131,7 +135,9 @@ def plan_sft(cfg: SftConfig, rows: float | None, machine: Machine) -> StagePlan:
     elif rows is not None:
         steps = math.ceil(cfg.epochs * rows * work.mean_tokens / cfg.batch_tokens)
     else:
-        raise ValueError("the number of rows is unknown, so the length is too; set num_steps, or a ratio to a traces stage")
+        raise ValueError(
+            "the number of rows is unknown, so the length is too; set num_steps, or a ratio to a traces stage"
+        )
     planner = machine.planner(replace(cfg, num_steps=steps))
     chosen = fastest([plan for plan in planner.plans() if plan.split.colocated])
     split, micro = chosen.split, chosen.micro_batch_tokens
