@@ -55,11 +55,14 @@ class Ledger:
     def state(self, name: str) -> StageState:
         if name not in self.records:
             return StageState.NOT_STARTED
-        return StageState.FINISHED if self._is_finished(name) else StageState.INTERRUPTED
+        return StageState.FINISHED if self._has_ended(name) else StageState.INTERRUPTED
+
+    def is_finished(self, name: str) -> bool:
+        return self.state(name) is StageState.FINISHED
 
     def is_ready(self, name: str) -> bool:
         """Whether the stages that it takes something from have finished."""
-        return all(self.state(other) is StageState.FINISHED for other in sources(self.pipeline.stages, name))
+        return all(self.is_finished(other) for other in sources(self.pipeline.stages, name))
 
     def known(self) -> Known:
         """What the finished stages have produced.
@@ -67,13 +70,11 @@ class Ledger:
         Raises:
             ValueError: the weights of a finished stage are gone.
         """
-        known = Known({}, {})
-        for name, stage in self.pipeline.stages.items():
-            if self.state(name) is StageState.FINISHED and stage.kind != "evaluate":
-                known.summaries[name] = self.summary(name)
-                if stage.kind in TRAINED:
-                    known.weights[name] = self._weights(name)
-        return known
+        done = {name: stage for name, stage in self.pipeline.stages.items() if self.is_finished(name)}
+        return Known(
+            weights={name: self._weights(name) for name, stage in done.items() if stage.kind in TRAINED},
+            summaries={name: self.summary(name) for name, stage in done.items() if stage.kind != "evaluate"},
+        )
 
     def summary(self, name: str) -> dict[str, Any]:
         """The result file of a stage that has finished: summary.json, or that of an evaluation."""
@@ -94,8 +95,8 @@ class Ledger:
         before = self.records.setdefault(name, now)
         if changed := _difference(before, now):
             raise ValueError(
-                f"stages.{name} has run with {changed}; restore it, remove {self.pipeline.folder / name} to run the stage "
-                "again, or choose another run=NAME"
+                f"stages.{name} has run with {changed}; restore it, remove {self.pipeline.folder / name} to run the "
+                "stage again, or choose another run=NAME"
             )
         before.command = now.command
         return before
@@ -107,7 +108,7 @@ class Ledger:
         temporary.write_text(json.dumps({"pipeline": self.pipeline.cfg.name, "stages": stages}, indent=2) + "\n")
         temporary.rename(self.path)
 
-    def _is_finished(self, name: str) -> bool:
+    def _has_ended(self, name: str) -> bool:
         if not self.result(name).is_file():
             return False
         if self.pipeline.stages[name].kind not in TRAINED:

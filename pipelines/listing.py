@@ -1,11 +1,11 @@
-"""The list of a pipeline's stages before anything starts: what each takes, how far it is, and what it will cost."""
+"""The list of a pipeline's stages before anything starts: how far each is, and what it will cost."""
 
 from collections.abc import Mapping
 
 from rich import box
 from rich.table import Table
 
-from pipelines.ledger import Ledger, StageState
+from pipelines.ledger import Ledger
 
 UNKNOWN = "?"
 
@@ -18,20 +18,18 @@ def list_stages(ledger: Ledger, expected: Mapping[str, float], usd_per_hour: flo
     source        where the expected minutes come from
     """
     table = Table(title=f"minutes of stages that have not finished: {source}", box=box.SIMPLE_HEAD, pad_edge=False)
-    for heading in ("stage", "kind", "arm", "takes", "state"):
-        table.add_column(heading, no_wrap=heading == "stage")
+    for heading in ("stage", "kind", "arm", "state"):
+        table.add_column(heading, no_wrap=heading != "arm")
     for heading in ("minutes", "$"):
         table.add_column(heading, justify="right", no_wrap=True)
     total, is_complete = 0.0, True
     for name, stage in ledger.pipeline.stages.items():
-        state = ledger.state(name)
-        minutes = ledger.records[name].seconds / 60 if state is StageState.FINISHED else expected.get(name)
+        minutes = ledger.records[name].seconds / 60 if ledger.is_finished(name) else expected.get(name)
         total, is_complete = total + (minutes or 0.0), is_complete and minutes is not None
-        takes = ", ".join([stage.model, *stage.data])
-        table.add_row(name, stage.kind, stage.arm, takes, state, *_figures(minutes, usd_per_hour))
+        table.add_row(name, stage.kind, stage.arm, ledger.state(name), *_figures(minutes, usd_per_hour))
     table.add_section()
-    minutes, usd = _figures(total, usd_per_hour)
-    table.add_row("total" if is_complete else "total, without ?", "", "", "", "", minutes, usd)
+    label = "total" if is_complete else "total, without ?"
+    table.add_row(label, "", "", "", *_figures(total, usd_per_hour))
     return table
 
 

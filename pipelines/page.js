@@ -65,7 +65,8 @@ function accuracySection() {
     el("div", { class: "tracks" }, evaluated.map((stage) => [
       el("div", {}, stage.name, stage.arm ? el("span", { class: "quiet small" }, ` ${stage.arm}`) : null),
       el("div", { class: "track" }, mark(stage.accuracy.pass_at_1, "one"), stage.accuracy.majority ? mark(stage.accuracy.majority, "vote") : null),
-      el("div", { class: "small" }, interval(stage.accuracy.pass_at_1))])),
+      el("div", { class: "small" }, interval(stage.accuracy.pass_at_1))]),
+      el("div"), el("div", { class: "scale" }, [0, 0.25, 0.5, 0.75, 1].map((value) => el("span", {}, `${100 * value}%`)))),
     el("p", { class: "legend" }, el("span", {}, el("i", { class: "dot one" }), "pass@1"),
       evaluated.some((stage) => stage.accuracy.majority) ? el("span", {}, el("i", { class: "dot vote" }), `majority@${samples}`) : null));
 }
@@ -75,8 +76,9 @@ function mark({ mean, low, high }, kind) {
     el("i", { class: `dot ${kind}`, style: { left: percent(mean) } })];
 }
 
-function table(names, rows) {
-  const isText = (index) => index < 2;
+/** A table whose first `texts` columns are text and whose others are figures. */
+function table(texts, names, rows) {
+  const isText = (index) => index < texts;
   return el("div", { class: "scroll" }, el("table", {},
     el("thead", {}, el("tr", {}, names.map((name, i) => el("th", { class: isText(i) ? null : "number" }, name)))),
     el("tbody", {}, rows.map((cells) => el("tr", {}, cells.map((cell, i) => el("td", { class: isText(i) ? null : "number" }, cell)))))));
@@ -88,7 +90,7 @@ function armsSection() {
   const sum = (arm, key) => of(arm).reduce((total, stage) => total + stage[key], 0);
   return section("arms", "Arms",
     el("p", { class: "quiet" }, "Each arm at its last stage. Tokens, minutes and dollars are those of the arm's own stages, without the ones that arms share."),
-    table(["arm", "its stages", "pass@1", "majority", "tokens", "minutes", "USD"], arms.map((arm) => {
+    table(2, ["arm", "its stages", "pass@1", "majority", "tokens", "minutes", "USD"], arms.map((arm) => {
       const accuracy = lastOf(arm)?.accuracy;
       return [arm, of(arm).map((stage) => stage.name).join(", "), accuracy ? interval(accuracy.pass_at_1) : "",
         accuracy?.majority ? interval(accuracy.majority) : "", count(sum(arm, "tokens")), minutes(sum(arm, "minutes")), usd(sum(arm, "usd"))];
@@ -97,7 +99,7 @@ function armsSection() {
 
 function stageTable() {
   const names = ["stage", "takes", "arm", "pass@1", "majority", "tokens per completion", "truncated", "mixed scripts", "rows", "tokens", "minutes", "USD"];
-  return section("stages", "Stages", table(names, stages.map((stage) => {
+  return section("stages", "Stages", table(3, names, stages.map((stage) => {
     const accuracy = stage.accuracy;
     return [el("span", {}, el("b", {}, stage.name), el("span", { class: "quiet small" }, ` ${stage.kind}${stage.state === "finished" ? "" : `, ${stage.state}`}`)),
       stage.takes, stage.arm, ...(accuracy ? [percent(accuracy.pass_at_1.mean), accuracy.majority ? percent(accuracy.majority.mean) : "",
@@ -109,8 +111,8 @@ function stageTable() {
 
 function dataSection() {
   const parts = stages.filter((stage) => stage.counts.length).map((stage) => el("div", {}, el("h3", {}, stage.name),
-    table(["filter", "", "rows in", "rows out", "rejected"], stage.counts.map(([filter, before, after]) =>
-      [filter, "", before.toLocaleString("en"), after.toLocaleString("en"), (before - after).toLocaleString("en")]))));
+    table(1, ["filter", "rows in", "rows out", "rejected"], stage.counts.map(([filter, before, after]) =>
+      [filter, before.toLocaleString("en"), after.toLocaleString("en"), (before - after).toLocaleString("en")]))));
   return parts.length ? section("data", "Data", el("div", { class: "columns" }, parts)) : null;
 }
 

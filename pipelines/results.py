@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from conf.pipelines import GIVEN_MODELS, StageConfig
-from pipelines.ledger import Ledger, StageState
+from pipelines.ledger import Ledger
 from rewards.scripts import mixes_scripts
 from rewards.tags import read_tags
 
@@ -60,7 +60,7 @@ def read_results(ledger: Ledger) -> list[StageResult]:
     pipeline = ledger.pipeline
     evaluations = {stage.model: name for name, stage in pipeline.stages.items() if stage.kind == "evaluate"}
     accuracies = {
-        model: read_accuracy(ledger.result(name)) for model, name in evaluations.items() if done(ledger, name)
+        model: read_accuracy(ledger.result(name)) for model, name in evaluations.items() if ledger.is_finished(name)
     }
     results = [
         StageResult(model, "model", "", pipeline.model_name(model), "given", accuracies.get(model))
@@ -71,10 +71,6 @@ def read_results(ledger: Ledger) -> list[StageResult]:
         if stage.kind != "evaluate":
             results.append(_stage_result(ledger, name, stage, accuracies.get(name)))
     return [*results, _evaluations(ledger, list(evaluations.values()))]
-
-
-def done(ledger: Ledger, name: str) -> bool:
-    return ledger.state(name) is StageState.FINISHED
 
 
 def read_accuracy(path: Path) -> Accuracy:
@@ -103,7 +99,7 @@ def read_rows(path: Path) -> Iterator[dict[str, Any]]:
 
 def _stage_result(ledger: Ledger, name: str, stage: StageConfig, accuracy: Accuracy | None) -> StageResult:
     record = ledger.records.get(name)
-    summary = ledger.summary(name) if done(ledger, name) else {}
+    summary = ledger.summary(name) if ledger.is_finished(name) else {}
     samples_itself = not any(override.startswith("samples=") for override in stage.overrides)
     data = [source if rows is None else f"{source} ({rows})" for source, rows in stage.data.items()]
     return StageResult(
@@ -124,7 +120,7 @@ def _stage_result(ledger: Ledger, name: str, stage: StageConfig, accuracy: Accur
 
 def _evaluations(ledger: Ledger, names: Sequence[str]) -> StageResult:
     """All evaluations in one row."""
-    finished = [name for name in names if done(ledger, name)]
+    finished = [name for name in names if ledger.is_finished(name)]
     spent = [ledger.summary(name)["spent"] for name in finished]
     return StageResult(
         name="evaluations",

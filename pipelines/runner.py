@@ -94,17 +94,17 @@ def run_pipeline(ledger: Ledger, console: Console) -> None:
             if process.requests:
                 break
             run_stage(ledger, name, process, console, f"[{number}/{len(stages)}] {name}:")
-    if process.requests and any(ledger.state(name) is not StageState.FINISHED for name in stages):
+    if process.requests and not all(map(ledger.is_finished, stages)):
         console.print("stopped; the same command goes on")
     console.print(f"report: {write_report(ledger)}", markup=False, soft_wrap=True)
 
 
 def run_stage(ledger: Ledger, name: str, process: StageProcess, console: Console, title: str) -> None:
     """Run a stage unless it has finished."""
-    state = ledger.state(name)
+    was_finished = ledger.is_finished(name)
     with checking_settings():
         record = ledger.check(name)
-    if state is StageState.FINISHED:
+    if was_finished:
         console.print(f"{title} finished before", markup=False)
         return
     console.print(f"{title} {' '.join(record.command)}", markup=False, highlight=False, soft_wrap=True)
@@ -114,6 +114,6 @@ def run_stage(ledger: Ledger, name: str, process: StageProcess, console: Console
     record.seconds += time.monotonic() - started
     ledger.write()
     write_report(ledger)
-    if not process.requests and (code or ledger.state(name) is not StageState.FINISHED):
+    if not process.requests and (code or not ledger.is_finished(name)):
         why = f"failed with exit code {code}" if code else "ended before its last step"
         raise SystemExit(f"error: stages.{name} {why}, see its output above; the same command goes on from there")

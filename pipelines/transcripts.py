@@ -7,7 +7,7 @@ from envs.env import Env
 from grpo.types import Problem
 from pipelines.commands import Known, settings_of
 from pipelines.ledger import Ledger
-from pipelines.results import done, read_rows
+from pipelines.results import read_rows
 from report.samples import STAGE_PROBLEMS, STAGE_TEXT, page_row
 
 Rows = Mapping[str, Mapping[str, Any]]  # problem key -> line of an evaluation
@@ -17,7 +17,7 @@ def read_transcripts(ledger: Ledger) -> dict[str, Any]:
     """{"models": names, "problems": for each problem one sample per model}: first problems that the first model fails
     and the last one solves."""
     stages = ledger.pipeline.stages
-    evaluations = [name for name, stage in stages.items() if stage.kind == "evaluate" and done(ledger, name)]
+    evaluations = [name for name, stage in stages.items() if stage.kind == "evaluate" and ledger.is_finished(name)]
     if not evaluations:
         return {"models": [], "problems": []}
     settings = settings_of("evaluate", ledger.pipeline.overrides(evaluations[0], Known()))

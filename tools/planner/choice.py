@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from conf.schema import Config
+from conf.sft import TrainingConfig
 from run.cost import price_of
 from tools.planner import roofline
 from tools.planner.efficiencies import Efficiencies
@@ -53,7 +53,7 @@ class Plan:
 class Planner:
     """A run to be planned. tables: the actor's memory by (gradient checkpointing, optimizer)."""
 
-    cfg: Config
+    cfg: TrainingConfig
     gpu: GpuSpec
     count: int
     shape: Shape
@@ -186,7 +186,7 @@ class Planner:
 
 
 def make_planner(
-    cfg: Config,
+    cfg: TrainingConfig,
     gpu: GpuSpec,
     count: int,
     efficiencies: Efficiencies = Efficiencies(),  # noqa: B008 - frozen

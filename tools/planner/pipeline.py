@@ -1,7 +1,7 @@
 """Plan the stages of a pipeline: hours and dollars of each.
 
-Completions are assumed to have their mean length (tools/planner/efficiencies.py), and a traces stage to keep as many rows
-as its filters let through at most.
+Completions are assumed to have their mean length (tools/planner/efficiencies.py), and a traces stage to keep as many
+rows as its filters let through at most.
 """
 
 import math
@@ -50,7 +50,7 @@ class StagePlan:
 
 @dataclass(frozen=True)
 class Machine:
-    """The GPUs to rent. planners: those of stages that train the same model in the same way, which share their traces."""
+    """The GPUs to rent. planners: by what is trained and how, since stages that agree in it share a planner."""
 
     gpu: GpuSpec
     count: int
