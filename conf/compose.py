@@ -90,8 +90,11 @@ def compose_pipeline(arguments: Sequence[str]) -> PipelineConfig:
     assert isinstance(cfg, PipelineConfig)
     for argument in of_stages:
         target, _, override = argument.partition(".")
-        stage = cfg.stages.get(target)
-        (cfg.overrides.setdefault(target, []) if stage is None else stage.overrides).append(override)
+        for name, stage in cfg.stages.items():
+            if target in (name, stage.kind, ALL):
+                stage.overrides.append(override)
+        if target not in cfg.stages:  # for the evaluations too, which the file does not list
+            cfg.overrides.setdefault(target, []).append(override)
     return replace(cfg)  # checks the overrides
 
 

@@ -49,14 +49,15 @@ def test_an_argument_belongs_to_a_stage_a_kind_all_stages_or_the_pipeline():
         ["pipeline=r1", "seed=3", "cold_start.epochs=1", "rl.num_steps=2", "all.topology=cpu", "model=tiny-student"]
     )
     assert cfg.seed == 3 and cfg.model == "tiny-student" and cfg.run == "r1-countdown-tiny-student-seed3"
-    assert cfg.stages["cold_start"].overrides[-1] == "epochs=1"
+    assert cfg.stages["cold_start"].overrides[-2:] == ["epochs=1", "topology=cpu"]
     assert cfg.overrides["rl"][-1] == "num_steps=2" and cfg.overrides["all"] == ["topology=cpu"]
+    assert cfg.stages["r1_zero"].overrides == ["reward=r1_zero", "num_steps=2", "topology=cpu"]
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "pipeline=: choose one of distill, distill_gsm8k, journey, journey_gsm8k, r1, r1_gsm8k"),
+        ([], "pipeline=: choose one of cold_start, distill, distill_gsm8k, journey, journey_gsm8k, r1, r1_gsm8k"),
         (["pipeline=r2"], "pipeline=r2: choose one of"),
         (["pipeline=r1", "sed=1"], r"sed: unknown key \(did you mean seed\?\)"),
         (["pipeline=r1", "cold.epochs=1"], "cold.epochs: unknown key"),

@@ -12,7 +12,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from conf.pipelines import StageConfig
+from conf.pipelines import TRAINED, StageConfig
 from conf.schema import Config, CostConfig
 from conf.sft import SftConfig, TrainingConfig
 from conf.strategies import DecodingConfig
@@ -206,6 +206,16 @@ def print_pipeline(
     table.add_section()
     table.add_row("total", "", "", "", "", "", f"{total:.2f}", f"{total * price.usd_per_hour:.2f}")
     console.print(table)
-    overrides = [f"{name}.{override}" for name, plan in plans.items() for override in plan.overrides]
-    command = [".venv/bin/python -m pipelines", f"pipeline={pipeline.cfg.name}", *given, *overrides]
-    console.print(" ".join(command), soft_wrap=True, highlight=False)
+    command = [".venv/bin/python -m pipelines", f"pipeline={pipeline.cfg.name}", *given]
+    console.print(" ".join([*command, *fitting_overrides(pipeline, plans)]), soft_wrap=True, highlight=False)
+
+
+def fitting_overrides(pipeline: Pipeline, plans: Mapping[str, StagePlan]) -> list[str]:
+    """The settings of all stages as arguments of the pipeline: of a kind, if its stages agree, or of each stage."""
+    arguments = []
+    for kind in TRAINED:
+        of_kind = {name: plans[name].overrides for name, stage in pipeline.stages.items() if stage.kind == kind}
+        agree = len(set(of_kind.values())) == 1
+        targets = {kind: next(iter(of_kind.values()))} if agree else of_kind
+        arguments += [f"{target}.{override}" for target, overrides in targets.items() for override in overrides]
+    return arguments
