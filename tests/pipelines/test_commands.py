@@ -85,7 +85,7 @@ def test_a_missing_file_is_found_before_the_first_stage_starts(tmp_path, monkeyp
     check_commands(small_pipeline(stages=stages))
 
 
-@pytest.mark.parametrize("name", ["cold_start", "r1", "r1_gsm8k", "distill", "distill_gsm8k", "journey", "journey_gsm8k"])
+@pytest.mark.parametrize("name", sorted(path.stem for path in Path("conf/pipeline").glob("*.yaml")))
 def test_the_settings_of_every_stage_of_every_pipeline_compose(name):
     pipeline = Pipeline(compose_pipeline([f"pipeline={name}"]))
     for stage, each in pipeline.stages.items():
