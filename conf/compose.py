@@ -1,6 +1,7 @@
 """Composition of the settings by Hydra for commands that are not a Hydra main."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -11,7 +12,9 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from conf.launch import one_line
-from conf.schema import Config
+from conf.pipelines import ALL, ENTRY_POINTS, PipelineConfig
+from conf.schema import Config, RunConfig
+from conf.sft import SftConfig
 from conf.strategies import EvaluateConfig
 from conf.traces import TracesConfig
 from conf.verifiers import TrainVerifierConfig
@@ -20,7 +23,8 @@ ConfigStore.instance().store(name="evaluate_schema", node=EvaluateConfig)
 ConfigStore.instance().store(name="traces_schema", node=TracesConfig)
 ConfigStore.instance().store(name="train_verifier_schema", node=TrainVerifierConfig)
 
-Settings = TypeVar("Settings", bound=Config)
+CONF = Path(__file__).resolve().parent
+Settings = TypeVar("Settings", bound=RunConfig)
 
 
 def compose_config(overrides: Sequence[str]) -> Config:
@@ -54,6 +58,46 @@ def compose_verifier(overrides: Sequence[str], saved: Mapping[str, Any]) -> Trai
     return _compose_on_run("train_verifier", TrainVerifierConfig, overrides, saved)
 
 
+def compose_sft(overrides: Sequence[str]) -> SftConfig:
+    """Return the settings of train_sft.py with these Hydra overrides; errors are those of `compose_config`."""
+    return _compose("sft", SftConfig, overrides)
+
+
+def compose_pipeline(arguments: Sequence[str]) -> PipelineConfig:
+    """Return the settings of `python -m pipelines`: those of conf/pipeline/NAME.yaml for pipeline=NAME, with the other
+    arguments as overrides.
+
+    An argument STAGE.KEY=VALUE is an override of that stage, and KIND.KEY=VALUE (or all.KEY=VALUE) one of all stages
+    of that kind (or of any); the others are keys of PipelineConfig.
+
+    Raises:
+        ValueError: the pipeline is unknown, the arguments do not compose, or a value is not allowed.
+    """
+    names = sorted(path.stem for path in CONF.glob("pipeline/*.yaml"))
+    chosen = [argument.removeprefix("pipeline=") for argument in arguments if argument.startswith("pipeline=")]
+    if len(chosen) != 1 or chosen[0] not in names:
+        raise ValueError(f"pipeline={', '.join(chosen)}: choose one of {', '.join(names)}")
+    rest = [argument for argument in arguments if not argument.startswith("pipeline=")]
+    try:
+        # A folder of its own, because model=NAME would choose a file of conf/model/ otherwise.
+        with initialize_config_dir(str(CONF / "pipeline"), version_base=None):
+            stages = list(compose(chosen[0]).stages)
+            of_stages = [argument for argument in rest if argument.partition(".")[0] in (*stages, *ENTRY_POINTS, ALL)]
+            raw = compose(chosen[0], [argument for argument in rest if argument not in of_stages])
+        cfg = OmegaConf.to_object(raw)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ValueError(one_line(error, PipelineConfig)) from error
+    assert isinstance(cfg, PipelineConfig)
+    for argument in of_stages:
+        target, _, override = argument.partition(".")
+        for name, stage in cfg.stages.items():
+            if target in (name, stage.kind, ALL):
+                stage.overrides.append(override)
+        if target not in cfg.stages:  # for the evaluations too, which the file does not list
+            cfg.overrides.setdefault(target, []).append(override)
+    return replace(cfg)  # checks the overrides
+
+
 def _compose_on_run(name: str, schema: type[Settings], overrides: Sequence[str], saved: Mapping[str, Any]) -> Settings:
     selected = {override.partition("=")[0] for override in overrides}
     of_run = {group: saved[group] for group in ("model", "env") if group in saved and group not in selected}
@@ -71,7 +115,7 @@ def _compose(
 ) -> Settings:
     """Compose conf/<name>.yaml with the overrides, then merge `saved` and finally `leaves` into it."""
     try:
-        with initialize_config_dir(str(Path(__file__).resolve().parent), version_base=None):
+        with initialize_config_dir(str(CONF), version_base=None):
             raw = compose(name, list(overrides))
         cfg = OmegaConf.to_object(OmegaConf.merge(raw, saved or {}, OmegaConf.from_dotlist(list(leaves))))
     except (HydraException, OmegaConfBaseException) as error:

@@ -124,7 +124,13 @@ class DecodingConfig(FromRunConfig):
 class EvaluateConfig(DecodingConfig):
     """The settings of evaluate.py.
 
-    name  of the result file eval/<name>.json; null to derive it from the strategy and the seed
+    name    of the result file eval/<name>.json; null to derive it from the strategy and the seed
+    output  the folder of eval/; null for that of the run, or one named after the model and the task
     """
 
     name: str | None = None
+    output: str | None = None
+
+    @property
+    def folder(self) -> Path:
+        return Path(self.output) if self.output is not None else super().folder

@@ -19,7 +19,7 @@ MAX_EQUATIONS = 5000  # a completion of 32,000 tokens that consists of equations
 # A side cannot start inside a run of these characters, so that no run is scanned twice.
 INSIDE = r"[-+*/() 0-9._]"
 # Groups 1..4 match the most frequent form, `16 - 8 = 8`; group 5 matches the left side of any other form.
-TINY = r" {0,3}([0-9]{1,9}) ([-+*/]) ([0-9]{1,9}) = ([0-9]{1,9})(?=[,\n]| [a-z(]|$)"
+TINY = r" {0,3}([0-9]{1,9}) ([-+*/]) ([0-9]{1,9}) = ([0-9]{1,9})(?=[,\n]| [a-z(\u4e00-\u9fff]|$)"
 SIDE = re.compile(rf"(?<!{INSIDE})(?:{TINY}|({INSIDE}{{1,300}}+)=)")
 RIGHT = re.compile(rf"{INSIDE}{{1,300}}+")
 NUMBER = re.compile(r" *(-?[0-9_]{1,9}(?:\.[0-9]{1,9}|/[0-9]{1,9})?)(?![0-9_%])")

@@ -116,6 +116,7 @@ SECTIONS = [
         [
             Chart("Behaviours (share of completions)", _both(BEHAVIORS), "share"),
             Chart("Correctness of the reasoning", _both(("arithmetic", "copying", "decorative")), "share"),
+            Chart("Thoughts with words in two scripts or more", _both(("mixed_scripts",)), "share"),
             Chart("Tokens per correct and per wrong completion", _both(("length_right", "length_wrong"))),
             Chart("Accuracy with and without reflection", _both(("accuracy_with", "accuracy_without")), "share"),
             Chart(

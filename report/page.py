@@ -2,7 +2,7 @@
 
 Text written by a model is untrusted. It is embedded as JSON that cannot end its script element, and the script of
 the page inserts it into the document as text only. As a second line of defense, the content security policy allows
-only the two scripts of the page, identified by their hashes.
+only the scripts of the page, identified by their hashes.
 """
 
 import base64
@@ -40,11 +40,14 @@ def write_report(folders: Sequence[Path], output: Path | None = None) -> Path:
         raise ValueError("RUN is empty; give the name of a run in outputs/, or the path of a run folder")
     runs = [read_run(folder) for folder in folders]
     output = output or (folders[0] if len(runs) == 1 else folders[0].resolve().parent) / "report.html"
-    page = render(page_data(runs, name_runs(folders)))
+    return write_page(output, render(page_data(runs, name_runs(folders))))
+
+
+def write_page(output: Path, page: str) -> Path:
+    """Write a page so that a reader never sees half of it, and return its path."""
     temporary = output.with_name(output.name + ".writing")
     temporary.write_text(page, encoding="utf-8", newline="\n")
-    temporary.rename(output)  # atomic, so that a reader never sees half a page
-    return output
+    return temporary.rename(output)
 
 
 def page_data(
@@ -81,16 +84,23 @@ def render(data: dict[str, Any]) -> str:
     """The HTML page for the data of `page_data`."""
     from plotly.offline import get_plotlyjs
 
-    plotly = _newlines(get_plotlyjs())
-    scripts = _newlines("\n".join((HERE / name).read_text(encoding="utf-8") for name in SCRIPTS))
     title = " and ".join(run["name"] for run in data["runs"][:3]) + (" and others" if len(data["runs"]) > 3 else "")
+    return document(title, data, [get_plotlyjs(), "\n".join(map(read_script, SCRIPTS))])
+
+
+def read_script(name: str) -> str:
+    return (HERE / name).read_text(encoding="utf-8")
+
+
+def document(title: str, data: Any, scripts: Sequence[str]) -> str:
+    """A self-contained HTML page: scripts that run in this order and find `data` as the JSON of the element #data."""
+    scripts = [_newlines(script) for script in scripts]
     parts = {
         "TITLE": html.escape(title),
-        "POLICY": policy([plotly, scripts]),
+        "POLICY": policy(scripts),
         "STYLE": (HERE / "report.css").read_text(encoding="utf-8"),
         "DATA": safe_json(data),
-        "PLOTLY": plotly,
-        "SCRIPT": scripts,
+        "SCRIPTS": "\n".join(f"<script>{script}</script>" for script in scripts),
     }
     template = (HERE / "template.html").read_text(encoding="utf-8")
     # A single pass, so that inserted text is not searched for further placeholders.

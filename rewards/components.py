@@ -4,19 +4,15 @@ Each public function of this module is a component: it maps a `Scored` completio
 function is its key in `reward.weights`.
 """
 
-import re
-import unicodedata
 from dataclasses import dataclass
 
+from rewards.scripts import SCRIPTS, count_words
 from rewards.tags import Parts
 from rewards.verdict import Verdict
 
 # Scoring must take less than 50 ms, so only this many characters at the end of a thought are read.
 MAX_CHARACTERS = 50_000
 NGRAM = 4
-# A run of letters, or one Chinese character.
-WORD = re.compile(r"[\u4e00-\u9fff]|[^\W\d_\u4e00-\u9fff]+")
-SCRIPTS = {"en": "LATIN", "zh": "CJK", "ru": "CYRILLIC", "ar": "ARABIC", "el": "GREEK", "hi": "DEVANAGARI"}
 
 
 @dataclass(frozen=True)
@@ -61,9 +57,8 @@ def language(scored: Scored) -> float:
     The language consistency reward of DeepSeek-R1 (arXiv 2501.12948, section 2.3.2). Words are classified by their
     script, so languages with the same script are not distinguished. Numbers and signs do not count as words.
     """
-    words = WORD.findall(scored.parts.thought[-MAX_CHARACTERS:])
-    wanted = sum(_script(word[0]) == SCRIPTS[scored.language] for word in words)
-    return wanted / len(words) if words else 0.0
+    words = count_words(scored.parts.thought[-MAX_CHARACTERS:])
+    return words[SCRIPTS[scored.language]] / words.total() if words else 0.0
 
 
 def length(scored: Scored) -> float:
@@ -85,7 +80,3 @@ def repetition(scored: Scored) -> float:
     words = scored.parts.thought[-MAX_CHARACTERS:].split()
     runs = list(zip(*(words[start:] for start in range(NGRAM)), strict=False))
     return len(set(runs)) / len(runs) - 1.0 if runs else 0.0
-
-
-def _script(letter: str) -> str:
-    return unicodedata.name(letter, "").partition(" ")[0]

@@ -5,8 +5,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from rewards import components
-from rewards.components import SCRIPTS, Scored
+from rewards.components import Scored
 from rewards.judge import JudgeConfig
+from rewards.scripts import SCRIPTS
 
 FORMAT_JUDGE = "format_judge"
 COMPONENTS: Mapping[str, Callable[[Scored], float]] = {

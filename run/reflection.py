@@ -5,6 +5,8 @@ from collections.abc import Iterator, Sequence
 from envs.behaviors import SHOWN, Behaviors
 from envs.env import Env
 from grpo.types import Group
+from rewards.scripts import mixes_scripts
+from rewards.tags import read_tags
 
 GroupBehaviors = Sequence[Sequence[Behaviors]]  # for each group, one per rollout
 
@@ -28,6 +30,7 @@ def reflection_metrics(groups: Sequence[Group], behaviors: GroupBehaviors, prefi
     arithmetic                         share of equations that are true
     copying                            share of attempts that use each given number once
     decorative                         share of the verdicts "yes" on attempts that do not reach the target
+    mixed_scripts                      share of completions whose thought has words in two scripts or more
     length_right, length_wrong         tokens per correct and per incorrect completion
     accuracy_with, accuracy_without    accuracy of completions that verify or backtrack, and of all others
     gain_same_problem                  the difference of the two on the same problem, averaged over problems that
@@ -42,6 +45,7 @@ def reflection_metrics(groups: Sequence[Group], behaviors: GroupBehaviors, prefi
     metrics["arithmetic"] = _share([read.true_equations for read in shown], [read.equations for read in shown])
     metrics["copying"] = _share([read.copied for read in shown], [read.tries or 0 for read in shown])
     metrics["decorative"] = _share([read.decorative for read in shown], [read.verdicts_yes for read in shown])
+    metrics["mixed_scripts"] = _mean([mixes_scripts(thought) for thought in _thoughts(groups)])
     metrics["length_right"] = _mean(list(_lengths(groups, True)))
     metrics["length_wrong"] = _mean(list(_lengths(groups, False)))
     correct = [[rollout.score.correct for rollout in group.rollouts] for group in groups]
@@ -72,6 +76,10 @@ def _compare(
             gains.append(accuracy_with - accuracy_without)
     everything = [completion for group in groups for completion in group]
     return accuracy(everything, True), accuracy(everything, False), _mean(gains)
+
+
+def _thoughts(groups: Sequence[Group]) -> list[str]:
+    return [read_tags(rollout.completion.text).thought for group in groups for rollout in group.rollouts]
 
 
 def _lengths(groups: Sequence[Group], correct: bool) -> Iterator[int]:

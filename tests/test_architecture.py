@@ -23,7 +23,7 @@ ALLOWED = {
         "report.sweep_picture",
         "workers.checkpoint",
     },
-    "pipelines": {"conf", "envs", "rewards", "grpo.types", "inference", "run"},
+    "pipelines": {"conf", "envs", "rewards", "grpo.types", "inference", "report", "run", "workers.checkpoint"},
     "run": {"conf", "envs", "rewards", "grpo"},
     "report": {"run", "envs", "rewards", "grpo"},
     "conf": {"envs", "rewards", "grpo.settings"},

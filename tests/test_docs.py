@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from conf.compose import compose_config, compose_evaluation, compose_traces, compose_verifier
+from conf.compose import compose_config, compose_evaluation, compose_pipeline, compose_traces, compose_verifier
 from grpo.grpo import normalize
 from grpo.types import Problem, request_seed
 from rewards import components
@@ -31,10 +31,18 @@ PYTHON_BLOCKS = re.findall(r"```python\n(.*?)```", Path("docs/extending.md").rea
 # Folders whose files the documentation names in backticks.
 FOLDERS = "conf|docs|envs|grpo|inference|pipelines|report|rewards|run|tests|tools|workers"
 
+
+def compose_either(overrides: list[str]) -> object:
+    """The settings of a pipeline if one is named, otherwise those of a run."""
+    of_pipeline = any(override.startswith("pipeline=") for override in overrides)
+    return compose_pipeline(overrides) if of_pipeline else compose_config(overrides)
+
+
 # What the targets do with their Hydra overrides, as in the Makefile.
 COMPOSE: dict[str, Callable[[list[str]], object]] = {
     "train": compose_config,
-    "plan": compose_config,
+    "plan": compose_either,
+    "pipeline": compose_either,
     "doctor": compose_config,
     "sweep": plan_sweep,
     "eval": lambda overrides: compose_evaluation(overrides, {}),
@@ -83,7 +91,7 @@ def commands(page: Path) -> list[str]:
 def make_overrides(words: list[str]) -> list[str]:
     """The Hydra overrides that make passes on, with placeholders such as N or FOLDER replaced by 1."""
     variables = dict(word.split("=", 1) for word in words if re.match(r"[A-Z]+=", word))
-    overrides = [f"{key.lower()}={variables[key]}" for key in ("MODEL", "ENV") if key in variables]
+    overrides = [f"{key.lower()}={variables[key]}" for key in ("PIPELINE", "MODEL", "ENV") if key in variables]
     if sweep := variables.get("SWEEP"):
         overrides += sweep.split() if "=" in sweep else [f"sweep={sweep}"]
     overrides += shlex.split(variables.get("ARGS", ""))

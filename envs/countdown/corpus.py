@@ -1,7 +1,7 @@
-"""The training corpus of the tiny countdown base model (`make tiny-base`).
+"""The training corpora of the tiny countdown base models (`make tiny-base`).
 
-The corpus consists of search traces. A trace tries candidates for a countdown problem, judges each one (low,
-high, yes) and stops at the first hit, or gives up early and answers with the last candidate:
+The corpus of `tiny` and `tiny-student` consists of search traces. A trace tries candidates for a countdown problem,
+judges each one (low, high, yes) and stops at the first hit, or gives up early and answers with the last candidate:
 
     make 12 from 16 8 4
     <think>
@@ -11,28 +11,37 @@ high, yes) and stops at the first hit, or gives up early and answers with the la
 
 Candidates are drawn at random without repetition. The base model therefore has the skills (copying, arithmetic,
 judging) and the habit of searching, but neither persistence nor a preference for good candidates; these are left
-for reinforcement learning to find. The corpus contains no held-out problem.
+for reinforcement learning to find. No corpus contains a held-out problem.
+
+The traces of `tiny-direct` consist of a single attempt and therefore contain no search. Those of `tiny-bilingual` write
+the verdicts in English, in Chinese (低, 高, 对) or in both.
 
 Drills, lines of plain arithmetic, cover equations that are rare in traces.
 """
 
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
 from envs.countdown.task import Countdown, Derivation, Step, grouped
+from envs.countdown.trace import VERDICT_WORDS
 from envs.equations import Value, apply
 
 MAX_VALUE = 200
 WORDS = ["make", " from", "\n", "<think>", "</think>", " <answer>", " </answer>"]
 WORDS += [" low", " high", " yes", ",", " =", " (", " )", " +", " -", " *", " /"]
+CHINESE_WORDS = [f" {word}" for word in VERDICT_WORDS["zh"].values()]
 # Token -> value: each integer is one token, including its leading space.
 NUMBERS = {f" {number}": number for number in range(MAX_VALUE + 1)}
 PERIODS = [2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 400.0]
 DRILL_LINES = 12
 # The number of candidates that a trace tries before it gives up, as (probability, least, most).
-STAMINA = [(0.6, 1, 1), (0.25, 2, 3), (0.15, 4, 20)]
+Stamina = Sequence[tuple[float, int, int]]
+STAMINA: Stamina = [(0.6, 1, 1), (0.25, 2, 3), (0.15, 4, 20)]
+SINGLE_ATTEMPT: Stamina = [(1.0, 1, 1)]
+# Of the bilingual traces with several verdicts, the share that uses both languages; of all of them, it is a fifth.
+MIXED = 0.55
 
 
 def tiny_countdown() -> Countdown:
@@ -47,13 +56,19 @@ def tiny_countdown() -> Countdown:
     )
 
 
-def traces(count: int, seed: int) -> Iterator[dict[str, str]]:
-    """Yield search traces of training problems, as rows with `prompt` and `completion`."""
+def traces(
+    count: int, seed: int, stamina: Stamina = STAMINA, languages: Sequence[str] = ("en",)
+) -> Iterator[dict[str, str]]:
+    """Yield search traces of training problems, as rows with `prompt` and `completion`.
+
+    stamina    the number of candidates that a trace tries before it gives up, in the form of STAMINA
+    languages  the languages of the verdicts, keys of VERDICT_WORDS
+    """
     env = tiny_countdown()
     for index in range(count):
         problem = env.problem(seed, "train", index)
         rng = random.Random(f"trace/{seed}/{index}")
-        yield {"prompt": str(problem.prompt), "completion": trace(problem.fields, rng)}
+        yield {"prompt": str(problem.prompt), "completion": trace(problem.fields, rng, stamina, languages)}
 
 
 def drills(count: int, seed: int) -> Iterator[dict[str, str]]:
@@ -70,24 +85,40 @@ def drills(count: int, seed: int) -> Iterator[dict[str, str]]:
         yield {"prompt": "<think>\n", "completion": "".join(lines) + "</think>"}
 
 
-def trace(fields: Mapping[str, Any], rng: random.Random) -> str:
-    """One search: distinct candidates up to the first hit, or up to a random limit drawn from STAMINA."""
+def trace(
+    fields: Mapping[str, Any], rng: random.Random, stamina: Stamina = STAMINA, languages: Sequence[str] = ("en",)
+) -> str:
+    """One search: distinct candidates up to the first hit, or up to a random limit drawn from `stamina`."""
     candidates = list(all_derivations(tuple(sorted(fields["numbers"]))))
     rng.shuffle(candidates)
-    _, least, most = rng.choices(STAMINA, weights=[share for share, _, _ in STAMINA])[0]
-    lines = []
+    _, least, most = rng.choices(stamina, weights=[share for share, _, _ in stamina])[0]
+    tried = []
     for candidate in candidates[: rng.randint(least, most)]:
-        lines.append(line(candidate, fields["target"]))
+        tried.append(candidate)
         if candidate.value == fields["target"]:
             break
-    expression = candidate.expression.replace("(", "( ").replace(")", " )")
+    spoken = verdict_languages(len(tried), rng, languages)
+    lines = [line(candidate, fields["target"], language) for candidate, language in zip(tried, spoken)]
+    expression = tried[-1].expression.replace("(", "( ").replace(")", " )")
     return "".join(lines) + f"</think> <answer> {expression} </answer>"
 
 
-def line(candidate: Derivation, target: int) -> str:
+def verdict_languages(count: int, rng: random.Random, languages: Sequence[str]) -> list[str]:
+    """The language of each of `count` verdicts: a single one of `languages`, or, in the share MIXED of the traces with
+    several verdicts, at least two."""
+    if len(languages) == 1:
+        return [languages[0]] * count
+    if count == 1 or rng.random() >= MIXED:
+        return [rng.choice(languages)] * count
+    while len(set(drawn := rng.choices(languages, k=count))) == 1:
+        pass
+    return drawn
+
+
+def line(candidate: Derivation, target: int, language: str = "en") -> str:
     """One candidate with its verdict, as a line of a trace."""
     verdict = "yes" if candidate.value == target else "low" if candidate.value < target else "high"
-    return " " + ", ".join(map(str, candidate.steps)) + f" {verdict}\n"
+    return " " + ", ".join(map(str, candidate.steps)) + f" {VERDICT_WORDS[language][verdict]}\n"
 
 
 @lru_cache(maxsize=4096)

@@ -1,7 +1,7 @@
 """Reads the trace of a countdown search: attempts, verdicts on them, and steps back from the target.
 
-It follows the lines of the tiny model (`16 - 8 = 8, 8 + 4 = 12 yes`) as well as sentences, lists and expressions
-with several signs.
+It follows the lines of the tiny models (`16 - 8 = 8, 8 + 4 = 12 yes`, or 对 for yes) as well as sentences, lists and
+expressions with several signs.
 """
 
 import re
@@ -14,14 +14,20 @@ from envs.equations import Equation, Value, read_equations
 
 VERDICT_REACH = 100  # maximum number of characters between an equation and the end of a verdict on it
 MAX_STEPS = 50  # equations in one attempt; without a limit, hostile text would let it grow forever
-PLAIN_VERDICTS = ("yes", "low", "high")
+# The words with which the tiny models judge an attempt, by language.
+VERDICT_WORDS = {
+    "en": {"low": "low", "high": "high", "yes": "yes"},
+    "zh": {"low": "低", "high": "高", "yes": "对"},
+}
+PLAIN_VERDICTS = {word: verdict for words in VERDICT_WORDS.values() for verdict, word in words.items()}
 SENTENCE_END = re.compile(r"\n|[.;!?](?=\s|$)")
 MOVES_ON = re.compile(r"\b(?:try|trying|another|instead|next|then|need|want)\b")
 
 
 @dataclass(frozen=True, slots=True)
 class TraceVerdict:
-    """`text[start:end]` judges an equation with this value as "yes", "no", "low" or "high"."""
+    """`text[start:end]` judges an equation with this value. `word` is "yes", "no", "low" or "high", in whatever
+    language the text is."""
 
     start: int
     end: int
@@ -168,7 +174,7 @@ def _read_verdict(thought: str, equation: Equation, next_start: int, target: int
         return None
     if word in PLAIN_VERDICTS:
         start = equation.end + after.index(word)
-        return TraceVerdict(start, start + len(word), word, equation.value)
+        return TraceVerdict(start, start + len(word), PLAIN_VERDICTS[word], equation.value)
     after = after.lower() if len(after.lower()) == len(after) else after
     turn = MOVES_ON.search(after)
     found = _verdicts(target).search(after, 0, turn.start() if turn else len(after))

@@ -52,6 +52,7 @@ def test_reflection_metrics_by_hand():
         "arithmetic": 9 / 10,
         "copying": 1,
         "decorative": 1 / 3,
+        "mixed_scripts": 0,
         "length_right": 11,
         "length_wrong": 7,
         "accuracy_with": 2 / 4,
@@ -63,6 +64,13 @@ def test_reflection_metrics_by_hand():
         "gain_backtracking": 1 - 2 / 3,
     }
     assert metrics == pytest.approx({f"reflection/{name}": value for name, value in expected.items()})
+
+
+def test_a_thought_with_words_in_two_scripts_is_mixed():
+    english, chinese = " 16 + 8 = 24, 24 + 4 = 28 high\n", " 16 + 8 = 24, 24 + 4 = 28 高\n"
+    end = "</think> <answer> 高 high </answer>"
+    texts = [english + chinese + end, english * 2 + end, chinese * 2 + end, english + end]
+    assert reflect([group(*((text, False, 5) for text in texts))], "r")["r/mixed_scripts"] == 1 / 4
 
 
 def test_metrics_without_a_denominator_are_omitted():

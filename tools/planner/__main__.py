@@ -3,6 +3,7 @@
 Only the model's config is needed, neither a GPU nor the weights. docs/planning.md explains the method.
 
     make plan MODEL=qwen-3b GPU=a100-80gb N=2
+    make plan PIPELINE=r1_gsm8k GPU=h100
     python tools/planner/__main__.py --gpu rtx4090 model=qwen-1.5b model.lora.rank=16
 """
 
@@ -16,13 +17,15 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from conf.compose import compose_config
+from conf.compose import compose_config, compose_pipeline
 from conf.launch import checking_settings
+from pipelines.commands import Pipeline
 from run.cost import price_of
 from tools.planner.choice import Plan, Planner, choose, make_planner
 from tools.planner.efficiencies import Efficiencies
 from tools.planner.hardware import GPUS, MAX_GPUS, check_count, gpu_named
 from tools.planner.memory import GIB
+from tools.planner.pipeline import Machine, plan_pipeline, print_pipeline
 
 SHOWN_PLANS = 6
 SHOWN_ROWS = (1, 4, 16)
@@ -34,12 +37,18 @@ def main() -> None:
     parser.add_argument("-n", "--count", type=int, default=1, help=f"number of GPUs in the machine, 1 to {MAX_GPUS}")
     parser.add_argument("--report", type=Path, help="a report.json of make gpu-check, for its efficiencies")
     parser.add_argument("--json", action="store_true", help="print only the chosen plan, as JSON")
-    parser.add_argument("overrides", nargs="*", help="Hydra overrides, as for make train")
+    parser.add_argument("--pipeline", help="plan the stages of this pipeline, a file of conf/pipeline/")
+    parser.add_argument("overrides", nargs="*", help="Hydra overrides, as for make train or make pipeline")
     args = parser.parse_args()
     with checking_settings():
         gpu = gpu_named(args.gpu)
         check_count(args.count)
         reached = Efficiencies.measured(args.report, gpu.name) if args.report else Efficiencies()
+        if args.pipeline:
+            pipeline = Pipeline(compose_pipeline([f"pipeline={args.pipeline}", *args.overrides]))
+            machine = Machine(gpu, args.count, reached)
+            print_pipeline(Console(), pipeline, plan_pipeline(pipeline, machine), machine, args.overrides)
+            return
         planner = make_planner(compose_config(args.overrides), gpu, args.count, reached)
     plans = planner.plans()
     chosen = choose(plans)

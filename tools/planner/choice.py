@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from conf.schema import Config
+from conf.sft import TrainingConfig
 from run.cost import price_of
 from tools.planner import roofline
 from tools.planner.efficiencies import Efficiencies
@@ -53,7 +53,7 @@ class Plan:
 class Planner:
     """A run to be planned. tables: the actor's memory by (gradient checkpointing, optimizer)."""
 
-    cfg: Config
+    cfg: TrainingConfig
     gpu: GpuSpec
     count: int
     shape: Shape
@@ -132,8 +132,15 @@ class Planner:
                 return parts, rows
         return parts, 0
 
+    @property
+    def num_evaluated(self) -> int:
+        """Completions of the run's evaluations: sampled and greedy at the start and at the end, sampled in between."""
+        evaluation = self.cfg.evaluation
+        interim = self.cfg.num_steps // evaluation.every * evaluation.interim_problems if evaluation.every else 0
+        return interim + 4 * evaluation.num_problems
+
     def _timed(self, plan: Plan) -> Plan:
-        split, algorithm, evaluation = plan.split, self.cfg.algorithm, self.cfg.evaluation
+        split, algorithm = plan.split, self.cfg.algorithm
         work = Workload(self.gpu, self.shape, self.cfg.model, algorithm, self.efficiencies)
         ranks, micro = split.trainers, plan.micro_batch_tokens
 
@@ -152,8 +159,7 @@ class Planner:
         step = sum(seconds.values())
         if split.topology == "async":
             step = max(seconds["generate"], step - seconds["generate"])
-        interim = self.cfg.num_steps // evaluation.every * evaluation.interim_problems if evaluation.every else 0
-        evaluated = interim + 4 * evaluation.num_problems  # sampled and greedy, at the start and at the end
+        evaluated = self.num_evaluated
         hours = (self.cfg.num_steps * step + generation(evaluated, evaluated)) / 3600
         price = price_of(self.cfg.cost, None, [self.gpu.name] * self.count)
         return replace(plan, seconds=seconds, step_seconds=step, hours=hours, usd=hours * price.usd_per_hour)
@@ -180,7 +186,7 @@ class Planner:
 
 
 def make_planner(
-    cfg: Config,
+    cfg: TrainingConfig,
     gpu: GpuSpec,
     count: int,
     efficiencies: Efficiencies = Efficiencies(),  # noqa: B008 - frozen

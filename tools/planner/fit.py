@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from conf.schema import Config
+from conf.sft import TrainingConfig
 from tools.planner.memory import (
     COMMUNICATION,
     CONTEXT,
@@ -57,7 +57,7 @@ class GpuSplit:
 class GpuMemory:
     """The memory model of one GPU. capacity: its memory in bytes."""
 
-    cfg: Config
+    cfg: TrainingConfig
     shape: Shape
     engine: RolloutMemory
     capacity: float

@@ -64,6 +64,18 @@ def gpu_named(name: str) -> GpuSpec:
     return GPUS[name]
 
 
+def gpu_of_device(device: str) -> GpuSpec:
+    """Look up a GPU by its device name.
+
+    Raises:
+        ValueError: the table has no such GPU.
+    """
+    for gpu in GPUS.values():
+        if gpu.name == device:
+            return gpu
+    raise ValueError(f"the data sheet of {device} is unknown; known are {', '.join(gpu.name for gpu in GPUS.values())}")
+
+
 def check_count(count: int) -> None:
     """
     Raises:

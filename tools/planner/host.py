@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from conf.schema import Config
+from conf.sft import TrainingConfig
 from tools.planner.fit import GpuSplit
 from tools.planner.memory import GIB, model_bytes, sharded
 from tools.planner.shape import Shape
@@ -21,7 +21,7 @@ class HostNeeds:
     checkpoints: float
 
 
-def host_needs(cfg: Config, shape: Shape, split: GpuSplit, actor: UpdateMemory, on_gpu: bool) -> HostNeeds:
+def host_needs(cfg: TrainingConfig, shape: Shape, split: GpuSplit, actor: UpdateMemory, on_gpu: bool) -> HostNeeds:
     """actor: the memory of the whole actor, not of one rank."""
     weights = model_bytes(shape, cfg.model.dtype)
     has_reference = cfg.algorithm.uses_reference and not cfg.model.lora.rank

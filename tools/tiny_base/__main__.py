@@ -1,69 +1,72 @@
-"""Write the corpus and the untrained model from which a tiny base model is trained.
+"""Rebuild a tiny base model from its seeds: write its corpus, train it with train_sft.py, and measure its skills.
 
-    python -m tools.tiny_base countdown --output outputs/tiny-base/1 --seed 0 --traces 300000
+    python -m tools.tiny_base tiny-direct
 
-`make tiny-base` and `make tiny-multiplication-base` run this and then train_sft.py, stage by stage.
+Everything is written to outputs/<name>-base/. Hydra overrides of train_sft.py may follow the name.
 """
 
 import argparse
-import itertools
-import json
-from collections.abc import Iterable, Mapping
+import subprocess
+import sys
 from pathlib import Path
 
-from transformers import Qwen2ForCausalLM, Qwen2Tokenizer
+from tools.countdown_rows import write_rows
+from tools.tiny_base.bases import BASES, Base, Stage
+from tools.tiny_base.skills import check_skills
+from workers.checkpoint import list_checkpoints
 
-from envs.countdown import corpus as countdown
-from envs.multiplication import corpus as multiplication
-from tools.tiny_base.blank import make_model, make_tokenizer
-
-CORPORA = {"countdown": countdown, "multiplication": multiplication}
-
-
-def blank_tokenizer(task: str) -> Qwen2Tokenizer:
-    """The tokenizer of a task's trace language: one token for each word, sign and number."""
-    corpus = CORPORA[task]
-    return make_tokenizer([*corpus.WORDS, *corpus.NUMBERS])
+ROOT = Path(__file__).resolve().parent.parent.parent
+LONGEST_ROW = 512  # tokens, as many as the models have positions
 
 
-def blank_model(task: str, tokenizer: Qwen2Tokenizer, seed: int) -> Qwen2ForCausalLM:
-    """An untrained model of 0.6M parameters over the tokenizer's vocabulary."""
-    corpus = CORPORA[task]
-    return make_model(tokenizer, seed, corpus.NUMBERS, corpus.PERIODS)
+def write_blank(folder: Path, base: Base) -> Path:
+    """Write the untrained model and its tokenizer, and return their folder."""
+    base.tokenizer().save_pretrained(folder)
+    base.blank_model().save_pretrained(folder)
+    return folder
 
 
-def write_start(
-    output: Path, tokenizer: Qwen2Tokenizer, model: Qwen2ForCausalLM, rows: Iterable[Mapping[str, str]]
-) -> None:
-    """Write what train_sft.py starts from: `output`/blank, a Hugging Face folder, and `output`/corpus.jsonl."""
-    output.mkdir(parents=True, exist_ok=True)
-    tokenizer.save_pretrained(output / "blank")
-    model.save_pretrained(output / "blank")
-    with (output / "corpus.jsonl").open("w", encoding="utf-8") as file:
-        for row in rows:
-            file.write(json.dumps(row) + "\n")
+def train_settings(stage: Stage, run: str, start: Path, corpus: Path) -> list[str]:
+    """The Hydra overrides with which train_sft.py trains a stage from the model in `start`."""
+    return [
+        f"run={run}",
+        f"model.path={start}",
+        f"data.paths=[{corpus}]",
+        f"data.max_tokens={LONGEST_ROW}",
+        "batch_tokens=3000",  # about 64 examples
+        "micro_batch_tokens=3000",
+        f"optimizer.lr={stage.lr}",
+        f"optimizer.warmup_steps={stage.warmup_steps}",
+        "optimizer.beta2=0.99",
+        "checkpoint.every=1000",
+        "rollout.backend=transformers",  # nothing is generated, and it starts faster than vLLM
+    ]
+
+
+def train_stage(name: str, index: int, start: Path, overrides: list[str]) -> Path:
+    """Train a stage of the base `name` from the model in `start`; return the folder of the trained model.
+
+    Raises:
+        subprocess.CalledProcessError: train_sft.py failed.
+    """
+    outputs, run = ROOT / "outputs", f"{name}-base/{index + 1}"
+    corpus = write_rows(outputs / f"{name}-base" / f"corpus-{index + 1}", BASES[name].corpus(index))
+    settings = train_settings(BASES[name].stages[index], run, start, corpus)
+    subprocess.run([sys.executable, "train_sft.py", *settings, *overrides], cwd=ROOT, check=True)
+    return list_checkpoints(outputs / run / "checkpoints")[-1] / "hf"
 
 
 def main() -> None:
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(prog="python -m tools.tiny_base", description=__doc__, formatter_class=raw)
-    parser.add_argument("task", choices=sorted(CORPORA))
-    parser.add_argument("--output", type=Path, required=True)
-    parser.add_argument("--traces", type=int, default=300_000, help="number of solution traces in the corpus")
-    parser.add_argument("--drills", type=int, default=0, help="number of rows of plain arithmetic in the corpus")
-    parser.add_argument(
-        "--finishes",
-        type=float,
-        default=multiplication.FINISHES,
-        help="multiplication: share of traces that compute every part",
-    )
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("name", choices=BASES)
+    parser.add_argument("overrides", nargs="*", help="Hydra overrides of train_sft.py")
     args = parser.parse_args()
-    corpus = CORPORA[args.task]
-    extra = {"finishes": args.finishes} if args.task == "multiplication" else {}
-    rows = itertools.chain(corpus.traces(args.traces, args.seed, **extra), corpus.drills(args.drills, args.seed))
-    tokenizer = blank_tokenizer(args.task)
-    write_start(args.output, tokenizer, blank_model(args.task, tokenizer, args.seed), rows)
+    model = write_blank(ROOT / "outputs" / f"{args.name}-base" / "blank", BASES[args.name])
+    for index in range(len(BASES[args.name].stages)):
+        model = train_stage(args.name, index, model, args.overrides)
+    check_skills(args.name, str(model))
+    print(f"to ship it, copy the files of {model}")
 
 
 if __name__ == "__main__":

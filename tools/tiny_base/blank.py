@@ -23,9 +23,14 @@ def make_tokenizer(words: Sequence[str]) -> Qwen2Tokenizer:
 
 
 def make_model(
-    tokenizer: Qwen2Tokenizer, seed: int, numbers: Mapping[str, int], periods: Sequence[float]
+    tokenizer: Qwen2Tokenizer,
+    seed: int,
+    numbers: Mapping[str, int],
+    periods: Sequence[float],
+    hidden_size: int,
+    intermediate_size: int,
 ) -> Qwen2ForCausalLM:
-    """An untrained Qwen2 with 0.6M parameters.
+    """An untrained Qwen2 with 4 layers: 0.6M parameters for the sizes 128 and 256, 0.15M for 64 and 128.
 
     The embeddings of `numbers` (token -> value) are initialized with waves of several periods, so that close
     numbers have similar embeddings from the start and sums are learned in minutes instead of hours.
@@ -33,11 +38,11 @@ def make_model(
     torch.manual_seed(seed)
     config = Qwen2Config(
         vocab_size=len(tokenizer),
-        hidden_size=128,
+        hidden_size=hidden_size,
         num_hidden_layers=4,
         num_attention_heads=4,
         num_key_value_heads=1,
-        intermediate_size=256,
+        intermediate_size=intermediate_size,
         max_position_embeddings=512,
         tie_word_embeddings=True,
         bos_token_id=None,

@@ -7,6 +7,7 @@ from envs.countdown import trace as countdown
 from envs.equations import end_of_thought
 from envs.multiplication import trace as multiplication
 from grpo.types import Group
+from rewards.scripts import mixes_scripts
 from rewards.tags import read_tags
 
 
@@ -18,6 +19,8 @@ class CountdownSkills:
     arithmetic  of attempts: every equation is true
     said_hit    of attempts that reach the target: are judged "yes"
     false_hit   of attempts that miss the target: are judged "yes"
+    single      of completions: exactly one attempt
+    mixed       of completions: words in two scripts
     format      of completions: tags complete and in order
     accuracy    of completions: exactly correct
     """
@@ -29,6 +32,8 @@ class CountdownSkills:
     arithmetic: float
     said_hit: float
     false_hit: float
+    single: float
+    mixed: float
     format: float
     accuracy: float
 
@@ -59,11 +64,16 @@ class MultiplicationSkills:
 def measure_countdown(groups: Sequence[Group]) -> CountdownSkills:
     """Measure all rollouts of these countdown problems."""
     rollouts = [(group.problem.fields, rollout) for group in groups for rollout in group.rollouts]
-    attempts: list[tuple[countdown.Attempt, bool]] = []
-    for fields, rollout in rollouts:
-        thought = rollout.completion.text[: end_of_thought(rollout.completion.text)]
-        found = countdown.read_trace(thought, fields["numbers"], fields["target"]).attempts
-        attempts += [(attempt, attempt.hits(fields["target"])) for attempt in found]
+    thoughts = [rollout.completion.text[: end_of_thought(rollout.completion.text)] for _, rollout in rollouts]
+    traces = [
+        countdown.read_trace(thought, fields["numbers"], fields["target"])
+        for thought, (fields, _) in zip(thoughts, rollouts)
+    ]
+    attempts = [
+        (attempt, attempt.hits(fields["target"]))
+        for trace, (fields, _) in zip(traces, rollouts)
+        for attempt in trace.attempts
+    ]
     return CountdownSkills(
         completions=len(rollouts),
         tries=len(attempts) / len(rollouts),
@@ -72,6 +82,8 @@ def measure_countdown(groups: Sequence[Group]) -> CountdownSkills:
         arithmetic=share([attempt.arithmetic for attempt, _ in attempts]),
         said_hit=share([attempt.last_verdict == "yes" for attempt, hits in attempts if hits]),
         false_hit=share([attempt.last_verdict == "yes" for attempt, hits in attempts if not hits]),
+        single=share([len(trace.attempts) == 1 for trace in traces]),
+        mixed=share([mixes_scripts(thought) for thought in thoughts]),
         format=share([read_tags(rollout.completion.text).ordered for _, rollout in rollouts]),
         accuracy=share([rollout.score.correct for _, rollout in rollouts]),
     )

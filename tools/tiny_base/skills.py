@@ -1,10 +1,10 @@
 """Measure the skills of a tiny base model; exit with an error if one is outside its bounds.
 
-python -m tools.tiny_base.skills countdown envs/countdown/models/tiny
+python -m tools.tiny_base.skills tiny envs/countdown/models/tiny
 """
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rich.console import Console
@@ -39,16 +39,28 @@ class Bound:
         return self.least <= getattr(skills, self.skill) <= self.most
 
 
+SEARCH = [
+    Bound("copying", 0.98, 1.0, "an attempt uses the given numbers, each once"),
+    Bound("arithmetic", 0.98, 1.0, "every equation of an attempt is true"),
+    Bound("said_hit", 0.95, 1.0, "an attempt that reaches the target is marked as a hit"),
+    Bound("false_hit", 0.0, 0.02, "an attempt that misses the target is marked as a hit"),
+    Bound("format", 0.95, 1.0, "the tags are complete and in order"),
+]
+GIVES_UP = Bound("accuracy", 0.15, 0.30, "held-out answers are exactly correct: the base gives up early")
 BOUNDS = {
-    "countdown": [
-        Bound("copying", 0.98, 1.0, "an attempt uses the given numbers, each once"),
-        Bound("arithmetic", 0.98, 1.0, "every equation of an attempt is true"),
-        Bound("said_hit", 0.95, 1.0, "an attempt that reaches the target is marked as a hit"),
-        Bound("false_hit", 0.0, 0.02, "an attempt that misses the target is marked as a hit"),
-        Bound("format", 0.95, 1.0, "the tags are complete and in order"),
-        Bound("accuracy", 0.15, 0.30, "held-out answers are exactly correct: the base gives up early"),
+    "tiny": [*SEARCH, GIVES_UP],
+    "tiny-direct": [
+        *SEARCH,
+        Bound("single", 0.999, 1.0, "completions make one attempt"),
+        Bound("accuracy", 0.05, 0.15, "held-out answers are exactly correct: the first attempt hits"),
     ],
-    "multiplication": [
+    "tiny-student": [*SEARCH, GIVES_UP],
+    "tiny-bilingual": [
+        *SEARCH,
+        GIVES_UP,
+        Bound("mixed", 0.15, 0.25, "completions have verdicts in both scripts"),
+    ],
+    "tiny-multiplication": [
         Bound("equations", 0.98, 1.0, "an equation is true"),
         Bound("copying", 0.98, 1.0, "a line computes a missing part and adds it to the running total"),
         Bound("stopping", 0.95, 1.0, "with every part done, it stops and answers the total"),
@@ -65,12 +77,6 @@ def countdown_skills(path: str, num_problems: int, samples: int) -> CountdownSki
 
 def multiplication_skills(path: str, num_problems: int, samples: int) -> MultiplicationSkills:
     return measure_multiplication(sampled_groups(path, tiny_multiplication(), num_problems, samples))
-
-
-MEASURES: dict[str, Callable[[str, int, int], CountdownSkills | MultiplicationSkills]] = {
-    "countdown": countdown_skills,
-    "multiplication": multiplication_skills,
-}
 
 
 def sampled_groups(path: str, env: Env, num_problems: int, samples: int) -> list[Group]:
@@ -97,17 +103,27 @@ def print_skills(title: str, skills: object, bounds: Sequence[Bound]) -> bool:
     return all(bound.holds(skills) for bound in bounds)
 
 
+def check_skills(name: str, path: str, num_problems: int = 512, samples: int = 4) -> None:
+    """Measure the model in `path` and print its skills.
+
+    Raises:
+        SystemExit: a skill is outside the bounds of the base `name`.
+    """
+    measure = multiplication_skills if name == "tiny-multiplication" else countdown_skills
+    skills = measure(path, num_problems, samples)
+    if not print_skills(f"{path}: {skills.completions} completions", skills, BOUNDS[name]):
+        raise SystemExit(f"{path} lacks at least one skill of a proper base model")
+
+
 def main() -> None:
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(prog="python -m tools.tiny_base.skills", description=__doc__, formatter_class=raw)
-    parser.add_argument("task", choices=sorted(BOUNDS))
+    parser.add_argument("name", choices=BOUNDS)
     parser.add_argument("path", help="the folder of the model")
     parser.add_argument("--problems", type=int, default=512)
     parser.add_argument("--samples", type=int, default=4, help="completions of each problem")
     args = parser.parse_args()
-    skills = MEASURES[args.task](args.path, args.problems, args.samples)
-    if not print_skills(f"{args.path}: {skills.completions} completions", skills, BOUNDS[args.task]):
-        raise SystemExit(f"{args.path} lacks at least one skill of a proper base model")
+    check_skills(args.name, args.path, args.problems, args.samples)
 
 
 if __name__ == "__main__":

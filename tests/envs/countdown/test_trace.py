@@ -8,7 +8,7 @@ import pytest
 
 from envs.countdown.behaviors import read_countdown_behaviors
 from envs.countdown.corpus import tiny_countdown, traces
-from envs.countdown.trace import read_trace
+from envs.countdown.trace import VERDICT_WORDS, read_trace
 from envs.equations import apply, end_of_thought
 
 EQUATION = re.compile(r"(\d{1,9}) ?([-+*/]) ?(\d{1,9}) ?= ?(\d{1,9})")
@@ -45,6 +45,27 @@ def test_an_attempt_that_omits_a_number_is_not_copied():
 )
 def test_tries_by_hand(text, tries):
     assert read_countdown_behaviors(text, [16, 8, 4], 12).tries == tries
+
+
+def in_english(text):
+    for verdict, word in VERDICT_WORDS["zh"].items():
+        text = text.replace(word, verdict)
+    return text
+
+
+def test_verdicts_are_read_in_english_and_in_chinese():
+    env = tiny_countdown()
+    rows = list(traces(1000, seed=2, languages=("en", "zh")))
+    for index, row in enumerate(rows):
+        fields, text = env.problem(2, "train", index).fields, row["completion"]
+        read, expected = (attempts_of(t, fields["numbers"], fields["target"]) for t in (text, in_english(text)))
+        assert [a.last_verdict for a in read] == [a.last_verdict for a in expected], text
+        assert [a.steps for a in read] == [a.steps for a in expected], text
+        words = [text[verdict.start : verdict.end] for attempt in read for verdict in attempt.verdicts]
+        assert words == re.findall("low|high|yes|低|高|对", text), text
+        shown = [read_countdown_behaviors(t, fields["numbers"], fields["target"]) for t in (text, in_english(text))]
+        assert shown[0] == shown[1], text
+    assert sum(row["completion"].isascii() for row in rows) < 500
 
 
 def line_by_line(text, numbers):

@@ -15,7 +15,7 @@ from envs.multiplication.trace import is_true, read_trace
 from envs.splits import split_of
 from rewards.tags import read_tags
 from tests.conf.test_conf import composed
-from tools.tiny_base.__main__ import blank_model, blank_tokenizer
+from tools.tiny_base.bases import BASES
 from tools.tiny_base.skills import BOUNDS, multiplication_skills
 
 WHOLE = """40 * 30 = 1200
@@ -27,7 +27,7 @@ WHOLE = """40 * 30 = 1200
 
 def test_the_shipped_base_has_the_required_skills():
     skills = multiplication_skills("envs/multiplication/models/tiny-multiplication", num_problems=512, samples=2)
-    assert [bound.skill for bound in BOUNDS["multiplication"] if not bound.holds(skills)] == [], skills
+    assert [bound.skill for bound in BOUNDS["tiny-multiplication"] if not bound.holds(skills)] == [], skills
 
 
 def test_the_corpus_uses_the_settings_of_the_tiny_model():
@@ -72,7 +72,7 @@ def test_drills_are_correct_and_stay_in_the_range_of_traces():
 
 
 def test_the_tokenizer_restores_the_exact_text_with_one_token_per_digit():
-    tokenizer = blank_tokenizer("multiplication")
+    tokenizer = BASES["tiny-multiplication"].tokenizer()
     for row in [*traces(100, seed=5), *drills(20, seed=5)]:
         text = row["prompt"] + row["completion"]
         assert tokenizer.decode(tokenizer(text)["input_ids"]) == text
@@ -80,7 +80,7 @@ def test_the_tokenizer_restores_the_exact_text_with_one_token_per_digit():
 
 
 def test_the_blank_model_is_small_enough_to_ship():
-    assert blank_model("multiplication", blank_tokenizer("multiplication"), seed=0).num_parameters() < 700_000
+    assert BASES["tiny-multiplication"].blank_model().num_parameters() < 700_000
 
 
 class Patient:

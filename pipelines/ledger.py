@@ -1,0 +1,170 @@
+"""Which stages have finished, and pipeline.json: the command of each stage and the checksums of what it has read.
+
+A finished stage is not run again, and an interrupted one goes on, only with the same command and the same inputs.
+"""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from conf.pipelines import GIVEN_MODELS, TRAINED
+from pipelines.commands import EVALUATION, Known, Pipeline, settings_of
+from pipelines.graph import sources
+from run.folder import RunFolder
+from workers.checkpoint import list_checkpoints, sha256_of
+
+# Overrides that decide where and how a stage runs, not what it computes; they may change when it goes on.
+FREE_KEYS = ("topology", "tracker", "checkpoint", "rollout", "cost", "budget")
+
+
+class StageState(StrEnum):
+    FINISHED = "finished"
+    INTERRUPTED = "interrupted"
+    NOT_STARTED = "not started"
+
+
+@dataclass
+class Record:
+    """A stage that has started.
+
+    command  the entry point and its overrides
+    inputs   what it reads -> SHA-256, or the name of a model or a data set on the Hub
+    seconds  wall-clock time of all its starts
+    """
+
+    command: list[str]
+    inputs: dict[str, str]
+    seconds: float = 0.0
+
+
+class Ledger:
+    """The stages of a pipeline that have started."""
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self.pipeline = pipeline
+        self.path = pipeline.folder / "pipeline.json"
+        stored = json.loads(self.path.read_text(encoding="utf-8"))["stages"] if self.path.is_file() else {}
+        # To run a stage again, the user removes its folder.
+        self.records = {name: Record(**row) for name, row in stored.items() if (pipeline.folder / name).is_dir()}
+
+    def state(self, name: str) -> StageState:
+        if name not in self.records:
+            return StageState.NOT_STARTED
+        return StageState.FINISHED if self._has_ended(name) else StageState.INTERRUPTED
+
+    def is_finished(self, name: str) -> bool:
+        return self.state(name) is StageState.FINISHED
+
+    def is_ready(self, name: str) -> bool:
+        """Whether the stages that it takes something from have finished."""
+        return all(self.is_finished(other) for other in sources(self.pipeline.stages, name))
+
+    def known(self) -> Known:
+        """What the finished stages have produced.
+
+        Raises:
+            ValueError: the weights of a finished stage are gone.
+        """
+        done = {name: stage for name, stage in self.pipeline.stages.items() if self.is_finished(name)}
+        return Known(
+            weights={name: self._weights(name) for name, stage in done.items() if stage.kind in TRAINED},
+            summaries={name: self.summary(name) for name, stage in done.items() if stage.kind != "evaluate"},
+        )
+
+    def summary(self, name: str) -> dict[str, Any]:
+        """The result file of a stage that has finished: summary.json, or that of an evaluation."""
+        return json.loads(self.result(name).read_text(encoding="utf-8"))
+
+    def result(self, name: str) -> Path:
+        folder = self.pipeline.folder / name
+        is_evaluation = self.pipeline.stages[name].kind == "evaluate"
+        return folder / "eval" / f"{EVALUATION}.json" if is_evaluation else folder / "summary.json"
+
+    def check(self, name: str) -> Record:
+        """The record of a stage that is ready, as it would run now.
+
+        Raises:
+            ValueError: the stage has started with another command or other inputs.
+        """
+        now = Record(self.pipeline.command(name, self.known()), self._inputs(name))
+        before = self.records.setdefault(name, now)
+        if changed := _difference(before, now):
+            raise ValueError(
+                f"stages.{name} has run with {changed}; restore it, remove {self.pipeline.folder / name} to run the "
+                "stage again, or choose another run=NAME"
+            )
+        before.command = now.command
+        return before
+
+    def write(self) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        stages = {name: asdict(record) for name, record in self.records.items()}
+        temporary = self.path.with_suffix(".writing")
+        temporary.write_text(json.dumps({"pipeline": self.pipeline.cfg.name, "stages": stages}, indent=2) + "\n")
+        temporary.rename(self.path)
+
+    def _has_ended(self, name: str) -> bool:
+        if not self.result(name).is_file():
+            return False
+        if self.pipeline.stages[name].kind not in TRAINED:
+            return True
+        folder = RunFolder(self.pipeline.folder / name)
+        config = yaml.safe_load(folder.config.read_text(encoding="utf-8"))
+        return folder.is_finished(config["num_steps"], config["num_tokens"])  # not if its budget ended it
+
+    def _weights(self, name: str) -> Path:
+        folder = self.pipeline.folder / name
+        checkpoints = list_checkpoints(folder / "checkpoints")
+        if not checkpoints:
+            raise ValueError(f"stages.{name}: {folder} has no checkpoint any more; remove it to train the stage again")
+        return checkpoints[-1] / "hf"
+
+    def _inputs(self, name: str) -> dict[str, str]:
+        """The identity of the weights and of the data that a stage starts from."""
+        stage = self.pipeline.stages[name]
+        if stage.model in GIVEN_MODELS:
+            model = settings_of(stage.kind, self.pipeline.overrides(name, Known())).model
+            found = {stage.model: identity(Path(model.source))}
+        else:
+            found = {stage.model: self.summary(stage.model)["weights_sha256"]}
+        paths = dict(zip(stage.data, self.pipeline.data_paths(stage), strict=True))
+        for other in stage.referenced:
+            if self.pipeline.stages[other].kind == "traces":
+                paths[other] = self.pipeline.folder / other / "data.jsonl"
+        return found | {source: identity(path) for source, path in paths.items()}
+
+
+def identity(path: Path) -> str:
+    """The SHA-256 of a file, or of all files in a folder with their names; a Hub name stands for itself."""
+    if path.is_file():
+        return sha256_of(path)
+    if not path.is_dir():
+        return str(path)
+    found = hashlib.sha256()
+    for file in sorted(file for file in path.rglob("*") if file.is_file()):
+        found.update(f"{file.relative_to(path)} {sha256_of(file)}\n".encode())
+    return found.hexdigest()
+
+
+def _difference(before: Record, now: Record) -> str:
+    """What differs between two records, as in "num_steps=36, now num_steps=40"; empty if nothing does."""
+    old, new = _settings(before.command), _settings(now.command)
+    for key in [*old, *new]:
+        if old.get(key) != new.get(key):
+            return f"{old.get(key, f'no {key}')}, now {new.get(key, f'no {key}')}"
+    for name in [*before.inputs, *now.inputs]:
+        if before.inputs.get(name) != now.inputs.get(name):
+            pair = (record.inputs.get(name, "none")[:12] for record in (before, now))
+            return "the data or weights of {}, {}, now {}".format(name, *pair)
+    return ""
+
+
+def _settings(command: list[str]) -> dict[str, str]:
+    """The overrides of a command by key, without those that may change."""
+    settings = {override.partition("=")[0]: override for override in command}
+    return {key: override for key, override in settings.items() if key.lstrip("+").split(".")[0] not in FREE_KEYS}

@@ -1,0 +1,58 @@
+"""Write summary.json and report.html of a pipeline: one page for all its stages."""
+
+import json
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from pipelines.ledger import Ledger
+from pipelines.results import StageResult, read_results
+from pipelines.transcripts import read_transcripts
+from report.page import document, read_script, write_page
+
+SCRIPT = Path(__file__).with_name("page.js")
+SHARED_SCRIPTS = ("dom.js", "samples.js")  # of the report of a run
+
+
+def write_report(ledger: Ledger) -> Path:
+    """Write both files and return the path of the page."""
+    results = read_results(ledger)
+    summary = summarize(ledger, results)
+    (ledger.pipeline.folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+    return write_page(ledger.pipeline.folder / "report.html", render(page_data(ledger, summary)))
+
+
+def summarize(ledger: Ledger, results: list[StageResult]) -> dict[str, Any]:
+    """The content of summary.json."""
+    cfg = ledger.pipeline.cfg
+    return {
+        "pipeline": cfg.name,
+        "run": cfg.run,
+        "model": cfg.model,
+        "teacher": cfg.teacher,
+        "env": cfg.env,
+        "seed": cfg.seed,
+        "stages": {result.name: {k: v for k, v in asdict(result).items() if k != "name"} for result in results},
+        "tokens": sum(result.tokens for result in results),
+        "minutes": sum(result.minutes for result in results),
+        "usd": sum(result.usd for result in results),
+    }
+
+
+def page_data(ledger: Ledger, summary: dict[str, Any]) -> dict[str, Any]:
+    """All data of the page as JSON values."""
+    return {
+        "written": time.strftime("%Y-%m-%d %H:%M"),
+        "pipeline": summary,
+        "transcripts": read_transcripts(ledger),
+        "commands": {name: record.command for name, record in ledger.records.items()},
+        # What the shared scripts expect of the report of a run.
+        "runs": [],
+        "samples": {"rows": [], "total": 0},
+    }
+
+
+def render(data: dict[str, Any]) -> str:
+    shared = "\n".join(map(read_script, SHARED_SCRIPTS))
+    return document(data["pipeline"]["run"], data, [shared + "\n" + SCRIPT.read_text(encoding="utf-8")])

@@ -1,0 +1,138 @@
+"""What a pipeline has produced: the figures of each stage, and completions of the same problems after each of them."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from conf.pipelines import GIVEN_MODELS, StageConfig
+from pipelines.ledger import Ledger
+from rewards.scripts import mixes_scripts
+from rewards.tags import read_tags
+
+Interval = Mapping[str, float]  # "mean", "low" and "high" of a 95% interval
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """A model on held-out problems.
+
+    pass_at_1, majority  shares of problems, 0..1; majority is that of all `samples` completions, None without a vote
+    length               mean tokens of a completion
+    truncated, mixed     shares of completions that reach the token limit, and whose thought has words in two scripts
+    """
+
+    problems: int
+    samples: int
+    pass_at_1: Interval
+    majority: Interval | None
+    length: float
+    truncated: float
+    mixed: float
+
+
+@dataclass(frozen=True)
+class StageResult:
+    """A given model or a stage, with the evaluation of its model.
+
+    takes     what it starts from and trains on, in words
+    rows      of the data of a traces stage; counts: [filter, rows in, rows out]
+    tokens    that it generated or trained on
+    """
+
+    name: str
+    kind: str
+    arm: str
+    takes: str
+    state: str
+    accuracy: Accuracy | None = None
+    rows: int | None = None
+    counts: list[list[Any]] = field(default_factory=list)
+    tokens: int = 0
+    minutes: float = 0.0
+    usd: float = 0.0
+    weights_sha256: str | None = None
+
+
+def read_results(ledger: Ledger) -> list[StageResult]:
+    """The given models and the stages in order, without those that evaluate a model: their figures are in its row."""
+    pipeline = ledger.pipeline
+    evaluations = {stage.model: name for name, stage in pipeline.stages.items() if stage.kind == "evaluate"}
+    accuracies = {
+        model: read_accuracy(ledger.result(name)) for model, name in evaluations.items() if ledger.is_finished(name)
+    }
+    results = [
+        StageResult(model, "model", "", pipeline.model_name(model), "given", accuracies.get(model))
+        for model in GIVEN_MODELS
+        if model in evaluations
+    ]
+    for name, stage in pipeline.stages.items():
+        if stage.kind != "evaluate":
+            results.append(_stage_result(ledger, name, stage, accuracies.get(name)))
+    return [*results, _evaluations(ledger, list(evaluations.values()))]
+
+
+def read_accuracy(path: Path) -> Accuracy:
+    """Read eval/accuracy.json and the completions beside it."""
+    summary = json.loads(path.read_text(encoding="utf-8"))
+    candidates = [candidate for row in read_rows(path) for candidate in row["candidates"]]
+    votes = summary["majority_at"]
+    return Accuracy(
+        problems=summary["problems"],
+        samples=len(candidates) // summary["problems"],
+        pass_at_1=summary["pass_at"].get("1", summary["accuracy"]),
+        majority=votes[max(votes, key=int)] if len(votes) > 1 else None,
+        length=_mean([candidate["tokens"] for candidate in candidates]),
+        truncated=_mean([candidate["finish_reason"] == "length" for candidate in candidates]),
+        mixed=_mean([mixes_scripts(read_tags(candidate["text"]).thought) for candidate in candidates]),
+    )
+
+
+def read_rows(path: Path) -> Iterator[dict[str, Any]]:
+    """The problems of an evaluation with their completions, from the lines beside its summary."""
+    for line in path.with_suffix(".jsonl").read_text(encoding="utf-8").splitlines():
+        row = json.loads(line)
+        if "candidates" in row:
+            yield row
+
+
+def _stage_result(ledger: Ledger, name: str, stage: StageConfig, accuracy: Accuracy | None) -> StageResult:
+    record = ledger.records.get(name)
+    summary = ledger.summary(name) if ledger.is_finished(name) else {}
+    samples_itself = not any(override.startswith("samples=") for override in stage.overrides)
+    data = [source if rows is None else f"{source} ({rows})" for source, rows in stage.data.items()]
+    return StageResult(
+        name=name,
+        kind=stage.kind,
+        arm=stage.arm,
+        takes=stage.model + (f", on {' and '.join(data)}" if data else ""),
+        state=ledger.state(name),
+        accuracy=accuracy,
+        rows=summary.get("rows"),
+        counts=summary.get("counts", []),
+        tokens=summary.get("tokens", 0) if samples_itself else 0,
+        minutes=record.seconds / 60 if record else 0.0,
+        usd=summary.get("usd", 0.0) if samples_itself else 0.0,
+        weights_sha256=summary.get("weights_sha256"),
+    )
+
+
+def _evaluations(ledger: Ledger, names: Sequence[str]) -> StageResult:
+    """All evaluations in one row."""
+    finished = [name for name in names if ledger.is_finished(name)]
+    spent = [ledger.summary(name)["spent"] for name in finished]
+    return StageResult(
+        name="evaluations",
+        kind="evaluate",
+        arm="",
+        takes="every model",
+        state=f"{len(finished)} of {len(names)}",
+        tokens=int(sum(each["tokens"] for each in spent)),
+        minutes=sum(ledger.records[name].seconds for name in finished) / 60,
+        usd=sum(each.get("usd", 0.0) for each in spent),
+    )
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values) if values else 0.0

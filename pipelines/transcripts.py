@@ -1,0 +1,56 @@
+"""Completions of the same held-out problems after each stage."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from envs.env import Env
+from grpo.types import Problem
+from pipelines.commands import Known, settings_of
+from pipelines.ledger import Ledger
+from pipelines.results import read_rows
+from report.samples import STAGE_PROBLEMS, STAGE_TEXT, page_row
+
+Rows = Mapping[str, Mapping[str, Any]]  # problem key -> line of an evaluation
+
+
+def read_transcripts(ledger: Ledger) -> dict[str, Any]:
+    """{"models": names, "problems": for each problem one sample per model}: first problems that the first model fails
+    and the last one solves."""
+    stages = ledger.pipeline.stages
+    evaluations = [name for name, stage in stages.items() if stage.kind == "evaluate" and ledger.is_finished(name)]
+    if not evaluations:
+        return {"models": [], "problems": []}
+    settings = settings_of("evaluate", ledger.pipeline.overrides(evaluations[0], Known()))
+    rows = [{row["key"]: row for row in read_rows(ledger.result(name))} for name in evaluations]
+    problems = {problem.key: problem for problem in settings.env.eval_set(len(rows[0]))}
+    keys = choose([problem for problem in problems if all(problem in found for found in rows)], rows)
+    shown = [[sample(settings.env, problems[key], found[key]) for found in rows] for key in keys]
+    return {"models": [stages[name].model for name in evaluations], "problems": shown}
+
+
+def choose(keys: Sequence[str], rows: Sequence[Rows]) -> list[str]:
+    """Up to STAGE_PROBLEMS of the problems: those that the first model fails and the last one solves, then others."""
+
+    def solved(found: Rows, key: str) -> bool:
+        return bool(found[key]["candidates"][0]["correct"])
+
+    return sorted(keys, key=lambda key: not (solved(rows[-1], key) and not solved(rows[0], key)))[:STAGE_PROBLEMS]
+
+
+def sample(env: Env, problem: Problem, row: Mapping[str, Any]) -> dict[str, Any]:
+    """The first completion of a problem, as the page shows it."""
+    candidate = row["candidates"][0]
+    shown = {
+        "step": 0,
+        "key": problem.key,
+        "env": problem.env,
+        "fields": dict(problem.fields),
+        "prompt": str(problem.prompt),
+        "completion": candidate["text"],
+        "correct": candidate["correct"],
+        "reason": candidate.get("reason"),
+        "tokens": candidate["tokens"],
+        "truncated": candidate["finish_reason"] == "length",
+        "tries": env.read_behaviors(problem, candidate["text"]).tries,
+    }
+    return page_row(shown, STAGE_TEXT)

@@ -1,0 +1,71 @@
+import pytest
+
+from conf.compose import compose_pipeline
+from conf.pipelines import PipelineConfig, StageConfig
+
+
+def config(stages, **more):
+    return PipelineConfig(name="p", run="p", model="tiny", env="countdown", stages=stages, **more)
+
+
+TRACES = StageConfig("traces", "base")
+
+
+@pytest.mark.parametrize(
+    ("stages", "message"),
+    [
+        ({}, "stages must name at least one stage"),
+        ({"a": StageConfig("rlhf", "base")}, "stages.a.kind must be one of rl, sft, traces, evaluate, got rlhf"),
+        ({"a": StageConfig("rl", "b")}, "stages.a.model must be one of base, teacher, got b"),
+        ({"a": StageConfig("rl", "a")}, "stages.a.model must be one of base, teacher, got a"),
+        ({"t": TRACES, "a": StageConfig("rl", "t")}, "stages.a.model must be one of base, teacher, got t"),
+        ({"a": StageConfig("rl", "teacher")}, "stages.a.model=teacher needs a teacher"),
+        ({"sft": StageConfig("rl", "base")}, "stages.sft: a stage is named with lower-case"),
+        ({"a-b": StageConfig("rl", "base")}, "stages.a-b: a stage is named with lower-case"),
+        ({"a": StageConfig("sft", "base")}, "stages.a.data is for stages of kind sft, which need it"),
+        ({"a": StageConfig("rl", "base", {"x.jsonl": None})}, "stages.a.data is for stages of kind sft"),
+        ({"a": StageConfig("sft", "base", {"trace": None})}, "stages.a.data names trace, which is neither a stage nor"),
+        ({"b": StageConfig("rl"), "a": StageConfig("sft", "base", {"b": None})}, "stages.a.data must be one of"),
+        ({"a": StageConfig("sft", "base", {"x.jsonl": 0})}, "stages.a.data.x.jsonl must be >= 1, got 0"),
+        ({"t": TRACES, "a": StageConfig("sft", "base", {"t": 3, "x/y": None})}, "stages.a.data must give a number for"),
+        ({"a": StageConfig("rl", overrides=["num_steps"])}, "stages.a.overrides: num_steps is not an override"),
+        ({"a": StageConfig("rl", overrides=["run=x"])}, "stages.a.overrides: run=x is not allowed, since the pipeline"),
+        ({"a": StageConfig("rl", overrides=["num_tokens={b.tokens}"])}, "stages.a.overrides: the stage in braces must"),
+    ],
+)
+def test_a_wrong_stage_is_refused_in_one_line(stages, message):
+    with pytest.raises(ValueError) as refused:
+        config(stages)
+    assert message in str(refused.value) and "\n" not in str(refused.value)
+
+
+def test_overrides_are_for_all_stages_or_for_a_kind():
+    with pytest.raises(ValueError, match="overrides must be one of all, rl, sft, traces, evaluate, got rlhf"):
+        config({"a": StageConfig("rl")}, overrides={"rlhf": []})
+
+
+def test_an_argument_belongs_to_a_stage_a_kind_all_stages_or_the_pipeline():
+    cfg = compose_pipeline(
+        ["pipeline=r1", "seed=3", "cold_start.epochs=1", "rl.num_steps=2", "all.topology=cpu", "model=tiny-student"]
+    )
+    assert cfg.seed == 3 and cfg.model == "tiny-student" and cfg.run == "r1-countdown-tiny-student-seed3"
+    assert cfg.stages["cold_start"].overrides[-2:] == ["epochs=1", "topology=cpu"]
+    assert cfg.overrides["rl"][-1] == "num_steps=2" and cfg.overrides["all"] == ["topology=cpu"]
+    assert cfg.stages["r1_zero"].overrides == ["reward=r1_zero", "num_steps=2", "topology=cpu"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "pipeline=: choose one of cold_start, distill, distill_gsm8k, journey, journey_gsm8k, r1, r1_gsm8k"),
+        (["pipeline=r2"], "pipeline=r2: choose one of"),
+        (["pipeline=r1", "sed=1"], r"sed: unknown key \(did you mean seed\?\)"),
+        (["pipeline=r1", "cold.epochs=1"], "cold.epochs: unknown key"),
+        (["pipeline=r1", "seed=x"], "seed=x: Value 'x'"),
+        (["pipeline=r1", "cold_start.model.path=x"], "stages.cold_start.overrides: model.path=x is not allowed"),
+    ],
+)
+def test_a_wrong_argument_is_refused_in_one_line(arguments, message):
+    with pytest.raises(ValueError, match=message) as refused:
+        compose_pipeline(arguments)
+    assert "\n" not in str(refused.value)

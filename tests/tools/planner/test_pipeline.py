@@ -1,0 +1,99 @@
+import math
+
+import pytest
+
+from conf.compose import compose_pipeline
+from conf.pipelines import StageConfig
+from pipelines.commands import Known, Pipeline, settings_of
+from tests.made_pipeline import small_pipeline
+from tools.planner import choice
+from tools.planner.hardware import gpu_named
+from tools.planner.memory import GIB, ActorTable
+from tools.planner.pipeline import STARTUP_SECONDS, Machine, StagePlan, fitting_overrides, num_rows, plan_pipeline
+from tools.planner.roofline import generation_seconds
+from tools.planner.trace import Peak, UpdateMemory
+
+
+@pytest.fixture
+def untraced(monkeypatch):
+    """The actor's memory as a constant, since tracing takes half a minute."""
+    memory = UpdateMemory(2 * GIB, 2 * GIB, 4 * GIB, Peak(), Peak(0, GIB), 0)
+    monkeypatch.setattr(choice, "actor_table", lambda *_: ActorTable((1, 4), (memory, memory)))
+
+
+def plans_of(*arguments, gpu="h100", count=1):
+    pipeline = Pipeline(compose_pipeline(arguments))
+    return plan_pipeline(pipeline, Machine(gpu_named(gpu), count))
+
+
+def test_every_stage_is_planned_in_order(untraced):
+    plans = plans_of("pipeline=r1_gsm8k")
+    assert list(plans) == list(Pipeline(compose_pipeline(["pipeline=r1_gsm8k"])).stages)
+    assert all(plan.seconds > STARTUP_SECONDS for plan in plans.values())
+    assert plans["r1_zero"].steps == 467 and plans["r1_zero"].tokens == 467 * 16 * 64 * 512
+    assert plans["cold_traces"].rows == 3000 and plans["rejection"].rows == 7000 * 4
+    # 3,000 rows of half of 512 and 1,024 tokens, twice, in batches of 65,536
+    assert plans["cold_start"].steps == math.ceil(2 * 3000 * 768 / 65536)
+    # the general data is a third of the rejection-sampled rows
+    assert plans["full_sft"].steps == math.ceil(2 * 28000 * 4 / 3 * 768 / 65536)
+    assert any(override.startswith("algorithm.micro_batch_tokens=") for override in plans["r1_zero"].overrides)
+    assert any(override.startswith("micro_batch_tokens=") for override in plans["full_sft"].overrides)
+
+
+def test_rl_at_as_many_tokens_as_another_stage(untraced):
+    plans = plans_of("pipeline=distill_gsm8k")
+    step = 16 * 64 * 1024
+    assert plans["student_rl"].steps == math.ceil(plans["distilled"].tokens / step) < 1000
+    assert plans["student_rl"].tokens == plans["student_rl"].steps * step
+
+
+def test_samples_of_another_stage_are_not_generated_again(untraced):
+    plans = plans_of("pipeline=journey_gsm8k", gpu="rtx4090")
+    assert plans["shortcut_traces"].seconds == STARTUP_SECONDS and plans["shortcut_traces"].rows == 1000
+    assert plans["journey_traces"].seconds > STARTUP_SECONDS
+
+
+def test_an_evaluation_takes_the_seconds_of_its_generation(untraced):
+    machine = Machine(gpu_named("h100"), 2)
+    pipeline = Pipeline(compose_pipeline(["pipeline=journey_gsm8k"]))
+    plan = plan_pipeline(pipeline, machine)["evaluate_base"]
+    cfg = settings_of("evaluate", pipeline.overrides("evaluate_base", Known()))
+    expected = generation_seconds(machine.workload(cfg), 1319 * 16, 1319, replicas=2, concurrency=256)
+    assert plan.seconds == pytest.approx(STARTUP_SECONDS + expected) and plan.tokens == 1319 * 16 * 512
+
+
+def test_a_stage_that_does_not_fit_is_named(untraced):
+    with pytest.raises(ValueError, match="stages.evaluate_teacher: vLLM needs .* GiB for one sequence"):
+        plans_of("pipeline=distill_gsm8k", "evaluate.rollout.gpu_memory_utilization=0.5", gpu="rtx4090")
+
+
+def test_data_of_unknown_size_is_refused_by_name(untraced):
+    stages = {"a": StageConfig("sft", "base", {"user/data": None})}
+    with pytest.raises(ValueError, match="stages.a: the number of rows is unknown"):
+        plan_pipeline(small_pipeline(stages=stages), Machine(gpu_named("h100"), 1))
+
+
+def test_the_rows_of_sources_in_a_ratio_by_hand():
+    stage = StageConfig("sft", "base", {"t": 3, "user/data": 1})
+    plans = {"t": type("Plan", (), {"rows": 300})}
+    assert num_rows(stage, plans) == 400
+    assert num_rows(StageConfig("sft", "base", {"t": None}), plans) == 300
+    assert num_rows(StageConfig("sft", "base", {"t": None, "user/data": None}), plans) is None
+
+
+def test_settings_on_which_all_stages_of_a_kind_agree_are_given_once():
+    stages = {"a": StageConfig("rl"), "b": StageConfig("rl"), "c": StageConfig("sft", "base", {"x/y": None})}
+    pipeline = small_pipeline(stages=stages)
+    plans = {name: StagePlan(1.0, 1.0, overrides=("topology=one_gpu",)) for name in stages}
+    assert fitting_overrides(pipeline, plans) == ["rl.topology=one_gpu", "sft.topology=one_gpu"]
+    plans["b"] = StagePlan(1.0, 1.0, overrides=("topology=split",))
+    assert fitting_overrides(pipeline, plans)[:2] == ["a.topology=one_gpu", "b.topology=split"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "gpu", "hours"), [("r1_gsm8k", "h100", 14), ("distill_gsm8k", "h100", 5), ("journey_gsm8k", "rtx4090", 1)]
+)
+def test_the_presets_fit_on_a_rented_gpu(name, gpu, hours):
+    plans = plans_of(f"pipeline={name}", gpu=gpu)
+    assert sum(plan.seconds for plan in plans.values()) / 3600 == pytest.approx(hours, rel=0.25)
