@@ -96,7 +96,7 @@ def print_skills(title: str, skills: object, bounds: Sequence[Bound]) -> bool:
     for name in ("skill", "measured", "required", "", "meaning"):
         table.add_column(name)
     for bound in bounds:
-        required = f"{100 * bound.least:.0f}..{100 * bound.most:.0f}%"
+        required = f"{100 * bound.least:g}..{100 * bound.most:g}%"
         value = f"{100 * getattr(skills, bound.skill):.2f}%"
         table.add_row(bound.skill, value, required, "ok" if bound.holds(skills) else "NOT MET", bound.meaning)
     Console().print(table)
