@@ -39,13 +39,14 @@ $(READY): $(REQUIREMENTS)
 
 COMMA := ,
 SPACE := $(subst ,, )
+PATHS = $(if $(DATA),'data.paths=[$(subst $(SPACE),$(COMMA),$(strip $(DATA)))]')
 # Sweeps and presets set the model and the task themselves, so pass MODEL and ENV only if the user gave them.
 GIVEN = $(if $(filter file,$(origin MODEL)),,model=$(MODEL)) $(if $(filter file,$(origin ENV)),,env=$(ENV))
 train: $(READY) ## train with RL: MODEL=tiny ENV=countdown ARGS="seed=1 run=my-run", or ARGS="experiment=tinyzero_countdown_3b"
 	$(BIN)/python train_grpo.py $(GIVEN) $(ARGS)
 
 sft: $(READY) ## fine-tune on examples: DATA=rows.jsonl (prompt and completion, messages, or text) MODEL=smollm2-135m ARGS="epochs=2"
-	$(BIN)/python train_sft.py $(if $(DATA),'data.paths=[$(subst $(SPACE),$(COMMA),$(strip $(DATA)))]') $(GIVEN) $(ARGS)
+	$(BIN)/python train_sft.py $(PATHS) $(GIVEN) $(ARGS)
 
 plan: $(READY) ## plan a run before renting a GPU: memory, hours, dollars: MODEL=qwen-3b GPU=a100-80gb N=2, or PIPELINE=r1_gsm8k
 	$(BIN)/python -m tools.planner --gpu $(GPU) --count $(N) $(if $(GPU_REPORT),--report $(GPU_REPORT)) $(if $(PIPELINE),--pipeline $(PIPELINE)) $(GIVEN) $(ARGS)
@@ -53,8 +54,8 @@ plan: $(READY) ## plan a run before renting a GPU: memory, hours, dollars: MODEL
 gpu-check: $(READY) ## prove that this GPU machine works, in minutes: MODEL=qwen-0.5b MINUTES=8 (report in outputs/gpu-check)
 	$(BIN)/python -m tools.gpu_check --model $(if $(filter file,$(origin MODEL)),qwen-0.5b,$(MODEL)) --minutes $(MINUTES) $(ARGS)
 
-doctor: $(READY) ## check whether a run would start and fit here; same arguments as train
-	$(BIN)/python -m tools.doctor $(GIVEN) $(ARGS)
+doctor: $(READY) ## check whether a run would start and fit here; same arguments as train, or as sft
+	$(BIN)/python -m tools.doctor $(PATHS) $(GIVEN) $(ARGS)
 
 # The general data of the pipeline r1: arithmetic drills.
 DRILLS := outputs/drills/data.jsonl

@@ -14,7 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 from conf.launch import one_line
 from conf.pipelines import ALL, ENTRY_POINTS, PipelineConfig
 from conf.schema import Config, RunConfig
-from conf.sft import SftConfig
+from conf.sft import SftConfig, TrainingConfig
 from conf.strategies import EvaluateConfig
 from conf.traces import TracesConfig
 from conf.verifiers import TrainVerifierConfig
@@ -61,6 +61,12 @@ def compose_verifier(overrides: Sequence[str], saved: Mapping[str, Any]) -> Trai
 def compose_sft(overrides: Sequence[str]) -> SftConfig:
     """Return the settings of train_sft.py with these Hydra overrides; errors are those of `compose_config`."""
     return _compose("sft", SftConfig, overrides)
+
+
+def compose_training(overrides: Sequence[str]) -> TrainingConfig:
+    """The settings of train_sft.py if the overrides name its data, otherwise those of train_grpo.py; errors are those
+    of `compose_config`."""
+    return (compose_sft if any(override.startswith("data.") for override in overrides) else compose_config)(overrides)
 
 
 def compose_pipeline(arguments: Sequence[str]) -> PipelineConfig:

@@ -11,8 +11,10 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from conf.compose import compose_training
 from conf.launch import one_line
 from conf.schema import Config
+from conf.sft import SftConfig
 from envs.countdown.task import Countdown
 
 ROOT = Path(__file__).parent.parent.parent
@@ -161,7 +163,10 @@ def test_an_adapter_cannot_be_combined_with_reference_updates():
             "algorithm.grop_size: unknown key (did you mean group_size?); allowed keys are name, ",
         ),
         ("foo=3", "foo: unknown key; allowed keys are run, seed, "),
-        ("model=gpt", "model=gpt: unknown; allowed are qwen-0.5b, qwen-1.5b, qwen-3b, smollm2-135m, tiny"),
+        (
+            "model=gpt",
+            "model=gpt: unknown; allowed are qwen-0.5b, qwen-1.5b, qwen-3b, r1-distill-qwen-7b, smollm2-135m, tiny",
+        ),
         ("algorithm.group_size=many", "algorithm.group_size=many: Value 'many' of type 'str' could not be converted"),
     ],
 )
@@ -189,3 +194,8 @@ def test_a_run_folder_with_other_settings_is_rejected(tmp_path):
     with pytest.raises(ValueError, match="run=run was started with seed=0, but now seed=1; choose another run=NAME"):
         folder.claim({"run": "run", "seed": 1, "num_steps": 10})
     assert yaml.safe_load(folder.config.read_text())["num_steps"] == 10
+
+
+def test_overrides_that_name_data_are_those_of_train_sft():
+    assert isinstance(compose_training(["data.paths=[rows.jsonl]", "model=tiny"]), SftConfig)
+    assert isinstance(compose_training(["model=tiny", "env=countdown"]), Config)

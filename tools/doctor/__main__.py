@@ -11,16 +11,16 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
-from conf.compose import compose_config
+from conf.compose import compose_training
 from conf.launch import checking_settings
-from conf.schema import Config
+from conf.sft import TrainingConfig
 from tools.doctor import cluster, gpus, host, network, software
 from tools.doctor.facts import Driver, Facts, Hub, Unknown
 from tools.doctor.findings import ERROR, WARNING, Checked, Finding, check, count, show
 from tools.doctor.gather import gather, uses_gpus
 
 
-def examine(facts: Facts, cfg: Config) -> dict[str, list[Checked]]:
+def examine(facts: Facts, cfg: TrainingConfig) -> dict[str, list[Checked]]:
     """Run every check, by group."""
     on_gpu = uses_gpus(cfg, facts.driver)
     groups = {
@@ -34,7 +34,7 @@ def examine(facts: Facts, cfg: Config) -> dict[str, list[Checked]]:
     return groups
 
 
-def check_software(facts: Facts, cfg: Config, on_gpu: bool) -> list[Checked]:
+def check_software(facts: Facts, cfg: TrainingConfig, on_gpu: bool) -> list[Checked]:
     driver = facts.driver if isinstance(facts.driver, Driver) else None
     return [
         check("Python", software.judge_python, facts.python),
@@ -44,7 +44,7 @@ def check_software(facts: Facts, cfg: Config, on_gpu: bool) -> list[Checked]:
     ]
 
 
-def check_gpus(facts: Facts, cfg: Config) -> list[Checked]:
+def check_gpus(facts: Facts, cfg: TrainingConfig) -> list[Checked]:
     driver = facts.driver
     assert isinstance(driver, Driver)
     checked = [check("driver", gpus.judge_driver, driver, facts.torch)]
@@ -61,7 +61,7 @@ def check_gpus(facts: Facts, cfg: Config) -> list[Checked]:
     return checked
 
 
-def check_cpu(facts: Facts, cfg: Config) -> list[Checked]:
+def check_cpu(facts: Facts, cfg: TrainingConfig) -> list[Checked]:
     why = facts.driver.why if isinstance(facts.driver, Unknown) else "topology.device=cpu"
     return [
         check("GPU", gpus.judge_no_gpu, why, cfg, facts.requirements),
@@ -69,7 +69,7 @@ def check_cpu(facts: Facts, cfg: Config) -> list[Checked]:
     ]
 
 
-def check_host(facts: Facts, cfg: Config) -> list[Checked]:
+def check_host(facts: Facts, cfg: TrainingConfig) -> list[Checked]:
     joins_cluster = cfg.topology.ray_address is not None
     return [
         check("memory", host.judge_memory, facts.memory, facts.requirements),
@@ -80,7 +80,7 @@ def check_host(facts: Facts, cfg: Config) -> list[Checked]:
     ]
 
 
-def check_network(facts: Facts, cfg: Config) -> list[Checked]:
+def check_network(facts: Facts, cfg: TrainingConfig) -> list[Checked]:
     hub = facts.hub
     sources = hub.sources if isinstance(hub, Hub) else ()
     return [
@@ -104,7 +104,7 @@ def check_cluster(facts: Facts, address: str) -> list[Checked]:
 
 def main(overrides: Sequence[str]) -> int:
     with checking_settings():
-        cfg = compose_config(overrides)
+        cfg = compose_training(overrides)
     console = Console(highlight=False)
     groups = examine(gather(cfg, overrides), cfg)
     show(console, groups)

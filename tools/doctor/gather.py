@@ -9,7 +9,7 @@ from typing import Any
 
 from huggingface_hub import constants
 
-from conf.schema import Config
+from conf.sft import TrainingConfig
 from tools.doctor import cluster, gpus, host, network, software
 from tools.doctor.facts import Driver, Facts, Requirements, Unknown
 from tools.doctor.probe import known, output_of, within
@@ -19,7 +19,7 @@ ACCOUNT_SECONDS = 15.0
 TRACE_SECONDS = 120.0
 
 
-def gather(cfg: Config, overrides: Sequence[str]) -> Facts:
+def gather(cfg: TrainingConfig, overrides: Sequence[str]) -> Facts:
     """overrides: those that `cfg` was composed from."""
     driver = known(gpus.driver)
     num_gpus = len(driver.gpus) if isinstance(driver, Driver) else 0
@@ -49,11 +49,11 @@ def gather(cfg: Config, overrides: Sequence[str]) -> Facts:
     return Facts(python=sys.version_info[:3], driver=driver, **facts)
 
 
-def uses_gpus(cfg: Config, driver: Driver | Unknown) -> bool:
+def uses_gpus(cfg: TrainingConfig, driver: Driver | Unknown) -> bool:
     return isinstance(driver, Driver) and cfg.topology.device != "cpu"
 
 
-def requirements(cfg: Config, driver: Driver | Unknown, overrides: Sequence[str]) -> Requirements:
+def requirements(cfg: TrainingConfig, driver: Driver | Unknown, overrides: Sequence[str]) -> Requirements:
     """Ask the planner, in a process of its own, since it imports torch.
 
     Raises:
@@ -67,7 +67,7 @@ def requirements(cfg: Config, driver: Driver | Unknown, overrides: Sequence[str]
     return Requirements(**(found | {"vllm": tuple(found["vllm"])}))
 
 
-def account(cfg: Config) -> bool | Unknown:
+def account(cfg: TrainingConfig) -> bool | Unknown:
     if "wandb" not in cfg.tracker.names or cfg.tracker.mode == "offline":
         return Unknown("this run does not log to wandb online")
     return within(ACCOUNT_SECONDS, network.has_wandb_account)

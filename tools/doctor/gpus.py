@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 
-from conf.schema import Config
+from conf.sft import TrainingConfig
 from tools.doctor.facts import Driver, Holder, InstalledGpu, Requirements, Torch
 from tools.doctor.findings import ERROR, OK, WARNING, Finding
 from tools.doctor.probe import output_of
@@ -108,7 +108,7 @@ def judge_gpu_memory(gpu: InstalledGpu, vllm_gb: float) -> Finding:
     return Finding(OK, saw)
 
 
-def judge_topology(cfg: Config, num_gpus: int) -> Finding:
+def judge_topology(cfg: TrainingConfig, num_gpus: int) -> Finding:
     """Check that the topology can divide the GPUs of this machine, as the run itself does at its start."""
     if cfg.topology.ray_address is not None:
         return Finding(OK, f"{cfg.topology.name}, on the GPUs of a cluster")
@@ -130,7 +130,7 @@ def judge_fit(needed: Requirements) -> Finding:
     return Finding(OK, f"GiB per GPU: {phases} of {needed.usable:.1f} (calculated)")
 
 
-def judge_no_gpu(why: str, cfg: Config, needed: Requirements) -> Finding:
+def judge_no_gpu(why: str, cfg: TrainingConfig, needed: Requirements) -> Finding:
     """why: the reason why there is no GPU."""
     if cfg.topology.device == "cuda":
         return Finding(ERROR, f"{why}; topology.device=cuda", "rent a GPU, or set topology=cpu")

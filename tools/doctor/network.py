@@ -13,7 +13,7 @@ from pathlib import Path
 import huggingface_hub
 from huggingface_hub import constants
 
-from conf.schema import Config
+from conf.sft import TrainingConfig
 from conf.trackers import TrackerConfig
 from tools.doctor.facts import DiskSpace, Hub, Reply, Requirements, Source, Unknown
 from tools.doctor.findings import ERROR, OK, SKIPPED, WARNING, Finding
@@ -27,7 +27,7 @@ FORBIDDEN, MISSING = (401, 403), 404
 LOGIN = "request access on the page of the {kind}, then export HF_TOKEN=..."
 
 
-def hub(cfg: Config) -> Hub:
+def hub(cfg: TrainingConfig) -> Hub:
     """Locate each source. The Hub is asked about those that must be downloaded, or otherwise about one data set, to
     learn its time."""
     sources = sources_of(cfg)
@@ -39,7 +39,7 @@ def hub(cfg: Config) -> Hub:
     return Hub(offline, huggingface_hub.get_token() is not None, sources, replies)
 
 
-def sources_of(cfg: Config) -> tuple[Source, ...]:
+def sources_of(cfg: TrainingConfig) -> tuple[Source, ...]:
     """The models and data sets that the run loads."""
     judges = [judge.model for judge in (cfg.reward.judge, cfg.evaluation.judge) if judge.base_url is None]
     models = [cfg.model.source, *(model for model in judges if model)]

@@ -10,9 +10,9 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from conf.compose import compose_config
+from conf.compose import compose_training
 from conf.launch import checking_settings
-from conf.schema import Config
+from conf.sft import TrainingConfig
 from tools.doctor.facts import Requirements
 from tools.planner.fit import KV_CACHE, GpuMemory, GpuSplit
 from tools.planner.hardware import batched_tokens
@@ -23,7 +23,7 @@ from tools.planner.trace import UpdateMemory
 from workers.placement import check_ranks, make_placement
 
 
-def requirements(cfg: Config, gpus: Sequence[tuple[str, float]]) -> Requirements:
+def requirements(cfg: TrainingConfig, gpus: Sequence[tuple[str, float]]) -> Requirements:
     """gpus: name and MiB of each GPU of this machine, empty for a run on the CPU.
 
     Raises:
@@ -54,7 +54,7 @@ def requirements(cfg: Config, gpus: Sequence[tuple[str, float]]) -> Requirements
     )
 
 
-def configured_split(cfg: Config, gpus: int | None) -> GpuSplit:
+def configured_split(cfg: TrainingConfig, gpus: int | None) -> GpuSplit:
     """The split that the run itself makes of these GPUs; None for a run on the CPU."""
     topology = cfg.topology
     count = gpus if gpus is not None else topology.num_gpus
@@ -73,7 +73,7 @@ def configured_split(cfg: Config, gpus: int | None) -> GpuSplit:
     )
 
 
-def micro_batch_rows(cfg: Config, ranks: int) -> int:
+def micro_batch_rows(cfg: TrainingConfig, ranks: int) -> int:
     """Completions at their limits in the largest micro-batch of a rank."""
     algorithm, model = cfg.algorithm, cfg.model
     most = algorithm.num_completions // algorithm.num_minibatches // ranks
@@ -81,7 +81,7 @@ def micro_batch_rows(cfg: Config, ranks: int) -> int:
     return max(1, min(within_limit, most))
 
 
-def gpu_memory(cfg: Config, shape: Shape, name: str, mib: float) -> GpuMemory:
+def gpu_memory(cfg: TrainingConfig, shape: Shape, name: str, mib: float) -> GpuMemory:
     rollout = cfg.rollout
     tokens = batched_tokens(name, mib)
     engine = rollout_memory(shape, cfg.model, rollout.max_num_seqs, tokens, rollout.tensor_parallel_size)
@@ -99,7 +99,7 @@ def fit(memory: GpuMemory, split: GpuSplit, actor: UpdateMemory) -> tuple[float,
 def main() -> None:
     gpus, *overrides = sys.argv[1:]
     with checking_settings():
-        found = requirements(compose_config(overrides), json.loads(gpus))
+        found = requirements(compose_training(overrides), json.loads(gpus))
     print(json.dumps(asdict(found)))
 
 

@@ -1,0 +1,101 @@
+"""Compare the stages of a pipeline over several seeds.
+
+    python -m pipelines.seeds outputs/journey-countdown-tiny-direct-seed0 outputs/journey-countdown-tiny-direct-seed1
+
+Prints a Markdown table: the accuracy after each stage as a mean over the seeds with its 95% t interval, and the
+difference to a baseline, paired by seed.
+"""
+
+import argparse
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from conf.launch import checking_settings
+from report.sweep import percent
+from report.sweep_results import estimate
+
+Summary = Mapping[str, Any]  # summary.json of a pipeline
+
+
+def read_summaries(folders: Sequence[Path]) -> list[Summary]:
+    """The summaries of runs of one pipeline with different seeds.
+
+    Raises:
+        ValueError: a folder has no summary, or the runs differ in more than their seed.
+    """
+    summaries = []
+    for folder in folders:
+        path = folder / "summary.json"
+        if not path.is_file():
+            raise ValueError(f"{folder} has no summary.json; give the folder of a pipeline that has run")
+        summaries.append(json.loads(path.read_text(encoding="utf-8")))
+    for key in ("pipeline", "model", "teacher", "env"):
+        if len(values := {summary[key] for summary in summaries}) > 1:
+            raise ValueError(f"the pipelines have different values of {key}: {', '.join(map(str, sorted(values)))}")
+    if len(seeds := [summary["seed"] for summary in summaries]) != len(set(seeds)):
+        raise ValueError(f"the pipelines must have different seeds, got {', '.join(map(str, seeds))}")
+    return summaries
+
+
+def table(summaries: Sequence[Summary], baseline: str | None = None) -> list[str]:
+    """A row for each stage whose model was evaluated in all runs.
+
+    baseline  the stage with which the others are compared; None for the first one
+
+    Raises:
+        ValueError: the baseline was not evaluated.
+    """
+    evaluated = [
+        name for name in summaries[0]["stages"] if all(summary["stages"][name]["accuracy"] for summary in summaries)
+    ]
+    baseline = baseline or evaluated[0]
+    if baseline not in evaluated:
+        raise ValueError(f"baseline={baseline} must be one of {', '.join(evaluated)}")
+    lines = [
+        f"| stage | arm | pass@1 | to {baseline} (points) | majority | tokens per completion | mixed scripts | tokens "
+        "trained on or generated | minutes |",
+        "|---|---|--:|--:|--:|--:|--:|--:|--:|",
+    ]
+    reference = _values(summaries, baseline, "pass_at_1")
+    for name in evaluated:
+        found = _values(summaries, name, "pass_at_1")
+        differences = [one - other for one, other in zip(found, reference, strict=True)]
+        cells = [
+            name,
+            summaries[0]["stages"][name]["arm"],
+            percent(estimate(found)),
+            "" if name == baseline else percent(estimate(differences), "+", ""),
+            percent(estimate(_values(summaries, name, "majority"))),
+            f"{_mean(_values(summaries, name, 'length')):.1f}",
+            f"{_mean(_values(summaries, name, 'mixed')):.1%}",
+            f"{_mean([summary['stages'][name]['tokens'] for summary in summaries]):,.0f}",
+            f"{_mean([summary['stages'][name]['minutes'] for summary in summaries]):.1f}",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return lines
+
+
+def _values(summaries: Sequence[Summary], stage: str, measure: str) -> list[float]:
+    """A measure of the accuracy after a stage, of each seed."""
+    found = [summary["stages"][stage]["accuracy"][measure] for summary in summaries]
+    return [value["mean"] if isinstance(value, Mapping) else value for value in found]
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
+
+
+def main() -> None:
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(prog="python -m pipelines.seeds", description=__doc__, formatter_class=raw)
+    parser.add_argument("folders", nargs="+", type=Path, help="folders of pipelines that differ in their seed")
+    parser.add_argument("--baseline", help="the stage with which the others are compared; the first one by default")
+    args = parser.parse_args()
+    with checking_settings():
+        print("\n".join(table(read_summaries(args.folders), args.baseline)))
+
+
+if __name__ == "__main__":
+    main()
