@@ -36,6 +36,11 @@ def test_the_model_is_a_checkpoint_of_the_run(run, compose):
     assert older.model.source == str(run / "checkpoints" / "step_000020" / "hf")
 
 
+def test_the_results_of_an_evaluation_can_be_written_elsewhere():
+    assert str(compose_evaluation([], {}).folder) == "outputs/eval-tiny-countdown"
+    assert str(compose_evaluation(["output=outputs/mine"], {}).folder) == "outputs/mine"
+
+
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
