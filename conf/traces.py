@@ -7,7 +7,7 @@ from pathlib import Path
 from conf.strategies import DecodingConfig
 from envs.prompts import STYLES
 from grpo.settings import at_least, one_of
-from rewards.components import SCRIPTS
+from rewards.scripts import SCRIPTS
 
 # The functions of pipelines/filters.py.
 FILTERS = (
