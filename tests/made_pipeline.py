@@ -88,6 +88,6 @@ def run_as_entry_point(arguments):
     if stage == name and how == "stop":
         Path("outputs", "small", name).mkdir(parents=True)
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-        os.kill(os.getppid(), signal.SIGINT)
+        os.kill(os.getppid(), signal.SIGTERM)
         time.sleep(60)
     finish(entry_point, overrides)

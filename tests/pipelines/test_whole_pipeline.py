@@ -51,7 +51,7 @@ def test_r1_is_interrupted_goes_on_and_writes_one_page(tmp_path):
     deadline = time.monotonic() + 300
     while not (folder / "r1_zero" / "metrics.jsonl").is_file() and time.monotonic() < deadline:
         time.sleep(0.1)
-    first.send_signal(signal.SIGINT)
+    first.send_signal(signal.SIGTERM)
     output, _ = first.communicate(timeout=120)
     assert first.returncode == 0 and "stopped; the same command goes on" in output, output
     assert list((folder / "r1_zero" / "checkpoints").glob("step_*")) and not (folder / "r1_zero/summary.json").exists()
