@@ -138,20 +138,22 @@ class StepPlan:
 
     def step(self, step: int) -> list[Example]:
         """The examples of a step, those with equal prompts side by side."""
-        epoch = 0
-        while step >= len(self.epoch(epoch)):
-            step -= len(self.epoch(epoch))
-            epoch += 1
-        chosen = [self.examples[index] for index in self.epoch(epoch)[step]]
+        epoch, batch = self.position(step)
+        chosen = [self.examples[index] for index in self.epoch(epoch)[batch]]
         return sorted(chosen, key=lambda e: (len(e.prompt_ids), e.prompt_ids, len(e.token_ids), e.token_ids))
 
     def epoch_of(self, step: int) -> float:
         """How many epochs are done after a step."""
-        epoch, done = 0, step + 1
-        while done > len(self.epoch(epoch)):
-            done -= len(self.epoch(epoch))
+        epoch, batch = self.position(step)
+        return epoch + (batch + 1) / len(self.epoch(epoch))
+
+    def position(self, step: int) -> tuple[int, int]:
+        """The epoch of a step, and its batch within the epoch."""
+        epoch = 0
+        while step >= len(self.epoch(epoch)):
+            step -= len(self.epoch(epoch))
             epoch += 1
-        return epoch + done / len(self.epoch(epoch))
+        return epoch, step
 
     def epoch(self, epoch: int) -> list[list[int]]:
         """The batches of an epoch, as indexes of examples."""
