@@ -1,6 +1,7 @@
 """A model sharded over several processes by FSDP2. A single process holds the whole model without FSDP."""
 
 import os
+import socket
 from datetime import timedelta
 from types import MethodType
 from typing import Any
@@ -18,15 +19,15 @@ def join_ranks(info: RankInfo, timeout_s: float) -> None:
     longer than `timeout_s` fails."""
     if info.size == 1:
         return
-    if info.address.startswith("127."):
+    host, _, port = info.address.rpartition(":")
+    if host.startswith("127."):
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
-    dist.init_process_group(
-        "cpu:gloo,cuda:nccl" if info.device == "cuda" else "gloo",
-        init_method=f"tcp://{info.address}",
-        rank=info.rank,
-        world_size=info.size,
-        timeout=timedelta(seconds=timeout_s),
-    )
+    # Left to itself, the store would listen on all interfaces.
+    listener = socket.create_server((host, int(port))).detach() if info.is_first else None
+    timeout = timedelta(seconds=timeout_s)
+    store = dist.TCPStore(host, int(port), info.size, info.is_first, timeout, master_listen_fd=listener)
+    backend = "cpu:gloo,cuda:nccl" if info.device == "cuda" else "gloo"
+    dist.init_process_group(backend, store=store, rank=info.rank, world_size=info.size, timeout=timeout)
 
 
 def shard_model(model: Any, device: torch.device, dtype: torch.dtype) -> Any:

@@ -1,7 +1,6 @@
 """The software and the clocks of the nodes of a Ray cluster: `python -m workers.nodes ADDRESS` prints them as JSON."""
 
 import json
-import os
 import platform
 import sys
 import time
@@ -30,7 +29,6 @@ def nodes(address: str) -> list[dict[str, Any]]:
     Raises:
         ray.exceptions.GetTimeoutError: a node did not answer.
     """
-    os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # as in workers/session.py
     ray.init(address=address, log_to_driver=False, logging_level="ERROR")
     alive = [node for node in ray.nodes() if node["Alive"]]
     task = ray.remote(describe)

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import secrets
 import shutil
 import signal
 from collections.abc import Iterator
@@ -121,7 +122,6 @@ def _living_nodes() -> int:
 
 
 def _start_ray(cfg: WorkerSettings, device: str) -> None:
-    os.environ.setdefault("RAY_AUTH_MODE", "disabled")  # otherwise Ray writes a token to the home folder
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     environment = {"PYTHONPATH": str(REPOSITORY)} | (PASSIVE_THREADS if device == "cpu" else {})
     settings: dict[str, Any] = {"runtime_env": {"env_vars": environment}}
@@ -129,6 +129,7 @@ def _start_ray(cfg: WorkerSettings, device: str) -> None:
         gpus = _own_gpus(cfg.topology, device)
         bundles = gpus or make_placement(cfg.topology, cfg.rollout, None).num_bundles
         settings = {"num_cpus": ROLES * bundles, "num_gpus": gpus or 0, "include_dashboard": False}
+        _use_own_token()
         os.environ |= environment  # Ray starts processes in advance, and uses those without a runtime environment
     with shielded_from_sigterm():
         ray.init(
@@ -137,6 +138,14 @@ def _start_ray(cfg: WorkerSettings, device: str) -> None:
             logging_level="ERROR",
             **settings,
         )
+
+
+def _use_own_token() -> None:
+    """Give the local Ray a token for this run alone. Its processes listen on all interfaces and execute what they are
+    sent, by anyone who has the token. It is kept in the environment of the run's processes and nowhere else."""
+    os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    ray._raylet.Config.initialize("")  # Ray has read the mode when it was imported
+    ray._raylet.AuthenticationTokenLoader.instance().reset_cache()
 
 
 def _stop_ray() -> None:
