@@ -54,7 +54,8 @@ NUMBER = re.compile(
 )
 ARGUMENT = rf"\s*(?:([0-9])|\{{\s*([-+]?\s*{WHOLE})\s*\}})"
 FRACTION = re.compile(rf"\\[dtc]?frac(?![A-Za-z]){ARGUMENT}{ARGUMENT}")
-WORD = re.compile(r"[apAP]\.[mM]\.|U\.S\.|[^\W\d_]+(?:['’]?[^\W\d_]+|[0-9])*")
+LETTERS = r"[^\W\d_¹²³]+"
+WORD = re.compile(rf"[apAP]\.[mM]\.|U\.S\.|{LETTERS}(?:['’]?{LETTERS}|[0-9])*")
 EXPONENT = re.compile(r"(?:\^|\\textsuperscript)\s*(?:\{\s*-?[0-9]\s*\}|-?[0-9])|-?[¹²³](?![¹²³])")
 DEGREE = re.compile(r"\^\s*\{?\s*\\(?:circ|degree)(?![A-Za-z])\s*\}?|\\degree(?![A-Za-z])|[°º℃℉]")
 PERCENT = re.compile(r"\\?%")

@@ -37,7 +37,7 @@ LEADS = BEFORE_SIGN | frozenset(
 
 # Words of one or two letters are refused unless they are listed: `3 M`, `12 x`, `2 pi` and `3 k` have no unit.
 SHORT = frozenset(
-    "a A I m g s h l L W V J N an as at be by do go he in is it me my of on so to us we am pm tv cd ok mr ms dr st rs"
+    "a A I m g s h l L W V J N an as at be by do go he in is it me my of on so to us we am pm tv cd ok mr ms dr rs"
     " cm mm km dm nm kg mg ml dl cl ft yd mi lb oz hr qt gb mb kb tb kw hz ha hp sq cu pa".split()
 )
 MISLEADING = frozenset({"MM", "Mm"})  # finance writes MM for a million
@@ -72,12 +72,12 @@ CHANGES = NEGATIONS | frozenset(
     "negative minus plus than least most approximately approx roughly nearly almost about around between under below"
     " over above beyond within exceeds exceeding ish maximum minimum max counting squared cubed double doubled doubling"
     " twice thrice triple tripled triples doubles quadruple quadrupled multiplied multiply divided divide divides"
-    " multiplies modulo mod root roots sqrt cbrt factorial factorials power powers exponent reciprocal"
+    " multiplies modulo mod root sqrt cbrt factorial factorials power powers exponent reciprocal"
     " inverse opposite log logarithm logs exp sin cos tan sine cosine tangent csc cot abs absolute floor ceil"
     " ceiling base binary octal hexadecimal hex choose infinity infinite repeating recurring error undefined unknown"
     " percentile".split()
 )
-PHRASES = re.compile(r"\b(?:square|cube|up) (?:of|to)\b", re.IGNORECASE)
+PHRASES = re.compile(r"\b(?:square|cube|roots|up) (?:of|to)\b", re.IGNORECASE)
 
 
 def refusal(word: str) -> str | None:

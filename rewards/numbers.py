@@ -19,8 +19,13 @@ from rewards.verdict import CORRECT, NO_ANSWER, Verdict
 
 MAX_LENGTH = 200
 
-COMPARISON = re.compile(r"[<>≠≤≥≈~∼≃≅±∓?]|!=|\\(?:n?eq|ne|not|[lg]eq?|[lg]eqslant|[lg]t|approx|sim|simeq|pm|mp)(?![a-z])")
-VARIABLE = re.compile(r"(?<![A-Za-z\\'’.])[B-HJ-Zb-z](?![A-Za-z'’.])|\\(?!text|math|boxed|left|right|[dtc]?frac|times|cdot|div)[a-z]{2,}")
+COMPARISON = re.compile(
+    r"[<>≠≤≥≈~∼≃≅±∓?]|!=|\\(?:n?eq|ne|not|[lg]eq?|[lg]eqslant|[lg]t|approx|sim|simeq|pm|mp)(?![a-z])"
+)
+VARIABLE = re.compile(
+    r"(?<![A-Za-z\\'’.])[B-HJ-Zb-z](?![A-Za-z'’.])"
+    r"|\\(?!text|math|boxed|left|right|[dtc]?frac|times|cdot|div)[a-z]{2,}"
+)
 # `x`, `f(x)`, `x_1`, `the value of x`
 ALONE = re.compile(r"[A-Za-z'’,: ]*?(?:[A-Za-z]|\\[a-z]+)(?:_\{?[A-Za-z0-9]{1,3}\}?|\([A-Za-z]\))? *")
 ANOTHER = re.compile(r"[;\n]|\b(?:and|or)\b|[.,](?:\s|$)|\\\\", re.IGNORECASE)
