@@ -30,7 +30,7 @@ def normalized(text: str) -> str:
 
 def mathematics(text: str) -> str | None:
     """The mathematics in a text, normalized; None if the words around it may change its meaning."""
-    text = EMPHASIS.sub(lambda found: f" {found[2] or found[4]} ", text.strip().replace("`", ""))
+    text = EMPHASIS.sub(lambda found: f" {found[2] or found[4]} ", text.strip().replace("`", " "))
     boxed = _boxed(text)
     if boxed is not None:
         inner, outside = boxed

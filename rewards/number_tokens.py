@@ -50,7 +50,7 @@ DASHES = dict.fromkeys(map(ord, "‐‑‒–—―−－﹣⁻"), "-") | {ord("
 SEPARATOR = r"(?:,(?:\\!)?|\{,\}|\\,)"
 WHOLE = rf"(?:[0-9]{{1,3}}(?:{SEPARATOR}[0-9]{{3}})++(?![0-9])|[0-9]++(?!{SEPARATOR}[0-9]))"
 NUMBER = re.compile(
-    rf"(?:(?P<whole>{WHOLE})(?:\.[0-9]*+)?|\.[0-9]++)(?:[eE][-+]?[0-9]{{1,3}}+)?(?!{SEPARATOR}?[0-9]|\.[0-9.])"
+    rf"(?:(?P<whole>{WHOLE})(?:\.[0-9]++)?|\.[0-9]++)(?:[eE][-+]?[0-9]{{1,3}}+)?(?!{SEPARATOR}?[0-9]|\.[0-9.])"
 )
 ARGUMENT = rf"\s*(?:([0-9])|\{{\s*([-+]?\s*{WHOLE})\s*\}})"
 FRACTION = re.compile(rf"\\[dtc]?frac(?![A-Za-z]){ARGUMENT}{ARGUMENT}")

@@ -89,9 +89,10 @@ def _check_left(parts: Sequence[str]) -> None:
         if VARIABLE.search(plain):
             if not ALONE.fullmatch(plain) or any(refusal(word) for word in _words(plain) if len(word) > 1):
                 raise NumberError("the left side of the equation is not a single variable")
-        elif not re.search("[0-9]", plain):
-            if re.match(r"[-+]\S", plain) or any(refusal(word) for word in _words(plain) if len(word) > 2):
-                raise NumberError("the left side of the equation may change the value")
+            continue
+        changed = re.match(r"[-+]\S", plain) or any(refusal(word) for word in _words(plain) if len(word) > 2)
+        if changed and not re.search("[0-9]", plain):
+            raise NumberError("the left side of the equation may change the value")
 
 
 def _words(text: str) -> list[str]:
@@ -201,7 +202,7 @@ def _refused_after(tokens: Sequence[Token]) -> str | None:
             between = word_follows and index > 0 and tokens[index - 1].kind is Kind.WORD
             if token.text != "-" or not (glued or between):
                 return f"{token.text!r} after the number is not understood"
-        if token.text.lower() == "times" and after is not None and after.kind is Kind.WORD:
-            if after.text.lower() not in ("a", "per", "each", "every", "as", "more"):
-                return "'times' may change the value"
+        times = token.text.lower() == "times" and after is not None and after.kind is Kind.WORD
+        if times and after is not None and after.text.lower() not in ("a", "per", "each", "every", "as", "more"):
+            return "'times' may change the value"
     return None
