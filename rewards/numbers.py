@@ -29,6 +29,7 @@ VARIABLE = re.compile(
 # `x`, `f(x)`, `x_1`, `the value of x`
 ALONE = re.compile(r"[A-Za-z'’,: ]*?(?:[A-Za-z]|\\[a-z]+)(?:_\{?[A-Za-z0-9]{1,3}\}?|\([A-Za-z]\))? *")
 ANOTHER = re.compile(r"[;\n]|\b(?:and|or)\b|[.,](?:\s|$)|\\\\", re.IGNORECASE)
+TIMES = re.compile(r"(?<=[0-9)]) ?x ?(?=[0-9($])")
 PARENTHESIS = re.compile(r"(?<!\\)[()]")
 
 
@@ -85,7 +86,9 @@ def _check_left(parts: Sequence[str]) -> None:
     if any(word in NEGATIONS or word.endswith("n't") for part in parts for word in _words(part)):
         raise NumberError("contains a word that may change the value")
     for part in parts:
-        plain = re.sub(r"\\[()\[\]]|\\(?:text|mathrm|mathbf|left|right|boxed)(?![a-z])|[$`{}*]", "", part).strip()
+        plain = re.sub(
+            r"\\[()\[\]]|\\(?:text|mathrm|mathbf|left|right|boxed)(?![a-z])|[$`{}*]", "", TIMES.sub("*", part)
+        ).strip()
         if VARIABLE.search(plain):
             if not ALONE.fullmatch(plain) or any(refusal(word) for word in _words(plain) if len(word) > 1):
                 raise NumberError("the left side of the equation is not a single variable")
