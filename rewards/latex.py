@@ -29,6 +29,11 @@ APPROXIMATE = re.compile(r"(?:.*(?:\\approx|≈))?\s*(-?[0-9]+\.[0-9]+)\s*(?:\.\
 SAYS_SO = re.compile(r"\\approx|≈|\.\.\.|…|\\[lc]?dots")
 LETTERS = re.compile(r"(?<![A-Za-z\\])[A-Za-z](?![A-Za-z])|\\(?:alpha|beta|gamma|theta|phi|lambda|mu|omega)")
 VARIABLE = re.compile(r"(?:[A-Za-z]|\\[a-z]+)(?:_\{?\w+\}?|'|\([^()]*\))*")
+# math-verify passes over what it does not understand.
+UNREAD = re.compile(
+    r"[?#@$`\"…±√∛²³½π×÷·]|[0-9]'|^[*/^_=<>,;:)}\]%!']|^\\%|[-+*/^_=<>\\({\['&]$"
+    r"|\\(?:neq?|sim|not)(?![a-z])|\\(?:pm|mp|sqrt)\s*$|\}_[0-9]"
+)
 # math-verify warns in every call that its own timeout is disabled.
 logging.getLogger("math_verify").setLevel(logging.ERROR)
 
@@ -59,8 +64,8 @@ def _compare(text: str, gold: str) -> bool | None:
     if HAS_BASE.search(text) or HAS_BASE.search(gold):
         first, second = WITH_BASE.fullmatch(text), WITH_BASE.fullmatch(gold)
         return first is not None and second is not None and _digits(first) == _digits(second)
-    if re.search("[0-9] [0-9]", text):
-        return None  # math-verify joins the digits
+    if re.search("[0-9] [0-9]", text) or _malformed(text):
+        return None  # math-verify joins digits and drops what it cannot parse
     if SAYS_SO.search(text) or SAYS_SO.search(gold):
         return _approximates(text, gold)
     with suppress(NumberError):
@@ -70,6 +75,18 @@ def _compare(text: str, gold: str) -> bool | None:
     if "=" in text and "=" not in gold and not _names_the_value(text.partition("=")[0]):
         return None
     return _algebra(text, gold)
+
+
+def _malformed(text: str) -> bool:
+    """Whether a part of the text is no mathematics: an unknown character, a dangling sign or an unpaired bracket."""
+    depth = 0
+    for brace in re.findall(r"(?<!\\)[{}]", text):
+        depth += 1 if brace == "{" else -1
+        if depth < 0:
+            return True
+    brackets = len(re.findall(r"[(\[]", text)) == len(re.findall(r"[)\]]", text))
+    equation_inside = re.search(r"\{[^{}]*=[^{}]*\}", text) and r"\begin" not in text and r"\{" not in text
+    return depth != 0 or not brackets or text.count("|") % 2 == 1 or bool(equation_inside or UNREAD.search(text))
 
 
 def _digits(match: re.Match[str]) -> tuple[str, str]:

@@ -2,7 +2,7 @@
 
 import re
 
-from rewards.number_tokens import EMPHASIS, Kind, NumberError, tokens_of, unmarked
+from rewards.number_tokens import DASHES, EMPHASIS, Kind, NumberError, tokens_of, unmarked
 from rewards.number_words import BEFORE_SIGN, UNITS, refusal
 
 BOXED = re.compile(r"\\(?:boxed|fbox)\s*\{")
@@ -23,14 +23,14 @@ def normalized(text: str) -> str:
         text = inner[0]
     text = re.sub(r"\\?\$|\\[()\[\]]|`", " ", text)
     text = SIZES.sub("", re.sub(r"\\[dtc]frac(?![A-Za-z])", r"\\frac", text))
-    text = TEXT.sub(r" \1 ", text.replace("−", "-").replace("{,}", ",").replace(r",\!", ","))
-    text = SPACES.sub(" ", text).strip().rstrip(".。").strip()
+    text = TEXT.sub(r" \1 ", text.translate(DASHES).replace("{,}", ",").replace(r",\!", ","))
+    text = re.sub(r"(?<!\.)[.。]$", "", SPACES.sub(" ", text).strip()).strip()
     return re.sub(r"\s*([-+*/=<>,(){}\[\]^_])\s*", r"\1", text)
 
 
 def mathematics(text: str) -> str | None:
     """The mathematics in a text, normalized; None if the words around it may change its meaning."""
-    text = EMPHASIS.sub(lambda found: f" {found[2] or found[4]} ", text.strip().replace("`", " "))
+    text = EMPHASIS.sub(lambda found: f" {found[2] or found[4]} ", re.sub(r"\\\$|`", " ", text.strip()))
     boxed = _boxed(text)
     if boxed is not None:
         inner, outside = boxed
@@ -42,7 +42,7 @@ def mathematics(text: str) -> str | None:
         outside = PIECE.sub(" ", text)
         listed = re.sub(r"\b(?:and|or)\b|,", " ", outside) if len(pieces) > 1 else outside
         return normalized(", ".join(_without_units(piece) for piece in pieces)) if _harmless(listed) else None
-    return normalized(_without_units(_without_lead(text.rstrip(".。 \n"))))
+    return normalized(_without_units(_without_lead(re.sub(r"(?<!\.)[.。]\s*$", "", text))))
 
 
 def _boxed(text: str) -> tuple[str, str] | None:
