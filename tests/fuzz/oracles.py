@@ -118,6 +118,8 @@ def plain_fraction(found: re.Match[str]) -> str:
 
 def as_fraction(text: str) -> set[Fraction]:
     try:
-        return {Fraction(text.replace(",", "").rstrip("."))} if len(text) < 60 else set()
+        over, slash, under = text.replace(",", "").rstrip(".").partition("/")
+        sign = -1 if under.strip().startswith("-") else 1
+        return {sign * Fraction(over + slash + under.strip().lstrip("+-"))} if len(text) < 60 else set()
     except (ValueError, ZeroDivisionError):
         return set()
