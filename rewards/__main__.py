@@ -40,7 +40,7 @@ def main() -> int:
         cfg = compose_config([f"env={args.env}", f"reward={args.reward}", "model=qwen-3b", *args.overrides])
         judge = make_judge(cfg)
     clean = True
-    lines = io.TextIOWrapper(sys.stdin.buffer, encoding="utf-8", errors="replace")
+    lines = io.TextIOWrapper(sys.stdin.buffer, encoding="utf-8-sig", errors="replace")
     for line in score_lines(lines, cfg, judge):
         clean &= "error" not in line
         print(json.dumps(line), flush=True)

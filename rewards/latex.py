@@ -1,58 +1,154 @@
-"""Checks answers in LaTeX (sets, intervals, roots, tuples) with math-verify.
+"""Checks answers in LaTeX (sets, intervals, roots, tuples) exactly.
+
+Equal text is correct. Two plain numbers are compared as fractions. Everything else is parsed by math-verify, with
+decimals as fractions. A decimal is an approximation only if it says so (`\\approx 1.41421`, `1.41421...`).
 
 math-verify uses sympy, whose run time is unbounded, so callers run it in a process that can be killed
 (envs/grading.py). Only its LaTeX grammar is used, because its parser for plain expressions evaluates text.
 """
 
 import logging
+import re
+from contextlib import suppress
+from fractions import Fraction
 from functools import lru_cache
 from typing import Any
 
+from rewards.latex_text import mathematics, normalized
+from rewards.numbers import NumberError, read_number
 from rewards.verdict import CORRECT, NO_ANSWER, Verdict
 
 MAX_LENGTH = 1000
+PRECISION = 100  # digits to which math-verify compares numbers that are not rational
+DIGITS = 6  # significant digits that an approximate answer needs
+
+DECIMAL = re.compile(r"(?<![0-9.])([0-9]*)\.([0-9]+)(?![0-9.])")
+WITH_BASE = re.compile(r"([0-9A-Za-z]+)_\{?([0-9]{1,2})\}?")
+HAS_BASE = re.compile(r"[0-9]\s*_\{?[0-9]")
+APPROXIMATE = re.compile(r"(?:.*(?:\\approx|≈))?\s*(-?[0-9]+\.[0-9]+)\s*(?:\.\.\.|…|\\[lc]?dots)?")
+SAYS_SO = re.compile(r"\\approx|≈|\.\.\.|…|\\[lc]?dots")
+LETTERS = re.compile(r"(?<![A-Za-z\\])[A-Za-z](?![A-Za-z])|\\(?:alpha|beta|gamma|theta|phi|lambda|mu|omega)")
+VARIABLE = re.compile(r"(?:[A-Za-z]|\\[a-z]+)(?:_\{?\w+\}?|'|\([^()]*\))*")
+# math-verify passes over what it does not understand.
+UNREAD = re.compile(
+    r"[?#@$`\"…±√∛²³½π×÷·]|[0-9]'|^[*/^_=<>,;:)}\]%!']|^\\%|[-+*/^_=<>\\({\['&]$"
+    r"|\\(?:neq?|sim|not)(?![a-z])|\\(?:pm|mp|sqrt)\s*$|\}_[0-9]"
+)
 # math-verify warns in every call that its own timeout is disabled.
 logging.getLogger("math_verify").setLevel(logging.ERROR)
 
 
-class LatexError(ValueError):
-    """The text could not be parsed as LaTeX mathematics."""
-
-
 def check_latex(answer: str | None, expected: str) -> Verdict:
-    """Check whether the answer equals `expected`, both in LaTeX.
-
-    Raises:
-        LatexError: `expected` could not be parsed.
-    """
-    from math_verify import verify  # imports sympy, which takes 2 s
-
+    """Check whether the answer equals `expected`, both in LaTeX. An answer that differs from a reference answer that
+    is not mathematics is wrong."""
     if answer is None or not answer.strip():
         return NO_ANSWER
     if len(answer) > MAX_LENGTH:
         return Verdict(False, False, f"longer than {MAX_LENGTH} characters")
-    found = read_latex(answer)
-    if not found:
-        return Verdict(False, False, "could not be parsed as mathematics")
-    gold = _gold(expected)
-    if verify(gold, found, timeout_seconds=None, raise_on_error=True):
+    if normalized(answer) == normalized(expected):
         return CORRECT
-    return Verdict(False, True, f"is {found[-1]}, not {expected}")
+    text, gold = mathematics(answer), mathematics(expected)
+    if text is None:
+        return Verdict(False, False, "could not be read as mathematics")
+    gold = normalized(expected) if gold is None else gold
+    if text == gold:
+        return CORRECT
+    equal = _compare(text, gold)
+    if equal is None:
+        return Verdict(False, False, "could not be parsed as mathematics")
+    return CORRECT if equal else Verdict(False, True, f"is {text}, not {expected}")
 
 
-def read_latex(text: str) -> list[Any]:
-    """The expressions that math-verify finds in `text`, with or without \\boxed{} or $ signs around it."""
-    from math_verify import LatexExtractionConfig, parse
+def _compare(text: str, gold: str) -> bool | None:
+    """Whether two texts are equal as mathematics; None if the first could not be parsed."""
+    if HAS_BASE.search(text) or HAS_BASE.search(gold):
+        first, second = WITH_BASE.fullmatch(text), WITH_BASE.fullmatch(gold)
+        return first is not None and second is not None and _digits(first) == _digits(second)
+    if re.search("[0-9] [0-9]", text) or _malformed(text):
+        return None  # math-verify joins digits and drops what it cannot parse
+    if SAYS_SO.search(text) or SAYS_SO.search(gold):
+        return _approximates(text, gold)
+    with suppress(NumberError):
+        value, other = read_number(text), read_number(gold)
+        one_is_percent = ("%" in text) != ("%" in gold)
+        return value == other or (one_is_percent and (value if "%" in text else other) == 100 * min(value, other))
+    if "=" in text and "=" not in gold and not _names_the_value(text.partition("=")[0]):
+        return None
+    return _algebra(text, gold)
 
-    text = text.strip().strip("$").strip()
-    if r"\boxed" not in text:
-        text = rf"\boxed{{{text}}}"
-    return parse(text, [LatexExtractionConfig()], parsing_timeout=None)
+
+def _malformed(text: str) -> bool:
+    """Whether a part of the text is no mathematics: an unknown character, a dangling sign or an unpaired bracket."""
+    depth = 0
+    for brace in re.findall(r"(?<!\\)[{}]", text):
+        depth += 1 if brace == "{" else -1
+        if depth < 0:
+            return True
+    brackets = len(re.findall(r"[(\[]", text)) == len(re.findall(r"[)\]]", text))
+    equation_inside = re.search(r"\{[^{}]*=[^{}]*\}", text) and r"\begin" not in text and r"\{" not in text
+    return depth != 0 or not brackets or text.count("|") % 2 == 1 or bool(equation_inside or UNREAD.search(text))
+
+
+def _digits(match: re.Match[str]) -> tuple[str, str]:
+    return match[1].lstrip("0").upper(), match[2]
+
+
+def _approximates(text: str, gold: str) -> bool | None:
+    """Whether an approximate decimal and the other value agree to the decimal's last digit."""
+    from sympy import Abs, Float, Rational, sympify  # imports sympy, which takes 2 s
+
+    approximate, exact = (text, gold) if SAYS_SO.search(text) else (gold, text)
+    match = APPROXIMATE.fullmatch(approximate)
+    if match is None or (approximate is text and len(match[1].lstrip("-0.").replace(".", "")) < DIGITS):
+        return None
+    other = APPROXIMATE.fullmatch(exact)
+    value = Rational(other[1]) if other else next(iter(_parsed(exact)), None)
+    try:
+        last_digit = Rational(1, 10 ** len(match[1].partition(".")[2]))
+        return bool(Abs(Float(sympify(value).doit().evalf(50), 50) - Rational(match[1])) <= last_digit)
+    except (TypeError, ValueError, AttributeError):
+        return None
+
+
+def _names_the_value(left: str) -> bool:
+    """Whether the left side of an equation is what the question asks for, as `x` and `a + b` are and `2x` is not."""
+    left = left.strip()
+    return len(set(LETTERS.findall(left))) != 1 or VARIABLE.fullmatch(left) is not None
+
+
+def _algebra(text: str, gold: str) -> bool | None:
+    from math_verify import verify
+
+    try:
+        found, reference = _parsed(text), _parsed(gold)
+        if not found:
+            return None
+        if found and reference and (equal := _equal_numbers(found[0], reference[0])) is not None:
+            return equal
+        return bool(verify(reference, found, numeric_precision=PRECISION, timeout_seconds=None, raise_on_error=True))
+    except Exception:  # noqa: BLE001 - sympy raises exceptions of many types on text that it cannot compare
+        return None
+
+
+def _equal_numbers(value: Any, other: Any) -> bool | None:
+    """Whether two rational numbers are equal; None if one of them is something else."""
+    from sympy import Expr
+
+    if not (isinstance(value, Expr) and isinstance(other, Expr)) or value.free_symbols or other.free_symbols:
+        return None
+    value, other = value.doit(), other.doit()
+    if value.is_Rational and other.is_Rational:
+        return bool(Fraction(value.p, value.q) == Fraction(other.p, other.q))
+    return None
 
 
 @lru_cache(maxsize=4096)
-def _gold(expected: str) -> list[Any]:
-    gold = read_latex(expected)
-    if not gold:
-        raise LatexError(f"the answer of the problem could not be parsed as LaTeX: {expected!r}")
-    return gold
+def _parsed(text: str) -> list[Any]:
+    """The expressions that math-verify finds in `text`; decimals are fractions."""
+    from math_verify import LatexExtractionConfig, parse
+
+    exact = DECIMAL.sub(lambda m: rf"\frac{{{int(m[1] + m[2])}}}{{{10 ** len(m[2])}}}", text)
+    try:
+        return parse(rf"\boxed{{{exact}}}", [LatexExtractionConfig()], parsing_timeout=None)
+    except Exception:  # noqa: BLE001 - what the parser cannot read is no expression
+        return []

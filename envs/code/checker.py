@@ -23,13 +23,15 @@ from envs.code.sandbox import Limits, Sandbox, SandboxError, Stopped
 from rewards.verdict import CORRECT, NO_ANSWER, Verdict
 
 MAX_LENGTH = 20_000
-FENCE = re.compile(r"\s*```[A-Za-z0-9]*[ \t]*\n(.*?)\n?[ \t]*```\s*", re.DOTALL)
+# An opening fence of three or more backticks or tildes, with or without an info string.
+FENCE = re.compile(r"\s*(`{3,}|~{3,})[^\n`]*\n(.*?)\n?[ \t]*\1[`~]*\s*", re.DOTALL)
 
 
 def source_of(answer: str) -> str:
     """The program in an answer, without a Markdown code fence around it."""
+    answer = answer.replace("\r\n", "\n").replace("\r", "\n")
     fenced = FENCE.fullmatch(answer)
-    return fenced[1] if fenced else answer
+    return fenced[2] if fenced else answer
 
 
 def check_code(answer: str | None, fields: Mapping[str, Any], limits: Limits) -> Verdict:

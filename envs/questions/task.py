@@ -94,6 +94,8 @@ class Questions:
                 answer = str(read_number(answer))
             except NumberError as error:
                 raise ValueError(f"field {self.answer_field}: {error}") from error
+        elif not answer:
+            raise ValueError(f"field {self.answer_field}: is empty")
         question = str(fields.get(self.question_field, "")).strip()
         return Problem(
             env=self.name,

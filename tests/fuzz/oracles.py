@@ -87,7 +87,11 @@ def could_mean(answer: str | None) -> set[Fraction]:
     currency, percent and LaTeX signs removed."""
     if answer is None or len(answer) > 200:
         return set()
-    text = re.sub(r"\\[dt]?frac\s*\{([^{}]*)\}\s*\{([^{}]*)\}", r" \1/\2 ", answer.replace("{,}", ","))
+    text = re.sub(
+        r"\\[dtc]?frac\s*(\{[^{}]*\}|[0-9])\s*(\{[^{}]*\}|[0-9])",
+        plain_fraction,
+        answer.replace("{,}", ","),
+    )
     text = text.rpartition("=")[2].replace("−", "-")
     text = re.sub(r"\s", " ", re.sub(r"\\[,;! ]|[$€£¥₹%\\]", "", text))
     found: set[Fraction] = set()
@@ -106,8 +110,16 @@ def could_mean(answer: str | None) -> set[Fraction]:
     return found
 
 
+def plain_fraction(found: re.Match[str]) -> str:
+    """A LaTeX fraction as `a/b` with its sign in front."""
+    minus = "-" * ((found[1] + found[2]).count("-") % 2)
+    return f" {minus}{found[1].strip('{}+- ')}/{found[2].strip('{}+- ')} "
+
+
 def as_fraction(text: str) -> set[Fraction]:
     try:
-        return {Fraction(text.replace(",", "").rstrip("."))} if len(text) < 60 else set()
+        over, slash, under = text.replace(",", "").rstrip(".").partition("/")
+        sign = -1 if under.strip().startswith("-") else 1
+        return {sign * Fraction(over + slash + under.strip().lstrip("+-"))} if len(text) < 60 else set()
     except (ValueError, ZeroDivisionError):
         return set()

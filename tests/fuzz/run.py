@@ -21,9 +21,11 @@ from envs.questions.task import Questions
 from grpo.types import Problem, Score
 from rewards.mix import COMPONENTS, RewardConfig
 from tests.fuzz import hostile
+from tests.fuzz.kinds import latex_kind, number_kind
 from tests.fuzz.oracles import answer_of, could_mean, in_format, solves_countdown
 
 LIMIT = 0.050  # seconds
+LATEX = 0.02  # share of completions with answers in LaTeX
 MEGABYTES = 0.0005  # share of completions with a million characters
 RANGES = {"language": (0.0, 1.0), "length": (-1.0, 0.0), "repetition": (-1.0, 0.0)}
 REWARD = RewardConfig(dict.fromkeys(COMPONENTS, 1.0))
@@ -47,22 +49,29 @@ def fuzz(completions: int, seed: int) -> Findings:
         Countdown(num_numbers=[3, 4, 5], max_number=20, division="rational"),
         Multiplication(["1x1", "2x2", "3x3"]),
     ]
-    tasks: list[Env] = [*drawing, questions]
+    tasks: list[Env] = [*drawing, questions, questions]
+    math = Questions("math", path="unread", grader="latex")
     drawn = [[task.problem(seed, "train", i) for i in range(min(PROBLEMS, completions))] for task in drawing]
     rng, findings = random.Random(f"fuzz/{seed}"), Findings()
     for _ in range(completions):
         task_index = rng.randrange(len(tasks))
-        problem = rng.choice(drawn[task_index]) if task_index < len(drawn) else question(questions, rng)
-        answer, label = answer_to(problem, rng)
+        env = tasks[task_index]
+        label: bool | None
+        if rng.random() < LATEX:
+            answer, gold, label = latex_kind(rng)
+            env, problem = math, math.read({"question": "", "answer": gold})
+        else:
+            problem = rng.choice(drawn[task_index]) if task_index < len(drawn) else question(questions, rng)
+            answer, label = answer_to(problem, rng)
         text = hostile.megabyte(answer, rng) if rng.random() < MEGABYTES else hostile.dressed(answer, rng)
         started = time.thread_time()
-        score = grade(tasks[task_index], REWARD, problem, text, rng.randint(0, 1200))
+        score = grade(env, REWARD, problem, text, rng.randint(0, 1200))
         seconds = time.thread_time() - started
         findings.completions += 1
         findings.correct += score.correct
         findings.slowest = max(findings.slowest, seconds)
         faults = found_in(problem, text, score, label if answer_of(text) == answer.strip() else None, findings)
-        if seconds > LIMIT:
+        if seconds > LIMIT and env is not math:  # sympy is stopped by reward.timeout_s
             faults.append(f"took {seconds * 1000:.0f} ms")
         findings.faults += [f"{fault}: {problem.fields} {text[:300]!r} ({score.reason})" for fault in faults]
     return findings
@@ -77,7 +86,8 @@ def question(env: Questions, rng: random.Random) -> Problem:
 def answer_to(problem: Problem, rng: random.Random) -> hostile.Labelled:
     if problem.env == "countdown":
         return hostile.countdown(problem.answer, problem.fields["numbers"], problem.fields["target"], rng)
-    return hostile.number(Fraction(problem.answer), rng)
+    value = Fraction(problem.answer)
+    return number_kind(value, rng) if value != 0 and rng.random() < 0.5 else hostile.number(value, rng)
 
 
 def found_in(problem: Problem, text: str, score: Score, label: bool | None, findings: Findings) -> list[str]:
@@ -98,7 +108,12 @@ def found_in(problem: Problem, text: str, score: Score, label: bool | None, find
     else:
         expected = label if label is not None else score.correct
         findings.decided += label is not None
-        if score.correct and Fraction(problem.answer) not in could_mean(answer_of(text)):
+        if (
+            problem.env != "math"
+            and label is None
+            and score.correct
+            and Fraction(problem.answer) not in could_mean(answer_of(text))
+        ):
             faults.append("correct, but the answer can't mean that")
     if score.correct != expected:
         faults.append("wrongly " + ("accepted" if score.correct else "rejected"))

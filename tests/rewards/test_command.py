@@ -56,6 +56,13 @@ def test_invalid_utf8_is_scored():
     assert reasons == ["unexpected '\\ud800'", "line 2: not JSON"]
 
 
+def test_a_byte_order_mark_on_standard_input_is_ignored():
+    line = json.dumps({"completion": "x</think><answer>3</answer>", "answer": "3"})
+    command = [sys.executable, "-m", "rewards", "score", "--env", "gsm8k"]
+    done = subprocess.run(command, input=b"\xef\xbb\xbf" + line.encode(), capture_output=True, timeout=120, check=False)
+    assert json.loads(done.stdout)["correct"] is True and done.returncode == 0
+
+
 def test_an_unknown_task_is_rejected():
     _, done = score([], "--env", "chess")
     assert done.returncode == 2 and done.stderr.startswith("error: env=chess: unknown; allowed are code, countdown")

@@ -29,6 +29,29 @@ def test_a_correct_answer_passes_with_and_without_a_code_fence():
         assert verdict(answer).correct and verdict(answer).well_formed
 
 
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "``` python\nx\n```",
+        "```python\r\nx\r\n```\r\n",
+        "~~~\nx\n~~~",
+        "~~~~ py\nx\n~~~~",
+        "````python\nx\n````",
+        '```python title="a.py" {1,2}\nx\n```',
+        "```c++\nx\n```",
+        "```\r\nx\r\n```",
+        "  ```\nx\n  ```",
+    ],
+)
+def test_a_fence_may_have_spaces_an_info_string_tildes_and_other_line_ends(answer):
+    assert source_of(answer) == "x"
+
+
+def test_a_fence_ends_with_its_own_sign():
+    assert source_of("~~~\nx\n```") == "~~~\nx\n```"
+    assert source_of("x = 1\r\ny = 2") == "x = 1\ny = 2"
+
+
 def test_only_a_fence_around_the_whole_answer_is_removed():
     assert source_of("```py\nx\n```") == "x"
     assert source_of("x = '```'") == "x = '```'"

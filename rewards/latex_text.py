@@ -1,0 +1,99 @@
+"""Finds the mathematics in an answer: without markup, a sentence around it, and units after it."""
+
+import re
+
+from rewards.number_tokens import DASHES, EMPHASIS, Kind, NumberError, tokens_of, unmarked
+from rewards.number_words import BEFORE_SIGN, UNITS, refusal
+
+BOXED = re.compile(r"\\(?:boxed|fbox)\s*\{")
+PIECE = re.compile(r"\$\$(.+?)\$\$|\$(.+?)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]", re.DOTALL)
+TEXT = re.compile(r"\\(?:text|textbf|textit|textrm|mathrm|mbox)\s*\{([^{}]*)\}")
+SPACES = re.compile(r"\\[,;:! ]|\\(?:quad|qquad)(?![A-Za-z])|~|\s+")
+SIZES = re.compile(r"\\(?:left|right|displaystyle|[bB]igg?[lr]?)(?![A-Za-z])")
+EXPONENT = r"(?:\s*\^\s*\{?[0-9]\}?|[²³])?"
+UNIT_TEXT = re.compile(rf"(?<=\S)\s*\\(?:text|mathrm|mbox)\s*\{{([^{{}}]*)\}}{EXPONENT}\s*$")
+UNIT_WORD = re.compile(rf"(?<=[0-9}})a-z])\s+([A-Za-z]{{2,}}){EXPONENT}\s*$")
+
+
+def normalized(text: str) -> str:
+    """The text without what carries no meaning: dollar signs, emphasis, spacing commands, a full stop at the end."""
+    text = EMPHASIS.sub(lambda found: f" {found[2] or found[4]} ", text.strip().strip("`").strip())
+    inner = _boxed(text)
+    if inner is not None and inner[1].strip(" $.") == "":
+        text = inner[0]
+    text = re.sub(r"\\?\$|\\[()\[\]]|`", " ", text)
+    text = SIZES.sub("", re.sub(r"\\[dtc]frac(?![A-Za-z])", r"\\frac", text))
+    text = TEXT.sub(r" \1 ", text.translate(DASHES).replace("{,}", ",").replace(r",\!", ","))
+    text = re.sub(r"(?<!\.)[.。]$", "", SPACES.sub(" ", text).strip()).strip()
+    return re.sub(r"\s*([-+*/=<>,(){}\[\]^_])\s*", r"\1", text)
+
+
+def mathematics(text: str) -> str | None:
+    """The mathematics in a text, normalized; None if the words around it may change its meaning."""
+    text = EMPHASIS.sub(lambda found: f" {found[2] or found[4]} ", re.sub(r"\\\$|`", " ", text.strip()))
+    boxed = _boxed(text)
+    if boxed is not None:
+        inner, outside = boxed
+        return normalized(inner) if _harmless(outside) else None
+    if len(re.findall(r"(?<!\\)\$", text)) % 2:
+        text = re.sub(r"(?<!\\)\$", "", text)
+    pieces = [next(group for group in match if group) for match in PIECE.findall(text)]
+    if pieces:
+        outside = PIECE.sub(" ", text)
+        listed = re.sub(r"\b(?:and|or)\b|,", " ", outside) if len(pieces) > 1 else outside
+        return normalized(", ".join(_without_units(piece) for piece in pieces)) if _harmless(listed) else None
+    return normalized(_without_units(_without_lead(re.sub(r"(?<!\.)[.。]\s*$", "", text))))
+
+
+def _boxed(text: str) -> tuple[str, str] | None:
+    """The content of the only \\boxed{} and the text around it; None if there isn't exactly one."""
+    starts = list(BOXED.finditer(text))
+    if len(starts) != 1:
+        return None
+    depth = 0
+    for position in range(starts[0].end() - 1, len(text)):
+        depth += {"{": 1, "}": -1}.get(text[position], 0)
+        if depth == 0:
+            return text[starts[0].end() : position], text[: starts[0].start()] + " " + text[position + 1 :]
+    return None
+
+
+def _harmless(text: str) -> bool:
+    """Whether the text consists of words and units that change no value, such as `The answer is` and `cm^2`."""
+    try:
+        tokens = tokens_of(unmarked(text.replace("$", " ")))
+    except NumberError:
+        return False
+    unread = (Kind.NUMBER, Kind.SIGN, Kind.SLASH)
+    return not any(token.kind in unread or (token.kind is Kind.WORD and refusal(token.text)) for token in tokens)
+
+
+def _without_lead(text: str) -> str:
+    """The text without a sentence in front of it: `The answer is 5`, `Answer: 5`."""
+    end = 0
+    for match in re.finditer(r"[A-Za-z'’]+(?::|\b)", text):
+        words = text[: match.end()]
+        if re.search(r"[^A-Za-z'’,:\s]", words):
+            break
+        if match[0].endswith(":") or match[0].lower() in BEFORE_SIGN - {"of", "to"}:
+            end = match.end()
+    lead = text[:end].replace(":", " ")
+    return text[end:].strip() if end and text[end:].strip() and _harmless_lead(lead) else text
+
+
+def _harmless_lead(lead: str) -> bool:
+    return not any(refusal(word) for word in re.findall(r"[A-Za-z'’]+", lead) if len(word) > 1)
+
+
+def _without_units(text: str) -> str:
+    """The text without the unit after its mathematics: `5\\pi\\text{ cm}^2`, `2\\sqrt{3} units`."""
+    while True:
+        match = UNIT_TEXT.search(text)
+        if match is not None and re.search(r"[0-9]|\\(?:pi|sqrt|frac)", text[: match.start()]) and _harmless(match[1]):
+            text = text[: match.start()]
+            continue
+        match = UNIT_WORD.search(text)
+        long_word = match is not None and (len(match[1]) > 2 or match[1].lower() in UNITS)
+        if match is None or not long_word or refusal(match[1]) or not re.search("[0-9]|pi", text[: match.start()]):
+            return text
+        text = text[: match.start()]
