@@ -19,7 +19,7 @@ import hydra
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
-from conf.launch import checking_settings, launch
+from conf.launch import checking_settings, launch, settings_of
 from conf.schema import Config
 from conf.sft import TrainingConfig
 from envs.score import Scorer
@@ -273,8 +273,7 @@ def start_training(
 @hydra.main(version_base=None, config_path="conf", config_name="config")
 def main(raw: DictConfig) -> None:
     with checking_settings():
-        cfg = OmegaConf.to_object(raw)
-        assert isinstance(cfg, Config)
+        cfg = settings_of(raw, Config)
         resolved: Any = OmegaConf.to_container(raw, resolve=True)
         resolved["git"] = git_commit(Path(__file__).parent)
         folder = RunFolder.of(cfg.run)

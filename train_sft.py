@@ -19,7 +19,7 @@ import hydra
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
-from conf.launch import checking_settings, launch
+from conf.launch import checking_settings, launch, settings_of
 from conf.sft import SftConfig
 from envs.score import Scorer
 from grpo.types import Problem
@@ -97,8 +97,7 @@ class SftTraining(Training):
 def main(raw: DictConfig) -> None:
     console = Console()
     with checking_settings():
-        cfg = OmegaConf.to_object(raw)
-        assert isinstance(cfg, SftConfig)
+        cfg = settings_of(raw, SftConfig)
         check_model(cfg.model)
         check_optimizer(cfg.optimizer)
         check_tracker(cfg.tracker)

@@ -24,9 +24,11 @@ def run_settings(compose: Callable[[Sequence[str], Mapping[str, Any]], Settings]
     Raises:
         ValueError: a setting is not allowed, the run does not exist, or its checkpoint is missing or damaged.
     """
-    given = dict(override.split("=", maxsplit=1) for override in overrides if "=" in override)
-    if not (name := given.get("run", "")):
+    given = dict(override.lstrip("+").split("=", maxsplit=1) for override in overrides if "=" in override)
+    if (name := given.get("run")) is None:
         return compose(overrides, {})
+    if not name:
+        raise ValueError("run= is empty; give the name of a folder in outputs/, or no run to evaluate model=NAME")
     folder = Path("outputs", name)
     if not (folder / "config.yaml").is_file():
         raise ValueError(f"run={name}: {folder} is not a run; run must be the name of a folder in outputs/")

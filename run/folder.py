@@ -1,6 +1,7 @@
 """The folder of a run: its files, and the check that a run is resumed with the settings it was started with."""
 
 import json
+import os
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -44,7 +45,15 @@ class RunFolder:
 
     @classmethod
     def of(cls, run: str) -> "RunFolder":
-        return cls(Path("outputs") / run)
+        """The folder of the run with this name.
+
+        Raises:
+            ValueError: the name is empty, as with an unset variable of the shell, or leads out of outputs/.
+        """
+        inside = Path(os.path.normpath(Path("outputs", run)))
+        if not run.strip() or inside == Path("outputs") or not inside.is_relative_to("outputs"):
+            raise ValueError(f"run={run}: must be the name of a folder in outputs/; choose run=NAME")
+        return cls(Path("outputs", run))
 
     def claim(self, config: Mapping[str, Any]) -> None:
         """Write config.yaml, after checking that a run already in this folder was started with the same settings.
