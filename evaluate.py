@@ -19,7 +19,7 @@ from typing import Any
 from rich.console import Console
 
 from conf.compose import compose_evaluation
-from conf.launch import checking_settings
+from conf.launch import checking_settings, explaining_disk_errors
 from conf.strategies import DecodingConfig, EvaluateConfig
 from envs.grading import GradingPool
 from grpo.types import Completion, Problem, Request, SamplingParams, Score, in_request_order
@@ -109,7 +109,10 @@ def solve(cfg: DecodingConfig, problems: Sequence[Problem], results: Results) ->
     """Run the strategy on the problems and write the row of each as it finishes; returns the rows by problem key."""
     rows: dict[str, ProblemRow] = {}
     interrupt, device, started = Interrupt(), pick_device(cfg.topology.device), time.monotonic()
-    with ray_session(cfg, device, interrupt) as session, closing(GradingPool(cfg.env, cfg.reward)) as graders:
+    with (
+        ray_session(cfg, results.lines, device, interrupt) as session,
+        closing(GradingPool(cfg.env, cfg.reward)) as graders,
+    ):
         engine = RolloutEngine(RolloutPool(cfg, session), cfg.model.source)
         verifier = make_verifier(cfg, graders, device)
         try:
@@ -201,4 +204,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with explaining_disk_errors():
+        main()

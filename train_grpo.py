@@ -283,7 +283,8 @@ def main(raw: DictConfig) -> None:
         check_topology(cfg)
         cfg.env.eval_set(cfg.evaluation.num_problems)
         folder.claim(resolved)
-    if folder.is_finished(cfg.num_steps, cfg.num_tokens):
+        is_finished = folder.is_finished(cfg.num_steps, cfg.num_tokens)
+    if is_finished:
         print_end(Console(), folder)
         print(f"this run is finished; choose another run=NAME, or num_steps > {cfg.num_steps} to continue it")
         return

@@ -112,7 +112,8 @@ def main(raw: DictConfig) -> None:
         resolved["data"]["sha256"] = examples.sha256
         folder = RunFolder.of(cfg.run)
         folder.claim(resolved)
-    if folder.is_finished(cfg.num_steps, cfg.num_tokens):
+        is_finished = folder.is_finished(cfg.num_steps, cfg.num_tokens)
+    if is_finished:
         print_end(console, folder)
         print(f"this run is finished; choose another run=NAME, or num_steps > {cfg.num_steps} to continue it")
         return

@@ -1,7 +1,9 @@
-"""Start an entry point with Hydra and report a configuration error in one line."""
+"""Start an entry point, and report errors that the user can correct in one line: exit code 2 if nothing was started, 1
+afterwards."""
 
 import dataclasses
 import difflib
+import errno
 import os
 import re
 import sys
@@ -23,16 +25,64 @@ def launch(main: Callable[[], None], schema: type) -> None:
     """
     os.environ["HYDRA_FULL_ERROR"] = "1"  # let Hydra raise instead of printing its own traceback
     try:
-        main()
+        with explaining_disk_errors():
+            main()
     except (HydraException, OmegaConfBaseException) as error:
         refuse(one_line(error, schema))
 
 
 @contextmanager
-def checking_settings() -> Iterator[None]:
-    """Treat a ValueError in the body as a user error: print it in one line and exit with code 2."""
+def explaining_disk_errors() -> Iterator[None]:
+    """If the body fails because a file cannot be written, print a one-line error and exit with code 1."""
     try:
         yield
+    except Exception as error:
+        if (message := disk_error(error)) is None:
+            raise
+        raise SystemExit(f"error: {message}") from error
+
+
+FULL, READ_ONLY, MISPLACED = (
+    "free disk space, or set checkpoint.keep=1, and run the same command again, which goes on from the last checkpoint",
+    "make it writable, or replace outputs by a link to a folder that is: ln -s /data/outputs outputs",
+    "a file is where a folder should be, or a folder where a file should be; move it away",
+)
+DISK_ERRORS = {
+    errno.ENOSPC: FULL,
+    errno.EDQUOT: FULL,
+    errno.EFBIG: FULL,
+    errno.EACCES: READ_ONLY,
+    errno.EPERM: READ_ONLY,
+    errno.EROFS: READ_ONLY,
+    errno.ENOTDIR: MISPLACED,
+    errno.EISDIR: MISPLACED,
+    errno.EEXIST: MISPLACED,
+}
+
+
+def disk_error(error: Exception) -> str | None:
+    """What is wrong with the disk and what to do, in one line; None for another kind of error. A worker's error is
+    recognized by its text, since libraries that write checkpoints replace the operating system's errors."""
+    if isinstance(error, BlockingIOError):  # of run/lock.py
+        return str(error)
+    if isinstance(error, OSError) and error.filename is not None and error.errno in DISK_ERRORS:
+        return f"{error.filename}: {os.strerror(error.errno)}; {DISK_ERRORS[error.errno]}"
+    for number in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+        if os.strerror(number) in str(error):
+            return f"a file could not be written: {os.strerror(number)}; {DISK_ERRORS[number]}"
+    return None
+
+
+@contextmanager
+def checking_settings() -> Iterator[None]:
+    """Treat a ValueError in the body, and a file that cannot be written, as a user error: print it in one line and
+    exit with code 2."""
+    try:
+        yield
+    except OSError as error:
+        if (message := disk_error(error)) is None:
+            raise
+        refuse(message)
     except ValueError as error:
         refuse(" ".join(str(error).split()))
 
@@ -53,7 +103,7 @@ def settings_of(raw: DictConfig, schema: type[Settings]) -> Settings:
 def _refuse_added_keys(node: DictConfig, prefix: str) -> None:
     """Dictionaries, such as reward.weights, may have any keys; dataclasses have those of their fields."""
     fields = getattr(node._metadata.object_type, "__dataclass_fields__", None)
-    for key in node:
+    for key in map(str, node):
         if fields is not None and key not in fields:
             raise ValueError(_unknown_key(f"{prefix}{key}", node._metadata.object_type))
         child = node._get_node(key)

@@ -20,6 +20,7 @@ from report.charts import phases, present_sections
 from report.data import RecordedRun, curves, differences, name_runs, read_run
 from report.figures import figures, head
 from report.samples import MAX_BYTES, MAX_ROWS, STAGE_PROBLEMS, embed, read_entries, stages
+from run.files import replace_text
 
 HERE = Path(__file__).parent
 SCRIPTS = ("dom.js", "charts.js", "samples.js", "page.js")
@@ -41,9 +42,7 @@ def write_report(folders: Sequence[Path], output: Path | None = None) -> Path:
     runs = [read_run(folder) for folder in folders]
     output = output or (folders[0] if len(runs) == 1 else folders[0].resolve().parent) / "report.html"
     page = render(page_data(runs, name_runs(folders)))
-    temporary = output.with_name(output.name + ".writing")
-    temporary.write_text(page, encoding="utf-8", newline="\n")
-    temporary.rename(output)  # atomic, so that a reader never sees half a page
+    replace_text(output, [page])
     return output
 
 

@@ -21,13 +21,15 @@ ALLOWED = {
         "grpo.settings",
         "grpo.types",
         "report.sweep_picture",
+        "run.files",
+        "run.lock",
         "workers.checkpoint",
     },
     "pipelines": {"conf", "envs", "rewards", "grpo.types", "inference", "run"},
     "run": {"conf", "envs", "rewards", "grpo"},
     "report": {"run", "envs", "rewards", "grpo"},
     "conf": {"envs", "rewards", "grpo.settings"},
-    "workers": {"conf", "envs.records", "grpo", "rewards.judge", "rewards.behavior_judge"},
+    "workers": {"conf", "envs.records", "grpo", "rewards.judge", "rewards.behavior_judge", "run.lock"},
 }
 
 

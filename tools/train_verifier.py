@@ -49,7 +49,10 @@ def sample(cfg: TrainVerifierConfig, problems: Sequence[Problem], device: str, i
     ]
     sampling = SamplingParams(cfg.verifier.temperature, cfg.model.max_completion_tokens)
     judge = make_judge(cfg, device)
-    with ray_session(cfg, device, interrupt) as session, Scorer(cfg.env, cfg.reward, judge) as scorer:
+    with (
+        ray_session(cfg, cfg.folder / "verifier", device, interrupt) as session,
+        Scorer(cfg.env, cfg.reward, judge) as scorer,
+    ):
         rollout = RolloutPool(cfg, session)
         return scorer.score(problems, rollout.generate(requests, sampling), num_samples)
 

@@ -16,6 +16,7 @@ import torch
 
 from conf.sft import TrainingConfig
 from conf.workers import ModelConfig, RolloutConfig, TopologyConfig
+from run.lock import lock
 from workers.interrupt import Interrupt
 from workers.placement import ROLES, Placement, check_ranks, make_placement, reserve_bundles
 from workers.rank_group import PhaseTimer, RankGroup, Worker
@@ -31,7 +32,6 @@ PASSIVE_THREADS = {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "0", "KMP_BLO
 class WorkerSettings(Protocol):
     """The settings that a session and a rollout pool need; those of training and of evaluation have them."""
 
-    run: str
     model: ModelConfig
     rollout: RolloutConfig
     topology: TopologyConfig
@@ -71,29 +71,35 @@ class Session:
 
 
 @contextmanager
-def ray_session(cfg: WorkerSettings, device: str, interrupt: Interrupt) -> Iterator[Session]:
+def ray_session(cfg: WorkerSettings, output: Path, device: str, interrupt: Interrupt) -> Iterator[Session]:
     """Start a local Ray or join a cluster. On exit, for any reason, leave it and end its processes.
+
+    output  the file or folder that this process alone writes; it names the folder in shared memory
 
     Raises:
         ValueError: the topology does not fit the GPUs.
         TimeoutError: the bundles of a cluster were not free in time.
+        FolderInUse: another process, such as a container with the same paths, uses the folder in shared memory.
     """
-    folder = shared_folder(Path("outputs", cfg.run))
-    _start_ray(cfg, device)
-    interrupt.listen()  # after Ray, which installs its own SIGTERM handler
+    folder = shared_folder(output)
+    own = lock(folder, "give this one another name")
     try:
+        _start_ray(cfg, device)
+        interrupt.listen()  # after Ray, which installs its own SIGTERM handler
         placement, bundles, has_gpus = _reserve(cfg, device)
         timeout_s = cfg.topology.timeout_s
         yield Session(device, has_gpus, placement, bundles, folder, _living_nodes(), PhaseTimer(), interrupt, timeout_s)
     finally:
         _stop_ray()
         shutil.rmtree(folder, ignore_errors=True)
+        own.close()
 
 
-def shared_folder(run_folder: Path) -> Path:
-    """The folder of a run in shared memory, or in the temporary folder if the system has no shared memory."""
+def shared_folder(output: Path) -> Path:
+    """The folder in shared memory of the process that writes `output`. It is in the temporary folder if the system has
+    no shared memory."""
     base = SHARED_MEMORY if SHARED_MEMORY.is_dir() else Path(os.environ.get("TMPDIR", "/tmp"))
-    return base / f"ahazero-{hashlib.sha256(str(run_folder.resolve()).encode()).hexdigest()[:12]}"
+    return base / f"ahazero-{hashlib.sha256(str(output.resolve()).encode()).hexdigest()[:12]}"
 
 
 def _reserve(cfg: WorkerSettings, device: str) -> tuple[Placement, list[Any], bool]:
