@@ -33,7 +33,7 @@ from inference.verifiers import JudgeVerifier, LearnedVerifier, LogprobVerifier,
 from run.cost import price_of
 from workers.interrupt import Interrupt, Interrupted
 from workers.judge import ask_of
-from workers.models import check_model, load_tokenizer
+from workers.models import check_model, fitting_problems, load_tokenizer
 from workers.outcome_verifier import OutcomeVerifier, check_verifier, verifier_id
 from workers.rank_group import WorkerDied, WorkerTimeout
 from workers.rollout import RolloutPool
@@ -193,7 +193,7 @@ def main() -> None:
     with checking_settings():
         cfg = run_settings(compose_evaluation, sys.argv[1:])
         check(cfg)
-        problems = cfg.env.eval_set(cfg.num_problems)
+        problems = fitting_problems(cfg.env, cfg.model).held_out(cfg.num_problems)
         results = Results(cfg.folder / "eval", cfg.name or f"{cfg.strategy.label}-seed{cfg.seed}")
         done = results.open(result_settings(cfg))
     rows = solve_missing(cfg, problems, results, done)

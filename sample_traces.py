@@ -37,7 +37,7 @@ from pipelines.traces import (
 from run.files import replace_json, replace_text
 from run.lock import lock
 from workers.checksum import weights_sha256
-from workers.models import load_tokenizer, stored_weights
+from workers.models import fitting_problems, load_tokenizer, stored_weights
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,15 @@ def make_problems(cfg: TracesConfig) -> Problems:
             out, or its trace language has no journeys.
     """
     seed = request_seed(cfg.seed, "traces")
-    sampled = draw_problems(cfg.env, seed, cfg.num_problems)
+    fitting = fitting_problems(cfg.env, cfg.model)
+    sampled = draw_problems(cfg.env, seed, cfg.num_problems, fitting.fits)
+    if fitting.too_long:
+        key, tokens = max(fitting.too_long.items(), key=lambda item: item[1])
+        print(
+            f"left out: {len(fitting.too_long)} problems with prompts of more than model.max_prompt_tokens="
+            f"{fitting.max_tokens} tokens, such as {key!r} with {tokens}"
+        )
+    keys = {problem.key for problem in sampled}
     try:
         held_out = cfg.env.eval_set(cfg.evaluation.num_problems)
     except ValueError as error:  # which names num_problems, here a number of training problems
@@ -70,7 +78,9 @@ def make_problems(cfg: TracesConfig) -> Problems:
             )
     written = sampled
     if cfg.write_style is not None:
-        written = draw_problems(restyled(cfg.env, cfg.write_style), seed, cfg.num_problems)
+        written = draw_problems(
+            restyled(cfg.env, cfg.write_style), seed, cfg.num_problems, lambda problem: problem.key in keys
+        )
     return Problems(sampled, {problem.key: problem for problem in written})
 
 

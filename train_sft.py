@@ -31,7 +31,7 @@ from run.trackers import check_tracker
 from train_grpo import Training, train
 from workers.actor import UpdateResult
 from workers.examples import Examples, StepPlan, check_held_out, describe, load_examples, make_batch
-from workers.models import check_model, check_optimizer, load_tokenizer
+from workers.models import check_model, check_optimizer, fitting_problems, load_tokenizer
 from workers.session import check_topology
 from workers.trio import Trio
 
@@ -104,7 +104,10 @@ def main(raw: DictConfig) -> None:
         check_topology(cfg)
         max_tokens = cfg.data.max_tokens or cfg.model.max_prompt_tokens + cfg.model.max_completion_tokens
         examples = load_examples(cfg.data, load_tokenizer(cfg.model.source), max_tokens)
-        check_held_out(examples, {(p.env, p.key) for p in cfg.env.eval_set(cfg.evaluation.num_problems)})
+        check_held_out(
+            examples,
+            {(p.env, p.key) for p in fitting_problems(cfg.env, cfg.model).held_out(cfg.evaluation.num_problems)},
+        )
         plan = StepPlan(examples.training, cfg.batch_tokens, cfg.seed)
         cfg = replace(cfg, num_steps=cfg.num_steps or plan.num_steps(cfg.epochs))
         resolved: Any = OmegaConf.to_container(raw, resolve=True)

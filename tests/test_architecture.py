@@ -29,7 +29,16 @@ ALLOWED = {
     "run": {"conf", "envs", "rewards", "grpo"},
     "report": {"run", "envs", "rewards", "grpo"},
     "conf": {"envs", "rewards", "grpo.settings"},
-    "workers": {"conf", "envs.records", "grpo", "rewards.judge", "rewards.behavior_judge", "run.lock"},
+    "workers": {
+        "conf",
+        "envs.env",
+        "envs.fitting",
+        "envs.records",
+        "grpo",
+        "rewards.judge",
+        "rewards.behavior_judge",
+        "run.lock",
+    },
 }
 
 
