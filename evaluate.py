@@ -37,7 +37,7 @@ from workers.models import check_model, fitting_problems, load_tokenizer
 from workers.outcome_verifier import OutcomeVerifier, check_verifier, verifier_id
 from workers.rank_group import WorkerDied, WorkerTimeout
 from workers.rollout import RolloutPool
-from workers.session import pick_device, ray_session
+from workers.session import check_ray_folder, pick_device, ray_session
 
 DEFAULT_SAMPLING = SamplingParams(temperature=1.0, max_tokens=1)  # unused: each request has its own parameters
 
@@ -152,6 +152,8 @@ def check(cfg: DecodingConfig) -> None:
         ValueError: the model or the verifier is missing, or a setting of the strategy is not allowed.
     """
     check_model(cfg.model)
+    if cfg.topology.ray_address is None:
+        check_ray_folder()
     if cfg.learned_verifier is not None:
         check_verifier(cfg.learned_verifier, cfg)
     make_strategy(cfg)

@@ -24,6 +24,8 @@ from workers.weights import Transfer
 
 SHARED_MEMORY = Path("/dev/shm")
 STOP_SECONDS = 1.0
+# A socket is FOLDER/ray/session_2026-01-31_23-59-59_000000_1234567/sockets/plasma_store.
+MAX_RAY_FOLDER = 107 - len("/ray/session_2026-01-31_23-59-59_000000_1234567/sockets/plasma_store")
 REPOSITORY = Path(__file__).resolve().parent.parent
 # Threads that spin while they wait slow down the other workers on a machine with few cores.
 PASSIVE_THREADS = {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "0", "KMP_BLOCKTIME": "0"}
@@ -170,6 +172,23 @@ def shielded_from_sigterm() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
+def check_ray_folder() -> None:
+    """Check the folder in which a local Ray puts its sockets, whose paths may have 107 bytes.
+
+    Raises:
+        ValueError: its path is too long, or it cannot be written.
+    """
+    folder = os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp"
+    length = len(os.fsencode(folder))
+    if length > MAX_RAY_FOLDER:
+        raise ValueError(
+            f"TMPDIR={folder} has {length} bytes, but Ray's sockets allow at most {MAX_RAY_FOLDER}; set RAY_TMPDIR to "
+            "a folder with a shorter path, such as /tmp"
+        )
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise ValueError(f"TMPDIR={folder} is not a folder that can be written; set RAY_TMPDIR to one, such as /tmp")
+
+
 def check_topology(cfg: TrainingConfig) -> None:
     """Check the topology against this machine's GPUs before anything starts. A cluster is checked when it is joined.
 
@@ -178,6 +197,7 @@ def check_topology(cfg: TrainingConfig) -> None:
     """
     device = pick_device(cfg.topology.device)
     if cfg.topology.ray_address is None:
+        check_ray_folder()
         placement = make_placement(cfg.topology, cfg.rollout, _own_gpus(cfg.topology, device))
         check_ranks(cfg.topology, cfg.algorithm, cfg.rows_per_update, placement)
         check_transfer(Transfer.of(cfg.topology, device), cfg.rollout, placement)
