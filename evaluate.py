@@ -19,7 +19,7 @@ from typing import Any
 from rich.console import Console
 
 from conf.compose import compose_evaluation
-from conf.launch import checking_settings
+from conf.launch import checking_settings, explaining_disk_errors
 from conf.strategies import DecodingConfig, EvaluateConfig
 from envs.grading import GradingPool
 from grpo.types import Completion, Problem, Request, SamplingParams, Score, in_request_order
@@ -33,11 +33,11 @@ from inference.verifiers import JudgeVerifier, LearnedVerifier, LogprobVerifier,
 from run.cost import price_of
 from workers.interrupt import Interrupt, Interrupted
 from workers.judge import ask_of
-from workers.models import check_model, load_tokenizer
+from workers.models import check_model, fitting_problems, load_tokenizer
 from workers.outcome_verifier import OutcomeVerifier, check_verifier, verifier_id
 from workers.rank_group import WorkerDied, WorkerTimeout
 from workers.rollout import RolloutPool
-from workers.session import pick_device, ray_session
+from workers.session import check_ray_folder, pick_device, ray_session
 
 DEFAULT_SAMPLING = SamplingParams(temperature=1.0, max_tokens=1)  # unused: each request has its own parameters
 
@@ -109,7 +109,10 @@ def solve(cfg: DecodingConfig, problems: Sequence[Problem], results: Results) ->
     """Run the strategy on the problems and write the row of each as it finishes; returns the rows by problem key."""
     rows: dict[str, ProblemRow] = {}
     interrupt, device, started = Interrupt(), pick_device(cfg.topology.device), time.monotonic()
-    with ray_session(cfg, device, interrupt) as session, closing(GradingPool(cfg.env, cfg.reward)) as graders:
+    with (
+        ray_session(cfg, results.lines, device, interrupt) as session,
+        closing(GradingPool(cfg.env, cfg.reward)) as graders,
+    ):
         engine = RolloutEngine(RolloutPool(cfg, session), cfg.model.source)
         verifier = make_verifier(cfg, graders, device)
         try:
@@ -149,6 +152,8 @@ def check(cfg: DecodingConfig) -> None:
         ValueError: the model or the verifier is missing, or a setting of the strategy is not allowed.
     """
     check_model(cfg.model)
+    if cfg.topology.ray_address is None:
+        check_ray_folder()
     if cfg.learned_verifier is not None:
         check_verifier(cfg.learned_verifier, cfg)
     make_strategy(cfg)
@@ -190,7 +195,7 @@ def main() -> None:
     with checking_settings():
         cfg = run_settings(compose_evaluation, sys.argv[1:])
         check(cfg)
-        problems = cfg.env.eval_set(cfg.num_problems)
+        problems = fitting_problems(cfg.env, cfg.model).held_out(cfg.num_problems)
         results = Results(cfg.folder / "eval", cfg.name or f"{cfg.strategy.label}-seed{cfg.seed}")
         done = results.open(result_settings(cfg))
     rows = solve_missing(cfg, problems, results, done)
@@ -201,4 +206,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with explaining_disk_errors():
+        main()

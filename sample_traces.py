@@ -8,9 +8,7 @@ The samples, made by any strategy of evaluate.py, are kept in <output>/samples.j
 command resumes, and another one with other filters, or with samples=<output> and another output, uses them again.
 """
 
-import hashlib
 import json
-import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -18,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from conf.compose import compose_traces
-from conf.launch import checking_settings
+from conf.launch import checking_settings, explaining_disk_errors
 from conf.traces import TracesConfig
 from evaluate import check, result_settings, solve_missing
 from grpo.types import Problem, request_seed
@@ -36,8 +34,10 @@ from pipelines.traces import (
     restyled,
     traces_of,
 )
+from run.files import replace_json, replace_text
+from run.lock import lock
 from workers.checksum import weights_sha256
-from workers.models import load_tokenizer, stored_weights
+from workers.models import fitting_problems, load_tokenizer, stored_weights
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,15 @@ def make_problems(cfg: TracesConfig) -> Problems:
             out, or its trace language has no journeys.
     """
     seed = request_seed(cfg.seed, "traces")
-    sampled = draw_problems(cfg.env, seed, cfg.num_problems)
+    fitting = fitting_problems(cfg.env, cfg.model)
+    sampled = draw_problems(cfg.env, seed, cfg.num_problems, fitting.fits)
+    if fitting.too_long:
+        key, tokens = max(fitting.too_long.items(), key=lambda item: item[1])
+        print(
+            f"left out: {len(fitting.too_long)} problems with prompts of more than model.max_prompt_tokens="
+            f"{fitting.max_tokens} tokens, such as {key!r} with {tokens}"
+        )
+    keys = {problem.key for problem in sampled}
     try:
         held_out = cfg.env.eval_set(cfg.evaluation.num_problems)
     except ValueError as error:  # which names num_problems, here a number of training problems
@@ -70,7 +78,9 @@ def make_problems(cfg: TracesConfig) -> Problems:
             )
     written = sampled
     if cfg.write_style is not None:
-        written = draw_problems(restyled(cfg.env, cfg.write_style), seed, cfg.num_problems)
+        written = draw_problems(
+            restyled(cfg.env, cfg.write_style), seed, cfg.num_problems, lambda problem: problem.key in keys
+        )
     return Problems(sampled, {problem.key: problem for problem in written})
 
 
@@ -155,20 +165,6 @@ def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> str:
     return replace_text(path, (json.dumps(row) + "\n" for row in rows))
 
 
-def replace_text(path: Path, pieces: Iterable[str]) -> str:
-    """Write a text file that is either complete or absent, and return its SHA-256."""
-    sha256 = hashlib.sha256()
-    temporary = path.with_name(f".writing_{path.name}")
-    with temporary.open("w", encoding="utf-8") as file:
-        for piece in pieces:
-            file.write(piece)
-            sha256.update(piece.encode())
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.rename(path)
-    return sha256.hexdigest()
-
-
 def report(cfg: TracesConfig, summary: Mapping[str, Any]) -> None:
     print(f"{cfg.num_problems} problems, {summary['samples']} samples, {summary['accuracy']:.1%} of them correct")
     for name, entering, leaving in summary["counts"]:
@@ -184,11 +180,11 @@ def main() -> None:
         weights = weights_sha256(stored_weights(cfg.model.source))
         settings = result_settings(cfg) | {"weights_sha256": weights}
         del settings["num_problems"]  # the samples of a problem do not depend on the number of problems
+        output_lock = lock(cfg.output_folder, "choose another output=FOLDER")
         results = Results(cfg.samples_folder, "samples", "output=FOLDER")
         done = results.open(settings)
     rows = solve_missing(cfg, problems.sampled, results, done)
     filtered = make_traces(cfg, problems.sampled, rows)
-    cfg.output_folder.mkdir(parents=True, exist_ok=True)
     candidates = [candidate for problem in problems.sampled for candidate in rows[problem.key]["candidates"]]
     spent = results.total_spent
     summary = write(cfg, filtered, problems.written, weights) | {
@@ -205,8 +201,10 @@ def main() -> None:
             f"error: no row is left; {cfg.output_folder}/rejected.jsonl names the filter that rejected each, and a "
             "larger num_samples or an easier env finds more correct ones"
         )
-    replace_text(cfg.output_folder / "summary.json", [json.dumps(summary, indent=2) + "\n"])
+    replace_json(cfg.output_folder / "summary.json", summary)
+    output_lock.close()
 
 
 if __name__ == "__main__":
-    main()
+    with explaining_disk_errors():
+        main()

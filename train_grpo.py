@@ -19,7 +19,7 @@ import hydra
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
-from conf.launch import checking_settings, launch
+from conf.launch import checking_settings, launch, settings_of
 from conf.schema import Config
 from conf.sft import TrainingConfig
 from envs.score import Scorer
@@ -39,7 +39,7 @@ from workers.actor import UpdateResult
 from workers.checkpoint import newest_intact, step_of, write_checkpoint
 from workers.interrupt import Interrupt, Interrupted
 from workers.judge import make_behavior_judge, make_judge
-from workers.models import check_model, check_optimizer
+from workers.models import check_model, check_optimizer, fitting_problems
 from workers.rank_group import WorkerDied, WorkerTimeout
 from workers.session import check_topology
 from workers.trio import Trio, start_trio
@@ -57,9 +57,9 @@ class Training:
 
     def __init__(self, cfg: TrainingConfig, folder: RunFolder, trio: Trio, scorer: Scorer, monitor: Monitor) -> None:
         self.cfg, self.folder, self.trio, self.scorer, self.monitor = cfg, folder, trio, scorer, monitor
-        self.env, self.algorithm = cfg.env, cfg.algorithm
-        self.discarded = DiscardedRollouts()
-        self.eval_set = self.env.eval_set(cfg.evaluation.num_problems)
+        self.algorithm, self.discarded = cfg.algorithm, DiscardedRollouts()
+        self.problems = fitting_problems(cfg.env, cfg.model)
+        self.eval_set = self.problems.held_out(cfg.evaluation.num_problems)
         self.step = 0
 
     def run(self) -> str:
@@ -124,7 +124,7 @@ class Training:
         first = (step * sampling.max_resample_rounds + resample_round) * self.algorithm.num_prompts
         first *= sampling.candidates
         indexes = range(first, first + count * sampling.candidates)
-        candidates = [self.env.problem(self.cfg.seed, "train", index) for index in indexes]
+        candidates = [self.problems.training(self.cfg.seed, index) for index in indexes]
         if sampling.candidates == 1:
             return candidates
         completions = self.generate(candidates, sampling.trial_completions, "trial", step, resample_round)
@@ -191,7 +191,7 @@ class Training:
         self, step: int, groups: list[Group], batch: Batch, update: UpdateResult, weights: Weights, seconds: float
     ) -> None:
         metrics = policy_metrics(update.metrics) | mismatch_metrics(batch, update.old_logprobs)
-        metrics |= self.discarded.read(groups)
+        metrics |= self.discarded.read(groups) | {"rollout/too_long_prompts": float(self.problems.read_replaced())}
         phases = self.trio.timer.read() | {"score": self.scorer.seconds_after}
         version = {"weights/version": weights.version, "weights/checksum": weights.checksum}
         self.monitor.log(step, groups, metrics | version, phases, seconds)
@@ -273,8 +273,7 @@ def start_training(
 @hydra.main(version_base=None, config_path="conf", config_name="config")
 def main(raw: DictConfig) -> None:
     with checking_settings():
-        cfg = OmegaConf.to_object(raw)
-        assert isinstance(cfg, Config)
+        cfg = settings_of(raw, Config)
         resolved: Any = OmegaConf.to_container(raw, resolve=True)
         resolved["git"] = git_commit(Path(__file__).parent)
         folder = RunFolder.of(cfg.run)
@@ -282,13 +281,17 @@ def main(raw: DictConfig) -> None:
         check_optimizer(cfg.algorithm.optimizer)
         check_tracker(cfg.tracker)
         check_topology(cfg)
-        cfg.env.eval_set(cfg.evaluation.num_problems)
+        problems = fitting_problems(cfg.env, cfg.model)
+        problems.held_out(cfg.evaluation.num_problems)
+        note = problems.check(cfg.seed, cfg.num_steps * cfg.algorithm.num_prompts)
         folder.claim(resolved)
-    if folder.is_finished(cfg.num_steps, cfg.num_tokens):
+        is_finished = folder.is_finished(cfg.num_steps, cfg.num_tokens)
+    if is_finished:
         print_end(Console(), folder)
         print(f"this run is finished; choose another run=NAME, or num_steps > {cfg.num_steps} to continue it")
         return
     print_start(Console(), cfg, folder)
+    print(note, end="\n" if note else "")
     train(AsyncTraining if cfg.topology.max_off_policy_steps else Training, cfg, folder, resolved)
 
 

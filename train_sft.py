@@ -19,7 +19,7 @@ import hydra
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
-from conf.launch import checking_settings, launch
+from conf.launch import checking_settings, launch, settings_of
 from conf.sft import SftConfig
 from envs.score import Scorer
 from grpo.types import Problem
@@ -31,7 +31,7 @@ from run.trackers import check_tracker
 from train_grpo import Training, train
 from workers.actor import UpdateResult
 from workers.examples import Examples, StepPlan, check_held_out, describe, load_examples, make_batch
-from workers.models import check_model, check_optimizer, load_tokenizer
+from workers.models import check_model, check_optimizer, fitting_problems, load_tokenizer
 from workers.session import check_topology
 from workers.trio import Trio
 
@@ -97,15 +97,17 @@ class SftTraining(Training):
 def main(raw: DictConfig) -> None:
     console = Console()
     with checking_settings():
-        cfg = OmegaConf.to_object(raw)
-        assert isinstance(cfg, SftConfig)
+        cfg = settings_of(raw, SftConfig)
         check_model(cfg.model)
         check_optimizer(cfg.optimizer)
         check_tracker(cfg.tracker)
         check_topology(cfg)
         max_tokens = cfg.data.max_tokens or cfg.model.max_prompt_tokens + cfg.model.max_completion_tokens
         examples = load_examples(cfg.data, load_tokenizer(cfg.model.source), max_tokens)
-        check_held_out(examples, {(p.env, p.key) for p in cfg.env.eval_set(cfg.evaluation.num_problems)})
+        check_held_out(
+            examples,
+            {(p.env, p.key) for p in fitting_problems(cfg.env, cfg.model).held_out(cfg.evaluation.num_problems)},
+        )
         plan = StepPlan(examples.training, cfg.batch_tokens, cfg.seed)
         cfg = replace(cfg, num_steps=cfg.num_steps or plan.num_steps(cfg.epochs))
         resolved: Any = OmegaConf.to_container(raw, resolve=True)
@@ -113,7 +115,8 @@ def main(raw: DictConfig) -> None:
         resolved["data"]["sha256"] = examples.sha256
         folder = RunFolder.of(cfg.run)
         folder.claim(resolved)
-    if folder.is_finished(cfg.num_steps, cfg.num_tokens):
+        is_finished = folder.is_finished(cfg.num_steps, cfg.num_tokens)
+    if is_finished:
         print_end(console, folder)
         print(f"this run is finished; choose another run=NAME, or num_steps > {cfg.num_steps} to continue it")
         return

@@ -8,10 +8,10 @@ from typing import Any, TypeVar
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.errors import HydraException
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from conf.launch import one_line
+from conf.launch import one_line, settings_of
 from conf.pipelines import ALL, ENTRY_POINTS, PipelineConfig
 from conf.schema import Config, RunConfig
 from conf.sft import SftConfig, TrainingConfig
@@ -90,10 +90,9 @@ def compose_pipeline(arguments: Sequence[str]) -> PipelineConfig:
             stages = list(compose(chosen[0]).stages)
             of_stages = [argument for argument in rest if argument.partition(".")[0] in (*stages, *ENTRY_POINTS, ALL)]
             raw = compose(chosen[0], [argument for argument in rest if argument not in of_stages])
-        cfg = OmegaConf.to_object(raw)
+        cfg = settings_of(raw, PipelineConfig)
     except (HydraException, OmegaConfBaseException) as error:
         raise ValueError(one_line(error, PipelineConfig)) from error
-    assert isinstance(cfg, PipelineConfig)
     for argument in of_stages:
         target, _, override = argument.partition(".")
         for name, stage in cfg.stages.items():
@@ -105,10 +104,11 @@ def compose_pipeline(arguments: Sequence[str]) -> PipelineConfig:
 
 
 def _compose_on_run(name: str, schema: type[Settings], overrides: Sequence[str], saved: Mapping[str, Any]) -> Settings:
-    selected = {override.partition("=")[0] for override in overrides}
+    plain = [override.lstrip("+") for override in overrides]
+    selected = {override.partition("=")[0] for override in plain}
     of_run = {group: saved[group] for group in ("model", "env") if group in saved and group not in selected}
     groups = [f"{group}={settings['name']}" for group, settings in of_run.items()]
-    leaves = [override for override in overrides if override.partition("=")[0].split(".")[0] in of_run]
+    leaves = [override for override in plain if override.partition("=")[0].split(".")[0] in of_run]
     return _compose(name, schema, [*groups, *overrides], of_run, leaves)
 
 
@@ -123,8 +123,8 @@ def _compose(
     try:
         with initialize_config_dir(str(CONF), version_base=None):
             raw = compose(name, list(overrides))
-        cfg = OmegaConf.to_object(OmegaConf.merge(raw, saved or {}, OmegaConf.from_dotlist(list(leaves))))
+        merged = OmegaConf.merge(raw, saved or {}, OmegaConf.from_dotlist(list(leaves)))
+        assert isinstance(merged, DictConfig)
+        return settings_of(merged, schema)
     except (HydraException, OmegaConfBaseException) as error:
         raise ValueError(one_line(error, schema)) from error
-    assert isinstance(cfg, schema)
-    return cfg

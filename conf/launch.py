@@ -1,16 +1,21 @@
-"""Start an entry point with Hydra and report a configuration error in one line."""
+"""Start an entry point, and report errors that the user can correct in one line: exit code 2 if nothing was started, 1
+afterwards."""
 
 import dataclasses
 import difflib
+import errno
 import os
 import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import NoReturn
+from typing import NoReturn, TypeVar
 
 from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+
+Settings = TypeVar("Settings")
 
 
 def launch(main: Callable[[], None], schema: type) -> None:
@@ -20,18 +25,90 @@ def launch(main: Callable[[], None], schema: type) -> None:
     """
     os.environ["HYDRA_FULL_ERROR"] = "1"  # let Hydra raise instead of printing its own traceback
     try:
-        main()
+        with explaining_disk_errors():
+            main()
     except (HydraException, OmegaConfBaseException) as error:
         refuse(one_line(error, schema))
 
 
 @contextmanager
-def checking_settings() -> Iterator[None]:
-    """Treat a ValueError in the body as a user error: print it in one line and exit with code 2."""
+def explaining_disk_errors() -> Iterator[None]:
+    """If the body fails because a file cannot be written, print a one-line error and exit with code 1."""
     try:
         yield
+    except Exception as error:
+        if (message := disk_error(error)) is None:
+            raise
+        raise SystemExit(f"error: {message}") from error
+
+
+FULL, READ_ONLY, MISPLACED = (
+    "free disk space, or set checkpoint.keep=1, and run the same command again, which goes on from the last checkpoint",
+    "make it writable, or replace outputs by a link to a folder that is: ln -s /data/outputs outputs",
+    "a file is where a folder should be, or a folder where a file should be; move it away",
+)
+DISK_ERRORS = {
+    errno.ENOSPC: FULL,
+    errno.EDQUOT: FULL,
+    errno.EFBIG: FULL,
+    errno.EACCES: READ_ONLY,
+    errno.EPERM: READ_ONLY,
+    errno.EROFS: READ_ONLY,
+    errno.ENOTDIR: MISPLACED,
+    errno.EISDIR: MISPLACED,
+    errno.EEXIST: MISPLACED,
+}
+
+
+def disk_error(error: Exception) -> str | None:
+    """What is wrong with the disk and what to do, in one line; None for another kind of error. A worker's error is
+    recognized by its text, since libraries that write checkpoints replace the operating system's errors."""
+    if isinstance(error, BlockingIOError):  # of run/lock.py
+        return str(error)
+    if isinstance(error, OSError) and error.filename is not None and error.errno in DISK_ERRORS:
+        return f"{error.filename}: {os.strerror(error.errno)}; {DISK_ERRORS[error.errno]}"
+    for number in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+        if os.strerror(number) in str(error):
+            return f"a file could not be written: {os.strerror(number)}; {DISK_ERRORS[number]}"
+    return None
+
+
+@contextmanager
+def checking_settings() -> Iterator[None]:
+    """Treat a ValueError in the body, and a file that cannot be written, as a user error: print it in one line and
+    exit with code 2."""
+    try:
+        yield
+    except OSError as error:
+        if (message := disk_error(error)) is None:
+            raise
+        refuse(message)
     except ValueError as error:
         refuse(" ".join(str(error).split()))
+
+
+def settings_of(raw: DictConfig, schema: type[Settings]) -> Settings:
+    """The composed settings as the dataclass `schema`.
+
+    Raises:
+        ValueError: a value is not allowed, or `+key=value` added a key that no dataclass has. Hydra composes such a
+            key, and nothing would read it.
+    """
+    _refuse_added_keys(raw, "")
+    cfg = OmegaConf.to_object(raw)
+    assert isinstance(cfg, schema)
+    return cfg
+
+
+def _refuse_added_keys(node: DictConfig, prefix: str) -> None:
+    """Dictionaries, such as reward.weights, may have any keys; dataclasses have those of their fields."""
+    fields = getattr(node._metadata.object_type, "__dataclass_fields__", None)
+    for key in map(str, node):
+        if fields is not None and key not in fields:
+            raise ValueError(_unknown_key(f"{prefix}{key}", node._metadata.object_type))
+        child = node._get_node(key)
+        if isinstance(child, DictConfig) and not child._is_none() and not child._is_missing():
+            _refuse_added_keys(child, f"{prefix}{key}.")
 
 
 def refuse(message: str) -> NoReturn:
@@ -45,7 +122,7 @@ def one_line(error: Exception, schema: type) -> str:
     text = str(error)
     cause = f" {error.__cause__}" if error.__cause__ else ""
     if unknown := re.search(r"Could not override '([^']+)'", text):
-        return _unknown_key(unknown[1], schema)
+        return _unknown_key(unknown[1], _find_node(unknown[1], schema))
     if option := re.search(r"Could not find '(.+)/([^'/]+)'", text):
         available = text.rsplit("Available options", maxsplit=1)[-1].split("Config search path", maxsplit=1)[0]
         options = re.findall(r"^\t(\S+)(?<!_schema)$", available, re.MULTILINE)
@@ -55,15 +132,21 @@ def one_line(error: Exception, schema: type) -> str:
     return " ".join(text.split())
 
 
-def _unknown_key(key: str, schema: type) -> str:
-    """The error for an unknown key: the closest key, then all keys of the same group."""
+def _find_node(key: str, schema: type) -> type | None:
+    """The dataclass that should have the last part of a dotted key; None if it is not known."""
     node: object = schema
-    *parents, last = key.split(".")
-    for parent in parents:
+    for parent in key.split(".")[:-1]:
         node = {f.name: f.type for f in dataclasses.fields(node)}.get(parent)  # type: ignore[arg-type]
         if not dataclasses.is_dataclass(node):
-            return f"{key}: unknown key"
-    names = [field.name for field in dataclasses.fields(node)]  # type: ignore[arg-type]
-    close = difflib.get_close_matches(last, names, n=1)
+            return None
+    return node  # type: ignore[return-value]
+
+
+def _unknown_key(key: str, node: type | None) -> str:
+    """The error for an unknown key of the dataclass `node`: the closest key, then all keys of the same group."""
+    if node is None:
+        return f"{key}: unknown key"
+    names = [field.name for field in dataclasses.fields(node)]
+    close = difflib.get_close_matches(key.rpartition(".")[2], names, n=1)
     guess = f" (did you mean {close[0]}?)" if close else ""
     return f"{key}: unknown key{guess}; allowed keys are {', '.join(names)}"

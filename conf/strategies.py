@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from conf.schema import Config
-from grpo.settings import at_least, one_of
+from grpo.settings import at_least, not_empty, one_of
 from rewards.judge import JudgeConfig
 
 STRATEGIES = ("greedy", "sample", "majority", "best_of_n", "beam", "budget", "revise")
@@ -130,6 +130,11 @@ class EvaluateConfig(DecodingConfig):
 
     name: str | None = None
     output: str | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        not_empty("name", self.name)
+        not_empty("output", self.output)
 
     @property
     def folder(self) -> Path:

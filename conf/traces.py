@@ -6,7 +6,7 @@ from pathlib import Path
 
 from conf.strategies import DecodingConfig
 from envs.prompts import STYLES
-from grpo.settings import at_least, one_of
+from grpo.settings import at_least, not_empty, one_of
 from rewards.scripts import SCRIPTS
 
 # The functions of pipelines/filters.py.
@@ -126,6 +126,8 @@ class TracesConfig(DecodingConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         at_least("num_samples", self.num_samples, 1)
+        not_empty("output", self.output)
+        not_empty("samples", self.samples)
         for name in self.filters:
             one_of("filters", name, FILTERS)
         if self.build is not None:

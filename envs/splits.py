@@ -45,7 +45,19 @@ def permutation(count: int, name: str) -> tuple[int, ...]:
 
 
 def in_epochs(items: Sequence[T], name: str, index: int) -> T:
-    """The item at `index` of an endless sequence of epochs. Each epoch contains all items, in its own order."""
+    """The item at `index` of an endless sequence of epochs. Each epoch contains all items, in its own order.
+
+    name  "<task>/<seed>/<split>"
+
+    Raises:
+        ValueError: there are no items.
+    """
+    if not items:
+        task, _, split = name.split("/")
+        raise ValueError(
+            f"env {task} has no problems in its split {split}; choose other data, or, if one file is split, another "
+            "env.eval_fraction"
+        )
     epoch, position = divmod(index, len(items))
     return items[permutation(len(items), f"{name}/{epoch}")[position]]
 

@@ -136,6 +136,12 @@ class CorrectionConfig:
         above("algorithm.correction.high", self.high, self.low)
 
 
+def not_empty(key: str, value: str | None) -> None:
+    """Refuse "", which an unset variable of the shell leaves behind, as the name of a file or folder."""
+    if value is not None and not value.strip():
+        raise ValueError(f"{key}= is empty; give a name, or leave {key} out")
+
+
 def at_least(key: str, value: float, least: float) -> None:
     if not value >= least:
         raise ValueError(f"{key} must be >= {least}, got {value}")

@@ -9,6 +9,8 @@ from grpo.types import Problem, Score
 from inference.statistics import Interval, bootstrap, majority_at_k, pass_at_k, wilson
 from inference.types import StrategyOutput
 from inference.voting import answer_key
+from run.files import append_rows, replace_json, replace_text
+from run.lock import lock
 
 
 class CandidateRow(TypedDict):
@@ -48,16 +50,21 @@ class Results:
         self.spent: list[dict[str, float]] = []
 
     def open(self, settings: Mapping[str, Any]) -> dict[str, ProblemRow]:
-        """Create the file, or resume from it; returns the finished rows by problem key.
+        """Lock the file until this process ends, and create it or resume from it; returns the finished rows by problem
+        key.
 
         Raises:
-            ValueError: the file was written with different settings.
+            ValueError: the file was written with different settings, or is damaged.
+            FolderInUse: another process writes it.
         """
-        if not self.lines.is_file():
-            self.lines.parent.mkdir(parents=True, exist_ok=True)
-            self._append({"settings": settings})
+        self.lock = lock(self.lines.parent, f"choose another {self.elsewhere}", f".{self.lines.stem}.lock")
+        lines = _complete_lines(self.lines) if self.lines.is_file() else []
+        if not lines:
+            append_rows(self.lines, [{"settings": settings}])
             return {}
-        before, *rows = _complete_lines(self.lines)
+        before, *rows = lines
+        if "settings" not in before:
+            raise ValueError(f"{self.lines} does not begin with its settings; remove it, or choose {self.elsewhere}")
         now = json.loads(json.dumps(settings))
         for key in sorted(before["settings"].keys() | now.keys()):
             if before["settings"].get(key) != now.get(key):
@@ -69,12 +76,12 @@ class Results:
         return {row["key"]: cast(ProblemRow, row) for row in rows if "key" in row}
 
     def add(self, row: ProblemRow) -> None:
-        self._append(row)
+        append_rows(self.lines, [row])
 
     def add_spent(self, seconds: float, generating_seconds: float, tokens: int, usd: float) -> None:
         """Record the cost of this start, whether or not it finished all problems."""
         self.spent.append({"seconds": seconds, "generating_seconds": generating_seconds, "tokens": tokens, "usd": usd})
-        self._append({"spent": self.spent[-1]})
+        append_rows(self.lines, [{"spent": self.spent[-1]}])
 
     @property
     def total_spent(self) -> dict[str, float]:
@@ -82,20 +89,25 @@ class Results:
         return {name: sum(start.get(name, 0) for start in self.spent) for name in names}
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
-        self.summary.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
-
-    def _append(self, row: Mapping[str, Any]) -> None:
-        with self.lines.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
+        replace_json(self.summary, summary)
 
 
 def _complete_lines(path: Path) -> list[dict[str, Any]]:
-    """Parse the lines; a last line that a crash left incomplete is removed from the file."""
-    text = path.read_text(encoding="utf-8")
-    complete, _, torn = text.rpartition("\n")
+    """Parse the lines; a last line that a crash left incomplete is removed from the file.
+
+    Raises:
+        ValueError: another line is damaged.
+    """
+    complete, end, torn = path.read_text(encoding="utf-8").rpartition("\n")
     if torn:
-        path.write_text(complete + "\n", encoding="utf-8")
-    return [json.loads(line) for line in complete.splitlines()]
+        replace_text(path, [complete, end])
+    rows = []
+    for number, line in enumerate(complete.split("\n") if end else [], start=1):
+        try:
+            rows.append(json.loads(line))
+        except ValueError as error:
+            raise ValueError(f"{path}:{number} is damaged; remove this line, and run the same command again") from error
+    return rows
 
 
 def problem_row(problem: Problem, output: StrategyOutput, scores: Sequence[Score]) -> ProblemRow:

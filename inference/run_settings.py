@@ -8,9 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
-
 from conf.strategies import FromRunConfig
+from run.files import read_yaml
 from workers.checkpoint import list_checkpoints, verify
 
 Settings = TypeVar("Settings", bound=FromRunConfig)
@@ -24,13 +23,16 @@ def run_settings(compose: Callable[[Sequence[str], Mapping[str, Any]], Settings]
     Raises:
         ValueError: a setting is not allowed, the run does not exist, or its checkpoint is missing or damaged.
     """
-    given = dict(override.split("=", maxsplit=1) for override in overrides if "=" in override)
-    if not (name := given.get("run", "")):
+    given = dict(override.lstrip("+").split("=", maxsplit=1) for override in overrides if "=" in override)
+    if (name := given.get("run")) is None:
         return compose(overrides, {})
+    if not name:
+        raise ValueError("run= is empty; give the name of a folder in outputs/, or no run to evaluate model=NAME")
     folder = Path("outputs", name)
     if not (folder / "config.yaml").is_file():
         raise ValueError(f"run={name}: {folder} is not a run; run must be the name of a folder in outputs/")
-    cfg = compose(overrides, yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8")))
+    saved = read_yaml(folder / "config.yaml", "run the training command again, which writes it, or name another run")
+    cfg = compose(overrides, saved)
     checkpoints = {path.name: path for path in list_checkpoints(folder / "checkpoints")}
     if not checkpoints:
         raise ValueError(f"run={name}: {folder} has no checkpoint yet")

@@ -9,15 +9,17 @@ With dry=true the stages are listed, with minutes and dollars, and none is start
 
 import subprocess
 import sys
+from contextlib import nullcontext
 
 from rich.console import Console
 
 from conf.compose import compose_pipeline
-from conf.launch import checking_settings
+from conf.launch import checking_settings, explaining_disk_errors
 from pipelines.commands import Pipeline, check_commands
 from pipelines.ledger import Ledger
 from pipelines.listing import list_stages
 from pipelines.runner import check_started, run_pipeline
+from run.lock import lock
 
 LIST_GPUS = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
 
@@ -27,12 +29,14 @@ def main() -> None:
     with checking_settings():
         pipeline = Pipeline(compose_pipeline(sys.argv[1:]))
         check_commands(pipeline)
+        held = nullcontext() if pipeline.cfg.dry else lock(pipeline.folder, "choose another run=NAME")
         ledger = Ledger(pipeline)
         check_started(ledger)
         if pipeline.cfg.dry:
             console.print(list_stages(ledger, *expected_minutes(pipeline)))
             return
-    run_pipeline(ledger, console)
+    with explaining_disk_errors(), held:
+        run_pipeline(ledger, console)
 
 
 def expected_minutes(pipeline: Pipeline) -> tuple[dict[str, float], float, str]:

@@ -4,17 +4,15 @@ A finished stage is not run again, and an interrupted one goes on, only with the
 """
 
 import hashlib
-import json
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from conf.pipelines import GIVEN_MODELS, TRAINED
 from pipelines.commands import EVALUATION, Known, Pipeline, settings_of
 from pipelines.graph import sources
+from run.files import read_json, read_yaml, replace_json
 from run.folder import RunFolder
 from workers.checkpoint import list_checkpoints, sha256_of
 
@@ -43,12 +41,17 @@ class Record:
 
 
 class Ledger:
-    """The stages of a pipeline that have started."""
+    """The stages of a pipeline that have started.
+
+    Raises:
+        ValueError: pipeline.json is damaged.
+    """
 
     def __init__(self, pipeline: Pipeline) -> None:
         self.pipeline = pipeline
         self.path = pipeline.folder / "pipeline.json"
-        stored = json.loads(self.path.read_text(encoding="utf-8"))["stages"] if self.path.is_file() else {}
+        do = "remove it, and the folders of the stages, to run them again"
+        stored = read_json(self.path, do)["stages"] if self.path.is_file() else {}
         # To run a stage again, the user removes its folder.
         self.records = {name: Record(**row) for name, row in stored.items() if (pipeline.folder / name).is_dir()}
 
@@ -78,7 +81,7 @@ class Ledger:
 
     def summary(self, name: str) -> dict[str, Any]:
         """The result file of a stage that has finished: summary.json, or that of an evaluation."""
-        return json.loads(self.result(name).read_text(encoding="utf-8"))
+        return read_json(self.result(name), f"remove it, and run the pipeline again to repeat stages.{name}")
 
     def result(self, name: str) -> Path:
         folder = self.pipeline.folder / name
@@ -104,9 +107,7 @@ class Ledger:
     def write(self) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         stages = {name: asdict(record) for name, record in self.records.items()}
-        temporary = self.path.with_suffix(".writing")
-        temporary.write_text(json.dumps({"pipeline": self.pipeline.cfg.name, "stages": stages}, indent=2) + "\n")
-        temporary.rename(self.path)
+        replace_json(self.path, {"pipeline": self.pipeline.cfg.name, "stages": stages})
 
     def _has_ended(self, name: str) -> bool:
         if not self.result(name).is_file():
@@ -114,7 +115,7 @@ class Ledger:
         if self.pipeline.stages[name].kind not in TRAINED:
             return True
         folder = RunFolder(self.pipeline.folder / name)
-        config = yaml.safe_load(folder.config.read_text(encoding="utf-8"))
+        config = read_yaml(folder.config, f"remove {folder.path} to run stages.{name} again")
         return folder.is_finished(config["num_steps"], config["num_tokens"])  # not if its budget ended it
 
     def _weights(self, name: str) -> Path:

@@ -1,6 +1,5 @@
 """Write summary.json and report.html of a pipeline: one page for all its stages."""
 
-import json
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -9,7 +8,8 @@ from typing import Any
 from pipelines.ledger import Ledger
 from pipelines.results import StageResult, read_results
 from pipelines.transcripts import read_transcripts
-from report.page import document, read_script, write_page
+from report.page import document, read_script
+from run.files import replace_json, replace_text
 
 SCRIPT = Path(__file__).with_name("page.js")
 SHARED_SCRIPTS = ("dom.js", "samples.js")  # of the report of a run
@@ -19,8 +19,10 @@ def write_report(ledger: Ledger) -> Path:
     """Write both files and return the path of the page."""
     results = read_results(ledger)
     summary = summarize(ledger, results)
-    (ledger.pipeline.folder / "summary.json").write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
-    return write_page(ledger.pipeline.folder / "report.html", render(page_data(ledger, summary)))
+    page = ledger.pipeline.folder / "report.html"
+    replace_json(ledger.pipeline.folder / "summary.json", summary)
+    replace_text(page, [render(page_data(ledger, summary))])
+    return page
 
 
 def summarize(ledger: Ledger, results: list[StageResult]) -> dict[str, Any]:

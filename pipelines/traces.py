@@ -1,6 +1,6 @@
 """Traces: completions of training problems that may become rows of a supervised data set."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -51,8 +51,11 @@ class Trace:
         }
 
 
-def draw_problems(env: Env, seed: int, count: int) -> list[Problem]:
+def draw_problems(
+    env: Env, seed: int, count: int, fits: Callable[[Problem], bool] = lambda problem: True
+) -> list[Problem]:
     """Return `count` different training problems, the same for the same seed; more of them begin with the same ones.
+    Problems that do not fit are left out.
 
     Raises:
         ValueError: the task has fewer training problems.
@@ -60,11 +63,13 @@ def draw_problems(env: Env, seed: int, count: int) -> list[Problem]:
     problems: dict[str, Problem] = {}
     for index in range(20 * count):
         problem = env.problem(seed, "train", index)
-        problems.setdefault(problem.key, problem)
+        if problem.key not in problems and fits(problem):
+            problems[problem.key] = problem
         if len(problems) == count:
             return list(problems.values())
     raise ValueError(
-        f"num_problems={count}: env {env.name} has only about {len(problems)} training problems; ask for fewer"
+        f"num_problems={count}: env {env.name} has only about {len(problems)} training problems whose prompts fit; "
+        "ask for fewer"
     )
 
 

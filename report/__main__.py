@@ -11,7 +11,7 @@ def folders_of(run: str) -> list[Path]:
     """The run folders for a command-line argument: the run outputs/<run> if it exists, otherwise the path itself.
 
     A folder that contains runs, such as that of a sweep, stands for all of them."""
-    named = RunFolder.of(run).path
+    named = Path("outputs", run)
     folder = named if named.is_dir() else Path(run)
     runs = sorted(config.parent for config in folder.glob("*/config.yaml"))
     return runs if runs and not RunFolder(folder).config.is_file() else [folder]

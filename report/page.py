@@ -20,6 +20,7 @@ from report.charts import phases, present_sections
 from report.data import RecordedRun, curves, differences, name_runs, read_run
 from report.figures import figures, head
 from report.samples import MAX_BYTES, MAX_ROWS, STAGE_PROBLEMS, embed, read_entries, stages
+from run.files import replace_text
 
 HERE = Path(__file__).parent
 SCRIPTS = ("dom.js", "charts.js", "samples.js", "page.js")
@@ -40,14 +41,9 @@ def write_report(folders: Sequence[Path], output: Path | None = None) -> Path:
         raise ValueError("RUN is empty; give the name of a run in outputs/, or the path of a run folder")
     runs = [read_run(folder) for folder in folders]
     output = output or (folders[0] if len(runs) == 1 else folders[0].resolve().parent) / "report.html"
-    return write_page(output, render(page_data(runs, name_runs(folders))))
-
-
-def write_page(output: Path, page: str) -> Path:
-    """Write a page so that a reader never sees half of it, and return its path."""
-    temporary = output.with_name(output.name + ".writing")
-    temporary.write_text(page, encoding="utf-8", newline="\n")
-    return temporary.rename(output)
+    page = render(page_data(runs, name_runs(folders)))
+    replace_text(output, [page])
+    return output
 
 
 def page_data(

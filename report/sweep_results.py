@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from run.cost import step_tokens
+from run.files import read_json, replace_json
 from run.folder import RunFolder
 
 FINISHED, FAILED, STOPPED, RUNNING, WAITING = "finished", "failed", "stopped", "running", "not started"
@@ -178,7 +179,7 @@ def read_variants(sweep_folder: Path) -> list[SweepVariant]:
 
 
 def read_result(job: Job, folder: RunFolder) -> Result:
-    summary = json.loads(folder.summary.read_text(encoding="utf-8"))
+    summary = read_json(folder.summary, "remove it, and run the sweep again to write it")
     return Result(job, summary, list(curve(folder.metric_rows())))
 
 
@@ -210,6 +211,4 @@ def _job(row: Mapping[str, Any], path: Path) -> Job:
 
 def _write_json(path: Path, content: object) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".writing")
-    temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    temporary.rename(path)
+    replace_json(path, content)

@@ -1,14 +1,17 @@
 """The folder of a run: its files, and the check that a run is resumed with the settings it was started with."""
 
 import json
+import os
 import subprocess
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from grpo.types import Group
+from run.files import append_rows, read_json, read_yaml, replace_json, replace_text
+from run.lock import lock
 from run.reflection import GroupBehaviors
 
 if TYPE_CHECKING:
@@ -44,16 +47,28 @@ class RunFolder:
 
     @classmethod
     def of(cls, run: str) -> "RunFolder":
-        return cls(Path("outputs") / run)
-
-    def claim(self, config: Mapping[str, Any]) -> None:
-        """Write config.yaml, after checking that a run already in this folder was started with the same settings.
+        """The folder of the run with this name.
 
         Raises:
-            ValueError: a setting outside FREE_KEYS differs from that of the run in the folder.
+            ValueError: the name is empty, as with an unset variable of the shell, or leads out of outputs/.
         """
+        inside = Path(os.path.normpath(Path("outputs", run)))
+        if not run.strip() or inside == Path("outputs") or not inside.is_relative_to("outputs"):
+            raise ValueError(f"run={run}: must be the name of a folder in outputs/; choose run=NAME")
+        return cls(Path("outputs", run))
+
+    def claim(self, config: Mapping[str, Any]) -> None:
+        """Lock the folder until this process ends, and write config.yaml, after checking that a run already in this
+        folder was started with the same settings.
+
+        Raises:
+            ValueError: a setting outside FREE_KEYS differs from that of the run in the folder, or a file is damaged.
+            FolderInUse: another process writes this folder.
+        """
+        self.lock = lock(self.path, "choose another run=NAME")
         if self.config.is_file():
-            before = flatten(yaml.safe_load(self.config.read_text(encoding="utf-8")))
+            do = "remove it to resume the run with the settings of this command, or choose another run=NAME"
+            before = flatten(read_yaml(self.config, do))
             now = flatten(config)
             for key in sorted(before.keys() | now.keys()):
                 if key.split(".")[0] not in FREE_KEYS and before.get(key) != now.get(key):
@@ -61,40 +76,43 @@ class RunFolder:
                         f"run={config['run']} was started with {key}={before.get(key)}, but now {key}={now.get(key)}; "
                         "choose another run=NAME, or restore the setting to resume this run"
                     )
-        self.path.mkdir(parents=True, exist_ok=True)
-        self.config.write_text(yaml.safe_dump(dict(config), sort_keys=False), encoding="utf-8")
+        replace_text(self.config, [yaml.safe_dump(dict(config), sort_keys=False)])
 
     def is_finished(self, num_steps: int, num_tokens: int | None) -> bool:
-        """Whether summary.json exists and covers at least `num_steps` steps or `num_tokens` tokens."""
+        """Whether summary.json exists and covers at least `num_steps` steps or `num_tokens` tokens.
+
+        Raises:
+            ValueError: summary.json is damaged.
+        """
         if not self.summary.is_file():
             return False
-        summary = json.loads(self.summary.read_text(encoding="utf-8"))
+        do = "remove it, and run the same command again to write it"
+        summary = read_json(self.summary, do)
+        if not {"steps", "tokens"} <= summary.keys():
+            raise ValueError(f"{self.summary} has no number of steps and tokens; {do}")
         return summary["steps"] >= num_steps or (num_tokens is not None and summary["tokens"] >= num_tokens)
 
     def rewind(self, step: int) -> None:
         """Drop the lines of `step` and later steps, which the resumed run will write again."""
         for path in (self.metrics, self.samples, self.events):
             if path.is_file():
-                kept = [row for row in read_rows(path) if row["step"] < step]
-                temporary = path.with_suffix(".rewinding")
-                temporary.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
-                temporary.rename(path)
+                replace_text(path, (json.dumps(row) + "\n" for row in read_rows(path) if row["step"] < step))
 
     def add_metrics(self, line: Mapping[str, Any]) -> None:
         """Append the metrics of one step, including the key `step`."""
-        _append(self.metrics, [line])
+        append_rows(self.metrics, [line])
 
     def add_samples(
         self, step: int, kind: str, groups: Sequence[Group], behaviors: GroupBehaviors
     ) -> list[dict[str, Any]]:
         """Append one row per completion to samples.jsonl and return the rows."""
         rows = _sample_rows(step, kind, groups, behaviors)
-        _append(self.samples, rows)
+        append_rows(self.samples, rows)
         return rows
 
     def add_event(self, step: int, event: Mapping[str, Any]) -> None:
         """Append an alert or an aha event to events.jsonl."""
-        _append(self.events, [{"step": step, **event}])
+        append_rows(self.events, [{"step": step, **event}])
 
     def event_rows(self) -> list[dict[str, Any]]:
         return list(read_rows(self.events)) if self.events.is_file() else []
@@ -109,14 +127,14 @@ class RunFolder:
         folder.mkdir(parents=True, exist_ok=True)
         tensors = {name: tensor.contiguous() for name, tensor in vars(batch).items() if tensor is not None}
         save_file(tensors, folder / "batch.safetensors")
-        _append(folder / "completions.jsonl", _sample_rows(step, "train", groups, behaviors))
+        append_rows(folder / "completions.jsonl", _sample_rows(step, "train", groups, behaviors))
         return folder
 
     def metric_rows(self) -> list[dict[str, Any]]:
         return list(read_rows(self.metrics)) if self.metrics.is_file() else []
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
-        self.summary.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+        replace_json(self.summary, summary)
 
 
 def read_rows(path: Path) -> Iterator[dict[str, Any]]:
@@ -179,8 +197,3 @@ def _sample_rows(step: int, kind: str, groups: Sequence[Group], behaviors: Group
         for group, group_behaviors in zip(groups, behaviors, strict=True)
         for rollout, read in zip(group.rollouts, group_behaviors, strict=True)
     ]
-
-
-def _append(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    with path.open("a", encoding="utf-8") as file:
-        file.writelines(json.dumps(row) + "\n" for row in rows)

@@ -21,13 +21,24 @@ ALLOWED = {
         "grpo.settings",
         "grpo.types",
         "report.sweep_picture",
+        "run.files",
+        "run.lock",
         "workers.checkpoint",
     },
     "pipelines": {"conf", "envs", "rewards", "grpo.types", "inference", "report", "run", "workers.checkpoint"},
     "run": {"conf", "envs", "rewards", "grpo"},
     "report": {"run", "envs", "rewards", "grpo"},
     "conf": {"envs", "rewards", "grpo.settings"},
-    "workers": {"conf", "envs.records", "grpo", "rewards.judge", "rewards.behavior_judge"},
+    "workers": {
+        "conf",
+        "envs.env",
+        "envs.fitting",
+        "envs.records",
+        "grpo",
+        "rewards.judge",
+        "rewards.behavior_judge",
+        "run.lock",
+    },
 }
 
 

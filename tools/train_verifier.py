@@ -25,7 +25,7 @@ from inference.calibration import Calibration, calibration
 from inference.run_settings import run_settings
 from workers.interrupt import Interrupt, Interrupted
 from workers.judge import make_judge
-from workers.models import check_model
+from workers.models import check_model, fitting_problems
 from workers.outcome_verifier import OutcomeVerifier
 from workers.rollout import RolloutPool
 from workers.session import pick_device, ray_session
@@ -35,7 +35,9 @@ from workers.verifier_training import EpochLosses, graded_completions, split_by_
 def draw_problems(cfg: TrainVerifierConfig) -> list[Problem]:
     """Return distinct problems of the training split, drawn with a seed that training does not use."""
     seed = request_seed(cfg.seed, "verifier problems")
-    drawn = (cfg.env.problem(seed, "train", index) for index in range(cfg.verifier.num_problems))
+    fitting = fitting_problems(cfg.env, cfg.model)
+    fitting.check(seed, cfg.verifier.num_problems)
+    drawn = (fitting.training(seed, index) for index in range(cfg.verifier.num_problems))
     return list(unique(drawn).values())
 
 
@@ -49,7 +51,10 @@ def sample(cfg: TrainVerifierConfig, problems: Sequence[Problem], device: str, i
     ]
     sampling = SamplingParams(cfg.verifier.temperature, cfg.model.max_completion_tokens)
     judge = make_judge(cfg, device)
-    with ray_session(cfg, device, interrupt) as session, Scorer(cfg.env, cfg.reward, judge) as scorer:
+    with (
+        ray_session(cfg, cfg.folder / "verifier", device, interrupt) as session,
+        Scorer(cfg.env, cfg.reward, judge) as scorer,
+    ):
         rollout = RolloutPool(cfg, session)
         return scorer.score(problems, rollout.generate(requests, sampling), num_samples)
 

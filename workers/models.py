@@ -13,6 +13,8 @@ import torch
 
 from conf.algorithms import OptimizerConfig
 from conf.workers import ModelConfig
+from envs.env import Env
+from envs.fitting import FittingProblems
 from grpo.packing import packed_attention
 from grpo.types import Chat
 
@@ -28,14 +30,32 @@ def check_model(model: ModelConfig) -> None:
     """
     config = Path(model.source) / "config.json"
     if not config.is_file():
-        load_config(model.source)
+        check_context(model, load_config(model.source).to_dict())
         return
     try:
-        names_type = "model_type" in json.loads(config.read_text(encoding="utf-8"))
+        content = json.loads(config.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{config} is not valid JSON ({error}); set model.path to a model folder") from error
-    if not names_type:
+    if "model_type" not in content:
         raise ValueError(f"{config} names no model_type; set model.path to a model folder")
+    check_context(model, content)
+
+
+def check_context(model: ModelConfig, config: Mapping[str, Any]) -> None:
+    """Check that prompts and completions fit the context of a model with this config.json. A scaled context
+    (`rope_scaling`) is left to vLLM.
+
+    Raises:
+        ValueError: they are longer.
+    """
+    context, needed = config.get("max_position_embeddings"), model.max_prompt_tokens + model.max_completion_tokens
+    scaled = any((config.get(key) or {}).get("factor") for key in ("rope_scaling", "rope_parameters"))
+    if context is not None and not scaled and needed > context:
+        raise ValueError(
+            f"model.max_prompt_tokens={model.max_prompt_tokens} + model.max_completion_tokens="
+            f"{model.max_completion_tokens} must be at most {context}, the context of model.path={model.source}; lower "
+            "one of them"
+        )
 
 
 def load_config(source: str) -> Any:
@@ -68,6 +88,12 @@ def load_tokenizer(source: str) -> "PreTrainedTokenizerBase":
     from transformers import AutoTokenizer
 
     return AutoTokenizer.from_pretrained(source)
+
+
+def fitting_problems(env: Env, model: ModelConfig) -> FittingProblems:
+    """The problems of a task whose prompts fit the model. Its methods also raise what `render` raises."""
+    tokenizer = load_tokenizer(model.source)
+    return FittingProblems(env, model.max_prompt_tokens, lambda prompt: len(encode(tokenizer, prompt)))
 
 
 def encode(tokenizer: "PreTrainedTokenizerBase", prompt: str | Chat) -> list[int]:

@@ -17,6 +17,7 @@ import torch
 
 from conf.sft import TrainingConfig
 from conf.workers import ModelConfig, RolloutConfig, TopologyConfig
+from run.lock import lock
 from workers.interrupt import Interrupt
 from workers.placement import ROLES, Placement, check_ranks, make_placement, reserve_bundles
 from workers.rank_group import PhaseTimer, RankGroup, Worker
@@ -24,6 +25,8 @@ from workers.weights import Transfer
 
 SHARED_MEMORY = Path("/dev/shm")
 STOP_SECONDS = 1.0
+# A socket is FOLDER/ray/session_2026-01-31_23-59-59_000000_1234567/sockets/plasma_store.
+MAX_RAY_FOLDER = 107 - len("/ray/session_2026-01-31_23-59-59_000000_1234567/sockets/plasma_store")
 REPOSITORY = Path(__file__).resolve().parent.parent
 # Threads that spin while they wait slow down the other workers on a machine with few cores.
 PASSIVE_THREADS = {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "0", "KMP_BLOCKTIME": "0"}
@@ -32,7 +35,6 @@ PASSIVE_THREADS = {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "0", "KMP_BLO
 class WorkerSettings(Protocol):
     """The settings that a session and a rollout pool need; those of training and of evaluation have them."""
 
-    run: str
     model: ModelConfig
     rollout: RolloutConfig
     topology: TopologyConfig
@@ -72,29 +74,35 @@ class Session:
 
 
 @contextmanager
-def ray_session(cfg: WorkerSettings, device: str, interrupt: Interrupt) -> Iterator[Session]:
+def ray_session(cfg: WorkerSettings, output: Path, device: str, interrupt: Interrupt) -> Iterator[Session]:
     """Start a local Ray or join a cluster. On exit, for any reason, leave it and end its processes.
+
+    output  the file or folder that this process alone writes; it names the folder in shared memory
 
     Raises:
         ValueError: the topology does not fit the GPUs.
         TimeoutError: the bundles of a cluster were not free in time.
+        FolderInUse: another process, such as a container with the same paths, uses the folder in shared memory.
     """
-    folder = shared_folder(Path("outputs", cfg.run))
-    _start_ray(cfg, device)
-    interrupt.listen()  # after Ray, which installs its own SIGTERM handler
+    folder = shared_folder(output)
+    own = lock(folder, "give this one another name")
     try:
+        _start_ray(cfg, device)
+        interrupt.listen()  # after Ray, which installs its own SIGTERM handler
         placement, bundles, has_gpus = _reserve(cfg, device)
         timeout_s = cfg.topology.timeout_s
         yield Session(device, has_gpus, placement, bundles, folder, _living_nodes(), PhaseTimer(), interrupt, timeout_s)
     finally:
         _stop_ray()
         shutil.rmtree(folder, ignore_errors=True)
+        own.close()
 
 
-def shared_folder(run_folder: Path) -> Path:
-    """The folder of a run in shared memory, or in the temporary folder if the system has no shared memory."""
+def shared_folder(output: Path) -> Path:
+    """The folder in shared memory of the process that writes `output`. It is in the temporary folder if the system has
+    no shared memory."""
     base = SHARED_MEMORY if SHARED_MEMORY.is_dir() else Path(os.environ.get("TMPDIR", "/tmp"))
-    return base / f"ahazero-{hashlib.sha256(str(run_folder.resolve()).encode()).hexdigest()[:12]}"
+    return base / f"ahazero-{hashlib.sha256(str(output.resolve()).encode()).hexdigest()[:12]}"
 
 
 def _reserve(cfg: WorkerSettings, device: str) -> tuple[Placement, list[Any], bool]:
@@ -173,6 +181,23 @@ def shielded_from_sigterm() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
+def check_ray_folder() -> None:
+    """Check the folder in which a local Ray puts its sockets, whose paths may have 107 bytes.
+
+    Raises:
+        ValueError: its path is too long, or it cannot be written.
+    """
+    folder = os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp"
+    length = len(os.fsencode(folder))
+    if length > MAX_RAY_FOLDER:
+        raise ValueError(
+            f"TMPDIR={folder} has {length} bytes, but Ray's sockets allow at most {MAX_RAY_FOLDER}; set RAY_TMPDIR to "
+            "a folder with a shorter path, such as /tmp"
+        )
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise ValueError(f"TMPDIR={folder} is not a folder that can be written; set RAY_TMPDIR to one, such as /tmp")
+
+
 def check_topology(cfg: TrainingConfig) -> None:
     """Check the topology against this machine's GPUs before anything starts. A cluster is checked when it is joined.
 
@@ -181,6 +206,7 @@ def check_topology(cfg: TrainingConfig) -> None:
     """
     device = pick_device(cfg.topology.device)
     if cfg.topology.ray_address is None:
+        check_ray_folder()
         placement = make_placement(cfg.topology, cfg.rollout, _own_gpus(cfg.topology, device))
         check_ranks(cfg.topology, cfg.algorithm, cfg.rows_per_update, placement)
         check_transfer(Transfer.of(cfg.topology, device), cfg.rollout, placement)

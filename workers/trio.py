@@ -63,7 +63,7 @@ def start_trio(cfg: TrainingConfig, interrupt: Interrupt) -> Iterator[Trio]:
         WorkerDied: a worker died during the start.
     """
     device = pick_device(cfg.topology.device)
-    with ray_session(cfg, device, interrupt) as session:
+    with ray_session(cfg, Path("outputs", cfg.run), device, interrupt) as session:
         yield _start_workers(cfg, session)
 
 

@@ -4,7 +4,6 @@ A failing tracker is reported and disabled; the run continues."""
 
 import importlib
 import importlib.util
-import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from conf.trackers import TrackerConfig
+from run.files import read_json, replace_json
 from run.trackers.base import RunInfo, Tracker, tags_of
 from run.trackers.wandb_run import has_account
 
@@ -86,7 +86,7 @@ class Trackers:
         self.failures: dict[str, str] = {}
         self.before: dict[str, dict[str, int]] = {}
         if self.state.is_file():
-            self.before = json.loads(self.state.read_text(encoding="utf-8"))
+            self.before = read_json(self.state, "remove it; trackers then receive repeated steps again")
         self.last = {name: dict(steps) for name, steps in self.before.items()}
 
     def add(self, name: str, open_tracker: Callable[[], Tracker]) -> None:
@@ -126,9 +126,7 @@ class Trackers:
     def _send(self, name: str, step: int, stream: str, act: Callable[[], None]) -> None:
         act()
         self.last.setdefault(name, {})[stream] = step
-        temporary = self.state.with_suffix(".writing")
-        temporary.write_text(json.dumps(self.last), encoding="utf-8")
-        temporary.replace(self.state)
+        replace_json(self.state, self.last)
 
     def _attempt(self, name: str, when: str, act: Callable[[], Result]) -> Result | None:
         """The result of `act`; if it raises, report and disable the tracker and return None."""

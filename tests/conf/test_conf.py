@@ -11,11 +11,12 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from conf.compose import compose_training
+from conf.compose import compose_config, compose_training
 from conf.launch import one_line
 from conf.schema import Config
 from conf.sft import SftConfig
 from envs.countdown.task import Countdown
+from run.folder import RunFolder
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -177,7 +178,37 @@ def test_settings_that_do_not_compose_are_explained_in_one_line(override, expect
     assert message.startswith(expected) and "\n" not in message
 
 
-@pytest.mark.parametrize("override", ["algorithm.grop_size=4", "algorithm.group_size=1"])
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("+seeds=1", "seeds: unknown key (did you mean seed?); allowed keys are run, seed, "),
+        ("++algorithm.grop_size=4", "algorithm.grop_size: unknown key (did you mean group_size?); allowed keys are "),
+        ("+env.max_nmber=3", "env.max_nmber: unknown key (did you mean max_number?); allowed keys are "),
+        ("+env.parts.countdown.max_nmber=3", "env.parts.countdown.max_nmber: unknown key (did you mean max_number?)"),
+    ],
+)
+def test_a_key_that_is_added_but_read_by_nothing_is_refused(override, expected):
+    env = ["env=mixed"] if "parts" in override else []
+    with pytest.raises(ValueError) as error:
+        compose_config([*env, override])
+    assert str(error.value).startswith(expected)
+
+
+def test_keys_can_be_added_to_dictionaries_and_existing_ones_overridden():
+    cfg = compose_config(["+reward.weights.format=0.2", "++num_steps=3"])
+    assert cfg.reward.weights["format"] == 0.2 and cfg.num_steps == 3
+    mixed = compose_config(["env=mixed", "+env@env.parts.gsm8k=gsm8k", "+env.weights.gsm8k=1"])
+    assert set(mixed.env.parts) == {"countdown", "multiplication", "gsm8k"}
+
+
+@pytest.mark.parametrize("run", ["", " ", ".", "..", "../elsewhere", "a/../..", "/tmp"])
+def test_the_folder_of_a_run_is_inside_outputs(run):
+    with pytest.raises(ValueError, match="must be the name of a folder in outputs/"):
+        RunFolder.of(run)
+    assert RunFolder.of("sweeps/lr/1").path == Path("outputs/sweeps/lr/1")
+
+
+@pytest.mark.parametrize("override", ["algorithm.grop_size=4", "algorithm.group_size=1", "+algorithm.group=1"])
 def test_a_config_error_is_one_line_and_starts_nothing(override):
     command = [sys.executable, ROOT / "train_grpo.py", override, "run=refused"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)

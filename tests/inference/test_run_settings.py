@@ -67,3 +67,15 @@ def test_a_run_without_checkpoints_is_refused(run):
     shutil.rmtree(run / "checkpoints")
     with pytest.raises(ValueError, match="run=my-run: outputs/my-run has no checkpoint yet"):
         run_settings(compose_evaluation, ["run=my-run"])
+
+
+def test_a_run_without_a_name_is_refused(run):
+    with pytest.raises(ValueError, match="run= is empty"):
+        run_settings(compose_evaluation, ["run="])
+    with pytest.raises(ValueError, match="name= is empty"):
+        run_settings(compose_evaluation, ["run=my-run", "name="])
+
+
+def test_plus_signs_do_not_change_what_an_override_means(run):
+    cfg = run_settings(compose_evaluation, ["++run=my-run", "++env.max_number=13"])
+    assert cfg.model.source == str(run / "checkpoints" / "step_000040" / "hf") and cfg.env.max_number == 13

@@ -39,7 +39,7 @@ def rollout(cfg: EvaluateConfig, problems: list[Problem]) -> tuple[int, float]:
         for sample in range(cfg.strategy.n)
     ]
     sampling = SamplingParams(cfg.strategy.temperature, cfg.model.max_completion_tokens)
-    with ray_session(cfg, pick_device(cfg.topology.device), Interrupt()) as session:
+    with ray_session(cfg, RESULTS, pick_device(cfg.topology.device), Interrupt()) as session:
         pool = RolloutPool(cfg, session)
         list(pool.generate(requests[: WARM_UP * cfg.strategy.n], sampling))
         started = time.monotonic()
@@ -50,7 +50,7 @@ def rollout(cfg: EvaluateConfig, problems: list[Problem]) -> tuple[int, float]:
 def evaluation(cfg: EvaluateConfig, problems: list[Problem]) -> tuple[int, float]:
     """(tokens, seconds) of the strategy "sample"."""
     interrupt, device = Interrupt(), pick_device(cfg.topology.device)
-    with ray_session(cfg, device, interrupt) as session:
+    with ray_session(cfg, RESULTS, device, interrupt) as session:
         engine = RolloutEngine(RolloutPool(cfg, session), cfg.model.source)
         list(run(make_strategy(cfg), problems[:WARM_UP], engine))
         before, started = engine.tokens, time.monotonic()

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from run.files import replace_text
 from tools.gpu_check.stage import Measurement
 
 PACKAGES = ("torch", "transformers", "ray")  # the rollout stage reports vLLM, whose CPU build has another name
@@ -58,9 +59,7 @@ class Report:
 
 def write_report(report: Report, folder: Path) -> None:
     for name, text in (("report.json", json.dumps(asdict(report), indent=1)), ("report.html", page(report))):
-        temporary = folder / f".writing_{name}"
-        temporary.write_text(text)
-        temporary.rename(folder / name)  # atomic, so that a reader never sees half a report
+        replace_text(folder / name, [text])
 
 
 def show_stage(console: Console, stage: StageResult) -> None:
