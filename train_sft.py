@@ -57,6 +57,7 @@ class SftTraining(Training):
 
     def train_step(self) -> None:
         started, step = time.monotonic(), self.step
+        self.trio.actor.interrupt.check()  # in RL, generation does
         self.trio.rollout.sleep()
         examples = self.plan.step(step)
         batch = make_batch(examples, self.ranks)
@@ -77,10 +78,13 @@ class SftTraining(Training):
         """Accuracy on held-out problems, if the task has any, and the loss of held-out examples."""
         if problems:
             self.trio.rollout.sleep()
-            self.sync_weights()
+            super().sync_weights()
             super().evaluate(problems, greedy)
         if self.held_out.examples:
             self.monitor.log_held_out_loss(self.step, self.held_out_loss())
+
+    def sync_weights(self) -> None:
+        """Only `evaluate` samples from the model, so a start sends no weights."""
 
     def held_out_loss(self) -> float:
         """The mean negative log-likelihood of the held-out examples, in nats per token that carries loss."""

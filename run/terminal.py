@@ -1,6 +1,7 @@
 """A run on the terminal: its settings, a live view (or plain lines) during training, and its results."""
 
 import json
+import math
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -33,6 +34,7 @@ CURVES = [
     ("tokens/s", "rollout/tokens_per_second", "{:,.0f}"),
 ]
 TRANSCRIPTS = 3
+LINE_SECONDS = 1.0  # at least, between the lines of training steps, of which a supervised run makes thousands
 
 
 class Terminal:
@@ -43,6 +45,7 @@ class Terminal:
         self.rows: list[Mapping[str, Any]] = []
         self.live = Live(console=console, auto_refresh=False) if console.is_terminal else None
         self.sample = ""
+        self.step_shown = -math.inf
 
     def __enter__(self) -> "Terminal":
         if self.live:
@@ -63,10 +66,17 @@ class Terminal:
         self.sample = sample or self.sample
         if self.live:
             self._refresh()
-        else:
+        elif "time/step" not in metrics or self._is_due():
             values = [f"{label} {fmt.format(metrics[name])}" for label, name, fmt in CURVES if name in metrics]
             head = f"[{time.strftime('%H:%M:%S')}] {self.progress.step_label(step)}"
             self.say("  ".join([head, *values, *self._time_left()]))
+
+    def _is_due(self) -> bool:
+        """Whether the line of a training step is printed."""
+        now = time.monotonic()
+        due = now - self.step_shown >= LINE_SECONDS
+        self.step_shown = now if due else self.step_shown
+        return due
 
     def _refresh(self) -> None:
         assert self.live is not None

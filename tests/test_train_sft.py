@@ -2,8 +2,10 @@
 
 import json
 import re
+import signal
 import subprocess
 import sys
+import time
 from itertools import islice
 from pathlib import Path
 
@@ -107,6 +109,21 @@ def test_bad_data_is_refused_in_one_line_before_anything_starts(tmp_path):
     code, output = run(tmp_path, "refused", "data.paths=[missing.jsonl]")
     assert code == 2 and output.strip() == "error: data.paths: there is no file missing.jsonl"
     assert not (tmp_path / "outputs" / "refused").exists()
+
+
+def test_sigterm_stops_a_run_that_generates_nothing_with_a_checkpoint(tmp_path):
+    write_rows(tmp_path)
+    command = [sys.executable, str(ROOT / "train_sft.py"), *SETTINGS, "run=stopped", "env=none", "num_steps=100000"]
+    command += ["rollout.backend=transformers", "checkpoint.every=100000"]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    metrics = tmp_path / "outputs" / "stopped" / "metrics.jsonl"
+    while process.poll() is None and not (metrics.is_file() and metrics.read_text().count("\n") >= 2):
+        time.sleep(0.1)
+    process.send_signal(signal.SIGTERM)
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 0 and "stopped; the same command resumes" in output, output
+    (checkpoint,) = list_checkpoints(metrics.parent / "checkpoints")
+    assert checkpoint.name == f"step_{metrics.read_text().count(chr(10)):06d}"
 
 
 @pytest.mark.slow
