@@ -6,7 +6,7 @@ import secrets
 import shutil
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -162,12 +162,15 @@ def _stop_ray() -> None:
     node = ray._private.worker._global_node
     if node is None:
         return
-    kill, started = node.kill_all_processes, [psutil.Process(process.pid) for _, process in node.live_processes()]
-    children = [child for process in started for child in process.children(recursive=True)]
+    kill, children = node.kill_all_processes, list[psutil.Process]()
+    for _, process in node.live_processes():
+        with suppress(psutil.NoSuchProcess):
+            children += psutil.Process(process.pid).children(recursive=True)
     node.kill_all_processes = lambda **_: kill(check_alive=False, allow_graceful=False)
     ray.shutdown()
     for child in psutil.wait_procs(children, timeout=STOP_SECONDS)[1]:
-        child.kill()
+        with suppress(psutil.NoSuchProcess):  # it has ended since
+            child.kill()
 
 
 @contextmanager

@@ -1,8 +1,13 @@
+import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 
+import psutil
 import pytest
+import ray
 
 from conf.workers import RolloutConfig
+from workers import session
 from workers.placement import Placement
 from workers.session import MAX_RAY_FOLDER, check_ray_folder, check_transfer, shared_folder
 from workers.weights import Transfer
@@ -55,3 +60,16 @@ def test_a_temporary_folder_that_is_too_long_for_ray_is_refused(tmp_path, monkey
     monkeypatch.setenv("RAY_TMPDIR", "/tmp/missing")
     with pytest.raises(ValueError, match="is not a folder that can be written"):
         check_ray_folder()
+
+
+def test_a_process_that_ends_by_itself_while_ray_is_stopped_is_no_error(monkeypatch):
+    gone = subprocess.Popen(["sleep", "60"])
+    late = psutil.Process(gone.pid)
+    gone.kill()
+    gone.wait()
+    node = SimpleNamespace(kill_all_processes=None, live_processes=lambda: [("raylet", SimpleNamespace(pid=gone.pid))])
+    monkeypatch.setattr(ray._private.worker, "_global_node", node)
+    monkeypatch.setattr(ray, "shutdown", lambda: None)
+    monkeypatch.setattr(psutil, "wait_procs", lambda children, timeout: ([], [late]))
+    session._stop_ray()
+    assert not late.is_running()
