@@ -57,13 +57,19 @@ gpu-check: $(READY) ## prove that this GPU machine works, in minutes: MODEL=qwen
 doctor: $(READY) ## check whether a run would start and fit here; same arguments as train, or as sft
 	$(BIN)/python -m tools.doctor $(PATHS) $(GIVEN) $(ARGS)
 
-# The general data of the pipeline r1: arithmetic drills.
-DRILLS := outputs/drills/data.jsonl
-pipeline: $(READY) $(if $(filter r1,$(or $(PIPELINE),r1)),$(DRILLS)) ## train in several stages: PIPELINE=r1, distill or journey, MODEL=tiny ARGS="seed=1 rl.num_steps=20"; DRY=1 lists stages, minutes and dollars
-	$(BIN)/python -m pipelines pipeline=$(or $(PIPELINE),r1) $(GIVEN) $(if $(DRY),dry=true) $(ARGS)
+# Rows that a program writes: the general data of the pipeline r1, and the cold start of cold_start_smollm2.
+ROWS_r1 := outputs/drills/data.jsonl
+ROWS_cold_start_smollm2 := outputs/english-searches/data.jsonl
+CHOSEN_PIPELINE := $(or $(PIPELINE),r1)
+pipeline: $(READY) $(ROWS_$(CHOSEN_PIPELINE)) ## train in several stages: PIPELINE=r1, distill or journey, MODEL=tiny ARGS="seed=1 rl.num_steps=20"; DRY=1 lists stages, minutes and dollars
+	$(BIN)/python -m pipelines pipeline=$(CHOSEN_PIPELINE) $(GIVEN) $(if $(DRY),dry=true) $(ARGS)
 
-$(DRILLS): | $(READY)
+$(ROWS_r1): | $(READY)
 	$(BIN)/python -m tools.countdown_rows drills --rows 3000 --output $(dir $@)
+
+$(ROWS_cold_start_smollm2): | $(READY)
+	$(BIN)/python -m tools.countdown_rows english --rows 4000 --output $(dir $@) \
+	  model=smollm2-135m model.prompt_style=tiny env.max_number=20 env.max_value=200 'env.operations="+-*"'
 
 sweep: $(READY) ## run and compare several settings: SWEEP=algorithms, or SWEEP="seed=0,1 reward=strict,r1" ARGS="num_steps=20"
 	$(BIN)/python -m tools.sweep --multirun $(if $(findstring =,$(SWEEP)),$(SWEEP),sweep=$(SWEEP)) $(GIVEN) $(ARGS)
@@ -96,7 +102,7 @@ bench: $(READY) $(BENCH)/ready ## measure scoring speed, agreement with other pr
 	$(BIN)/python -m tools.benchmarks.speed tiny --results outputs/benchmarks
 
 bench-speed: smollm2 $(BENCH)/ready ## measure all that docs/performance.md reports, on a CPU that does nothing else (hours)
-	$(BIN)/python -m tools.benchmarks.speed tiny tiny-kl w1 w1-kl w1v w1b w1b-kl $(ARGS)
+	$(BIN)/python -m tools.benchmarks.speed tiny tiny-kl tinyv w1 w1-kl w1v w1b w1b-kl $(ARGS)
 	$(BIN)/python -m tools.benchmarks.generation model=tiny env=countdown num_problems=128
 	$(BIN)/python -m tools.benchmarks.generation model=smollm2-135m env=countdown num_problems=16 model.max_completion_tokens=64
 	$(BIN)/python -m tools.benchmarks.growth

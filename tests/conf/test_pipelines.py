@@ -57,7 +57,10 @@ def test_an_argument_belongs_to_a_stage_a_kind_all_stages_or_the_pipeline():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "pipeline=: choose one of cold_start, distill, distill_gsm8k, journey, journey_gsm8k, r1, r1_gsm8k"),
+        (
+            [],
+            "pipeline=: choose one of cold_start, cold_start_smollm2, distill, distill_gsm8k, journey",
+        ),
         (["pipeline=r2"], "pipeline=r2: choose one of"),
         (["pipeline=r1", "sed=1"], r"sed: unknown key \(did you mean seed\?\)"),
         (["pipeline=r1", "cold.epochs=1"], "cold.epochs: unknown key"),
