@@ -132,6 +132,7 @@ class VllmSampler(Sampler):
                 include_stop_str_in_output=True,
                 seed=request.seed,
                 logprobs=0,
+                flat_logprobs=True,
                 detokenize=bool(own.stop),
                 output_kind=RequestOutputKind.FINAL_ONLY,
             )
@@ -150,7 +151,7 @@ class VllmSampler(Sampler):
             prompt_ids=tuple(output.prompt_token_ids),
             token_ids=token_ids,
             text=self.tokenizer.decode(token_ids, skip_special_tokens=True),
-            behavior_logprobs=tuple(at[token].logprob for at, token in zip(generated.logprobs, token_ids, strict=True)),
+            behavior_logprobs=tuple(generated.logprobs.logprobs),  # of the sampled tokens alone
             finish_reason=stop if generated.finish_reason == "stop" else "length",
             weights_version=self.version,
         )

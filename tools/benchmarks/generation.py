@@ -2,9 +2,10 @@
 
     python -m tools.benchmarks.generation --rounds 3 model=tiny env=countdown num_problems=128 strategy.n=8
 
-vLLM alone is a single `LLM.generate` in its own process. The rollout is the pool of Ray actors that a training step
-calls, which records log-probabilities too. evaluate.py adds the strategy runner. All are timed from the first request
-to the last completion, after a warm-up. The results are written to
+vLLM alone is a single `LLM.generate` in its own process. It returns what training needs, and what the others return:
+the tokens, their text and their log-probabilities; "tokens only" is the same call without the last two. The rollout is
+the pool of Ray actors that a training step calls. evaluate.py adds the strategy runner. All are timed from the first
+request to the last completion, after a warm-up. The results are written to
 tools/benchmarks/results/generation-<model>.json; tools.benchmarks.tables prints them.
 """
 
@@ -13,6 +14,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -63,14 +65,14 @@ def seed_of(cfg: EvaluateConfig, key: str, sample: int) -> int:
     return request_seed((cfg.seed, key, sample, 0))
 
 
-def alone(cfg: EvaluateConfig, problems: list[Problem]) -> tuple[int, float]:
+def alone(only_tokens: bool, cfg: EvaluateConfig, problems: list[Problem]) -> tuple[int, float]:
     """The same with vLLM's own interface, in a fresh process with the environment of a rollout worker."""
     on_cpu = pick_device(cfg.topology.device) == "cpu"
     os.environ |= VLLM_ENVIRONMENT | (VLLM_CPU_ENVIRONMENT if on_cpu else {})
-    return in_fresh_process(cfg.rollout.threads, _alone, cfg, problems)
+    return in_fresh_process(cfg.rollout.threads, _alone, only_tokens, cfg, problems)
 
 
-def _alone(cfg: EvaluateConfig, problems: list[Problem]) -> tuple[int, float]:
+def _alone(only_tokens: bool, cfg: EvaluateConfig, problems: list[Problem]) -> tuple[int, float]:
     os.nice(RAY_NICE)
     device = pick_device(cfg.topology.device)
     from vllm import SamplingParams, TokensPrompt
@@ -88,7 +90,8 @@ def _alone(cfg: EvaluateConfig, problems: list[Problem]) -> tuple[int, float]:
             temperature=cfg.strategy.temperature,
             max_tokens=cfg.model.max_completion_tokens,
             seed=seed_of(cfg, key, sample),
-            detokenize=False,
+            logprobs=None if only_tokens else 0,
+            detokenize=not only_tokens,
         )
         for key, sample in asked
     ]
@@ -100,7 +103,8 @@ def _alone(cfg: EvaluateConfig, problems: list[Problem]) -> tuple[int, float]:
 
 
 MEASUREMENTS: dict[str, Callable[[EvaluateConfig, list[Problem]], tuple[int, float]]] = {
-    "vLLM alone": alone,
+    "vLLM alone": partial(alone, False),
+    "vLLM alone, tokens only": partial(alone, True),
     "rollout": rollout,
     "evaluate.py": evaluation,
 }

@@ -65,6 +65,7 @@ WORKLOADS = {
     for workload in (
         *(workload for one in (TINY, W1, W1B) for workload in (one, replace(one, name=f"{one.name}-kl", kl_coef=1e-3))),
         Workload("w1v", "smollm2-135m", 4, 8, 256, natural=True),
+        Workload("tinyv", "tiny", 32, 8, 192, natural=True),
     )
 }
 
