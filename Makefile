@@ -1,4 +1,4 @@
-# `make` lists the targets. Variables: MODEL, ENV, ARGS ("hydra overrides"), DATA, PIPELINE, DRY, SWEEP, RUN, CKPT, GPU, GPU_REPORT, N, MINUTES, PYTHON.
+# `make` lists the targets. Variables: MODEL, ENV, ARGS ("hydra overrides"), DATA, PIPELINE, DRY, CLAIM, SEEDS, SWEEP, RUN, CKPT, GPU, GPU_REPORT, N, MINUTES, PYTHON.
 MODEL ?= tiny
 ENV ?= countdown
 ARGS ?=
@@ -7,6 +7,7 @@ DATA ?=
 GPU ?= a100-80gb
 N ?= 1
 MINUTES ?= 8
+SEEDS ?= 3
 PYTHON ?= python3
 UV_VERSION := 0.13.9
 
@@ -23,7 +24,7 @@ READY := .venv/ready-$(notdir $(REQUIREMENTS))
 BENCH := .venv-bench
 
 .DEFAULT_GOAL := help
-.PHONY: help setup doctor sft plan gpu-check train eval traces verifier pipeline sweep report test fuzz bench bench-setup bench-speed test-slow lint format tiny-base tiny-multiplication-base smollm2 lock check-lock clean english-traces
+.PHONY: help setup doctor sft plan gpu-check train eval traces verifier pipeline reproduce sweep report test fuzz bench bench-setup bench-speed test-slow lint format tiny-base tiny-multiplication-base smollm2 lock check-lock clean english-traces
 
 help: ## list the targets
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 27
@@ -70,6 +71,9 @@ $(ROWS_r1): | $(READY)
 $(ROWS_cold_start_smollm2): | $(READY)
 	$(BIN)/python -m tools.countdown_rows english --rows 4000 --output $(dir $@) \
 	  model=smollm2-135m model.prompt_style=tiny env.max_number=20 env.max_value=200 'env.operations="+-*"'
+
+reproduce: $(READY) ## test twelve claims about reasoning models: CLAIM="rl_lifts aha" SEEDS=3 (or 3,4,5); DRY=1 lists runs, minutes and dollars
+	$(BIN)/python -m tools.reproduce --seeds $(SEEDS) $(if $(RUN),--run $(RUN)) $(if $(DRY),--dry) --claims $(CLAIM) -- $(ARGS)
 
 sweep: $(READY) ## run and compare several settings: SWEEP=algorithms, or SWEEP="seed=0,1 reward=strict,r1" ARGS="num_steps=20"
 	$(BIN)/python -m tools.sweep --multirun $(if $(findstring =,$(SWEEP)),$(SWEEP),sweep=$(SWEEP)) $(GIVEN) $(ARGS)

@@ -13,6 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from conf.launch import one_line, settings_of
 from conf.pipelines import ALL, ENTRY_POINTS, PipelineConfig
+from conf.reproduce import ClaimConfig
 from conf.schema import Config, RunConfig
 from conf.sft import SftConfig, TrainingConfig
 from conf.strategies import EvaluateConfig
@@ -101,6 +102,25 @@ def compose_pipeline(arguments: Sequence[str]) -> PipelineConfig:
         if target not in cfg.stages:  # for the evaluations too, which the file does not list
             cfg.overrides.setdefault(target, []).append(override)
     return replace(cfg)  # checks the overrides
+
+
+def compose_claims(names: Sequence[str] = ()) -> dict[str, ClaimConfig]:
+    """Return the claims of conf/claims/ by name, in the order of their numbers; without a name all of them.
+
+    Raises:
+        ValueError: there is no claim with such a name, or a file has a value that is not allowed.
+    """
+    known = sorted(path.stem for path in CONF.glob("claims/*.yaml"))
+    if unknown := [name for name in names if name not in known]:
+        raise ValueError(f"CLAIM={unknown[0]}: choose from {', '.join(known)}")
+    claims = {}
+    for name in names or known:
+        try:
+            with initialize_config_dir(str(CONF / "claims"), version_base=None):
+                claims[name] = settings_of(compose(name), ClaimConfig)
+        except (HydraException, OmegaConfBaseException, ValueError) as error:
+            raise ValueError(f"conf/claims/{name}.yaml: {one_line(error, ClaimConfig)}") from error
+    return dict(sorted(claims.items(), key=lambda item: item[1].number))
 
 
 def _compose_on_run(name: str, schema: type[Settings], overrides: Sequence[str], saved: Mapping[str, Any]) -> Settings:

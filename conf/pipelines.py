@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
@@ -16,6 +17,7 @@ ENTRY_POINTS = {
 }
 TRAINED = ("rl", "sft")  # the kinds of stages that produce weights
 GIVEN_MODELS = ("base", "teacher")
+MODELS = tuple(sorted(path.stem for path in Path(__file__).parent.glob("model/*.yaml")))
 ALL = "all"
 SET_BY_PIPELINE = (
     "run",
@@ -37,7 +39,7 @@ class StageConfig:
     """One stage: a run of an ordinary entry point.
 
     kind       "rl" (train_grpo.py), "sft" (train_sft.py), "traces" (sample_traces.py) or "evaluate" (evaluate.py)
-    model      the weights it starts from: "base", "teacher", or the name of an rl or sft stage
+    model      the weights it starts from: "base", "teacher", the name of an rl or sft stage, or a file of conf/model/
     data       sft only: the traces stages, files, folders or data sets on the Hub to train on; each with its number of
                rows relative to the others, or all with null for all rows
     overrides  further overrides of the entry point; {STAGE} stands for another stage's folder, and {STAGE.KEY} for a
@@ -69,6 +71,8 @@ class PipelineConfig:
     env        the task, a file of conf/env/
     stages     StageConfig by name
     overrides  overrides of all stages ("all") and of all stages of one kind
+    only       run these stages and those that they need; evaluations that the file does not list are named
+               evaluate_MODEL; empty for all
     minutes    measured minutes on two CPU cores, by stage or kind, for dry=true
     dry        list the stages, minutes and dollars, and start nothing
     """
@@ -81,6 +85,7 @@ class PipelineConfig:
     env: str = MISSING
     stages: dict[str, StageConfig] = field(default_factory=dict)
     overrides: dict[str, list[str]] = field(default_factory=dict)
+    only: list[str] = field(default_factory=list)
     minutes: dict[str, float] = field(default_factory=dict)
     dry: bool = False
 
@@ -96,14 +101,14 @@ class PipelineConfig:
 
     def _check_stage(self, name: str, stage: StageConfig) -> None:
         key = f"stages.{name}"
-        taken = (ALL, *ENTRY_POINTS, *GIVEN_MODELS, *(each.name for each in fields(self)))
+        taken = (ALL, *ENTRY_POINTS, *GIVEN_MODELS, *MODELS, *(each.name for each in fields(self)))
         if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or name in taken:
             raise ValueError(
                 f"{key}: a stage is named with lower-case letters, digits and _, and none of {', '.join(taken)}"
             )
         one_of(f"{key}.kind", stage.kind, tuple(ENTRY_POINTS))
         trained = [other for other, each in self.stages.items() if each.kind in TRAINED and other != name]
-        one_of(f"{key}.model", stage.model, (*GIVEN_MODELS, *trained))
+        one_of(f"{key}.model", stage.model, (*GIVEN_MODELS, *trained, *MODELS))
         if stage.model == "teacher" and self.teacher is None:
             raise ValueError(f"{key}.model=teacher needs a teacher; set teacher=NAME, a file of conf/model/")
         if bool(stage.data) != (stage.kind == "sft"):

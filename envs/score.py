@@ -10,6 +10,7 @@ from envs.grading import GradingPool, failed
 from grpo.types import Completion, Group, Problem, Rollout, Score
 from rewards.judge import FormatJudge
 from rewards.mix import FORMAT_JUDGE, RewardConfig
+from rewards.shuffle import shuffle_rewards
 
 JUDGE_BATCH_SIZE = 16
 
@@ -56,7 +57,10 @@ class Scorer:
             for index, value in zip(indices, review.result(), strict=True):
                 scores[index] = join_review(self.reward, scores[index], value)
         self.seconds_after = time.monotonic() - last_written
-        rollouts = [Rollout(written[index], scores[index]) for index in range(len(problems) * group_size)]
+        graded = [scores[index] for index in range(len(problems) * group_size)]
+        if self.reward.shuffled:
+            graded = shuffle_rewards(graded, [problem.key for problem in problems])
+        rollouts = [Rollout(written[index], score) for index, score in enumerate(graded)]
         return [
             Group(problem, tuple(rollouts[index * group_size : (index + 1) * group_size]))
             for index, problem in enumerate(problems)

@@ -48,8 +48,7 @@ def expected_minutes(pipeline: Pipeline) -> tuple[dict[str, float], float, str]:
     try:
         gpus = subprocess.run(LIST_GPUS, capture_output=True, text=True, timeout=10, check=True).stdout.splitlines()
     except (OSError, subprocess.SubprocessError):
-        known = pipeline.cfg.minutes
-        measured = {name: known.get(name, known.get(stage.kind)) for name, stage in pipeline.stages.items()}
+        measured = {name: pipeline.minutes(name) for name in pipeline.stages}
         return {name: each for name, each in measured.items() if each is not None}, 0.0, "measured on two CPU cores"
     from tools.planner.hardware import gpu_of_device
     from tools.planner.pipeline import Machine, plan_pipeline

@@ -9,7 +9,7 @@ from typing import Any
 from conf.compose import compose_config, compose_evaluation, compose_sft, compose_traces
 from conf.pipelines import ALL, ENTRY_POINTS, GIVEN_MODELS, REFERENCE, PipelineConfig, StageConfig
 from conf.schema import RunConfig
-from pipelines.graph import with_evaluations
+from pipelines.graph import selected, with_evaluations
 
 EVALUATION = "accuracy"  # an evaluate stage writes eval/accuracy.json and eval/accuracy.jsonl
 
@@ -27,18 +27,22 @@ class Known:
 
 
 class Pipeline:
-    """A pipeline's stages in running order, evaluations included, and their commands."""
+    """The stages of a pipeline that run, in order and with evaluations, and their commands."""
 
     def __init__(self, cfg: PipelineConfig) -> None:
         self.cfg = cfg
-        self.stages = with_evaluations(cfg.stages)
+        self.stages = selected(with_evaluations(cfg.stages), cfg.only)
         self.folder = Path("outputs", cfg.run)
 
     def model_name(self, model: str) -> str:
         """The file of conf/model/ for the model of a stage; a trained stage has that of the model it started from."""
         if model in GIVEN_MODELS:
             return str({"base": self.cfg.model, "teacher": self.cfg.teacher}[model])
-        return self.model_name(self.stages[model].model)
+        return self.model_name(self.stages[model].model) if model in self.stages else model
+
+    def minutes(self, name: str) -> float | None:
+        """Minutes of a stage on two CPU cores, as the file states them; None if it does not."""
+        return self.cfg.minutes.get(name, self.cfg.minutes.get(self.stages[name].kind))
 
     def command(self, name: str, known: Known) -> list[str]:
         """The entry point of a stage and its overrides. Without knowledge of earlier stages it starts from the weights

@@ -1,6 +1,7 @@
 """The order of a pipeline's stages."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 
 from conf.pipelines import GIVEN_MODELS, TRAINED, StageConfig
 
@@ -30,10 +31,27 @@ def ordered(stages: Stages) -> dict[str, StageConfig]:
 
 
 def sources(stages: Stages, name: str) -> list[str]:
-    """The stages from which a stage takes its weights, its data, or what
-    its overrides refer to."""
+    """The stages from which a stage takes its weights, its data, or what its overrides refer to."""
     stage = stages[name]
     return list(dict.fromkeys(each for each in (stage.model, *stage.data, *stage.referenced) if each in stages))
+
+
+def selected(stages: Stages, names: Sequence[str]) -> dict[str, StageConfig]:
+    """These stages and all that they need, in the order of `stages`; without a name all stages.
+
+    Raises:
+        ValueError: there is no stage with such a name.
+    """
+    needed: set[str] = set()
+    waiting = list(names or stages)
+    while waiting:
+        name = waiting.pop()
+        if name not in stages:
+            raise ValueError(f"only={name}: there is no such stage; stages are {', '.join(stages)}")
+        if name not in needed:
+            needed.add(name)
+            waiting += sources(stages, name)
+    return {name: stage for name, stage in stages.items() if name in needed}
 
 
 def with_evaluations(stages: Stages) -> dict[str, StageConfig]:
@@ -41,17 +59,22 @@ def with_evaluations(stages: Stages) -> dict[str, StageConfig]:
     right after its stage."""
     order = ordered(stages)
     evaluated = {stage.model for stage in order.values() if stage.kind == "evaluate"}
-    given = [name for name in GIVEN_MODELS if any(stage.model == name for stage in order.values())]
     found: dict[str, StageConfig] = {}
 
     def evaluate(model: str, arm: str) -> None:
         if model not in evaluated:
-            found[f"evaluate_{model}"] = StageConfig("evaluate", model, arm=arm)
+            found[re.sub(r"\W", "_", f"evaluate_{model}")] = StageConfig("evaluate", model, arm=arm)
 
-    for model in given:
+    for model in given_models(order):
         evaluate(model, "")
     for name, stage in order.items():
         found[name] = stage
         if stage.kind in TRAINED:
             evaluate(name, stage.arm)
     return found
+
+
+def given_models(stages: Stages) -> list[str]:
+    """The models that no stage trains: the base, the teacher, then files of conf/model/."""
+    given = dict.fromkeys(stage.model for stage in stages.values() if stage.model not in stages)
+    return [*(model for model in GIVEN_MODELS if model in given), *(each for each in given if each not in GIVEN_MODELS)]

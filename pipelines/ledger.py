@@ -9,7 +9,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from conf.pipelines import GIVEN_MODELS, TRAINED
+from conf.pipelines import TRAINED
 from pipelines.commands import EVALUATION, Known, Pipeline, settings_of
 from pipelines.graph import sources
 from run.files import read_json, read_yaml, replace_json
@@ -128,7 +128,7 @@ class Ledger:
     def _inputs(self, name: str) -> dict[str, str]:
         """The identity of the weights and of the data that a stage starts from."""
         stage = self.pipeline.stages[name]
-        if stage.model in GIVEN_MODELS:
+        if stage.model not in self.pipeline.stages:
             model = settings_of(stage.kind, self.pipeline.overrides(name, Known())).model
             found = {stage.model: identity(Path(model.source))}
         else:

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from conf.pipelines import GIVEN_MODELS, StageConfig
+from conf.pipelines import StageConfig
+from pipelines.graph import given_models
 from pipelines.ledger import Ledger
 from rewards.scripts import mixes_scripts
 from rewards.tags import read_tags
@@ -56,21 +57,22 @@ class StageResult:
 
 
 def read_results(ledger: Ledger) -> list[StageResult]:
-    """The given models and the stages in order, without those that evaluate a model: their figures are in its row."""
+    """The given models and the stages in order, without those that evaluate a model: the figures of its first
+    evaluation are in its row."""
     pipeline = ledger.pipeline
-    evaluations = {stage.model: name for name, stage in pipeline.stages.items() if stage.kind == "evaluate"}
+    evaluations = {stage.model: name for name, stage in reversed(pipeline.stages.items()) if stage.kind == "evaluate"}
     accuracies = {
         model: read_accuracy(ledger.result(name)) for model, name in evaluations.items() if ledger.is_finished(name)
     }
     results = [
         StageResult(model, "model", "", pipeline.model_name(model), "given", accuracies.get(model))
-        for model in GIVEN_MODELS
+        for model in given_models(pipeline.stages)
         if model in evaluations
     ]
     for name, stage in pipeline.stages.items():
         if stage.kind != "evaluate":
             results.append(_stage_result(ledger, name, stage, accuracies.get(name)))
-    return [*results, _evaluations(ledger, list(evaluations.values()))]
+    return [*results, _evaluations(ledger, [n for n, stage in pipeline.stages.items() if stage.kind == "evaluate"])]
 
 
 def read_accuracy(path: Path) -> Accuracy:

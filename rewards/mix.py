@@ -25,6 +25,7 @@ class RewardConfig:
     language         target language of the thought, for the component `language`
     max_tokens       length limit in tokens, for the component `length`
     overlong_tokens  number of tokens before the limit over which the length penalty grows
+    shuffled         permute the rewards among the completions of a training step (rewards/shuffle.py)
     workers          number of processes that score completions during generation
     timeout_s        seconds that scoring one completion may take before its process is killed
     judge            the model behind the component `format_judge`
@@ -34,6 +35,7 @@ class RewardConfig:
     language: str = "en"
     max_tokens: int = 1024
     overlong_tokens: int = 128
+    shuffled: bool = False
     workers: int = 1
     timeout_s: float = 10.0
     judge: JudgeConfig = field(default_factory=JudgeConfig)

@@ -54,7 +54,8 @@ def write_evaluation(folder, accuracy, text):
     for index, problem in enumerate(HELD_OUT):
         correct = index < accuracy * len(HELD_OUT)
         candidate = {"text": text, "correct": correct, "tokens": 20, "finish_reason": "stop", "reason": "because"}
-        rows.append({"key": problem.key, "correct": correct, "candidates": [candidate] * 4})
+        candidate |= {"answer": "13 + 5 + 2", "logprob": -2.0}
+        rows.append({"key": problem.key, "correct": correct, "tokens": 80, "candidates": [candidate] * 4})
     (folder / "eval" / "accuracy.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     interval = {"mean": accuracy, "low": accuracy - 0.1, "high": accuracy + 0.1}
     summary = {

@@ -16,9 +16,10 @@ TRACES = StageConfig("traces", "base")
     [
         ({}, "stages must name at least one stage"),
         ({"a": StageConfig("rlhf", "base")}, "stages.a.kind must be one of rl, sft, traces, evaluate, got rlhf"),
-        ({"a": StageConfig("rl", "b")}, "stages.a.model must be one of base, teacher, got b"),
-        ({"a": StageConfig("rl", "a")}, "stages.a.model must be one of base, teacher, got a"),
-        ({"t": TRACES, "a": StageConfig("rl", "t")}, "stages.a.model must be one of base, teacher, got t"),
+        ({"a": StageConfig("rl", "b")}, "stages.a.model must be one of base, teacher, qwen-0.5b, "),
+        ({"a": StageConfig("rl", "a")}, "tiny-direct, tiny-student, got a"),
+        ({"t": TRACES, "a": StageConfig("rl", "t")}, "tiny-direct, tiny-student, got t"),
+        ({"tiny": StageConfig("rl", "base")}, "stages.tiny: a stage is named with lower-case"),
         ({"a": StageConfig("rl", "teacher")}, "stages.a.model=teacher needs a teacher"),
         ({"sft": StageConfig("rl", "base")}, "stages.sft: a stage is named with lower-case"),
         ({"a-b": StageConfig("rl", "base")}, "stages.a-b: a stage is named with lower-case"),
@@ -57,10 +58,7 @@ def test_an_argument_belongs_to_a_stage_a_kind_all_stages_or_the_pipeline():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (
-            [],
-            "pipeline=: choose one of cold_start, cold_start_smollm2, distill, distill_gsm8k, journey",
-        ),
+        ([], "pipeline=: choose one of cold_start, cold_start_smollm2, distill, distill_gsm8k, journey"),
         (["pipeline=r2"], "pipeline=r2: choose one of"),
         (["pipeline=r1", "sed=1"], r"sed: unknown key \(did you mean seed\?\)"),
         (["pipeline=r1", "cold.epochs=1"], "cold.epochs: unknown key"),

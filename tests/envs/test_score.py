@@ -119,3 +119,14 @@ def test_the_score_of_the_judge_is_joined_and_its_failure_is_an_error():
     good, bad = (rollout.score for rollout in group.rollouts)
     assert good.reward == 1.0 + 0.5 * 0.75 and good.components == {"correct": 1.0, "format_judge": 0.75}
     assert bad.error == "the judge gave no score" and bad.reward == 0.0
+
+
+def test_shuffled_rewards_keep_their_mean_but_not_their_completions():
+    env, problem = tiny_countdown(), tiny_countdown().problem(0, "train", 0)
+    texts = 8 * [f"</think><answer>{problem.answer}</answer>"] + 24 * ["</think><answer>1 + 1</answer>"]
+    with Scorer(env, RewardConfig({"correct": 1.0}, shuffled=True)) as scorer:
+        groups = scorer.score([problem] * 4, enumerate(completion(text=text) for text in texts), 8)
+    scores = [rollout.score for group in groups for rollout in group.rollouts]
+    assert [score.correct for score in scores] == 8 * [True] + 24 * [False]
+    rewards = [score.reward for score in scores]
+    assert sum(rewards) == 8.0 and sum(rewards[:8]) < 8.0

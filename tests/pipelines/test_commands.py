@@ -97,3 +97,22 @@ def test_the_roads_of_r1_are_the_papers():
     assert list(stages["full_sft"].data.items()) == [("rejection", 3), ("outputs/drills/data.jsonl", 1)]
     assert stages["full_sft"].model == stages["cold_start"].model == "base"
     assert stages["rejection"].model == "reasoning_rl" and stages["all_tasks_rl"].model == "full_sft"
+
+
+def test_a_stage_can_start_from_any_file_of_conf_model():
+    stages = {"a": StageConfig("rl", "tiny-direct"), "b": StageConfig("rl", "a")}
+    pipeline = small_pipeline(stages=stages)
+    assert pipeline.command("a", Known())[:2] == ["train_grpo.py", "model=tiny-direct"]
+    assert pipeline.model_name("b") == pipeline.stages["evaluate_tiny_direct"].model == "tiny-direct"
+
+
+def test_only_the_named_stages_run():
+    assert list(small_pipeline(only=["rows"]).stages) == ["zero", "rows"]
+    with pytest.raises(ValueError, match="only=row: there is no such stage"):
+        small_pipeline(only=["row"])
+
+
+def test_the_minutes_of_a_stage_are_its_own_or_those_of_its_kind():
+    pipeline = small_pipeline(minutes={"rl": 3.0, "evaluate": 1.0, "evaluate_zero": 2.0})
+    assert [pipeline.minutes(name) for name in ("zero", "evaluate_zero", "evaluate_base")] == [3.0, 2.0, 1.0]
+    assert pipeline.minutes("rows") is None

@@ -1,7 +1,7 @@
 import pytest
 
 from conf.pipelines import StageConfig
-from pipelines.graph import ordered, sources, with_evaluations
+from pipelines.graph import ordered, selected, sources, with_evaluations
 
 
 def rl(model, **more):
@@ -40,3 +40,30 @@ def test_every_model_is_evaluated_right_after_its_stage_and_the_given_ones_first
     found = with_evaluations(stages)
     assert list(found) == ["evaluate_base", "evaluate_teacher", "rows", "tuned", "evaluate_tuned", "more", "own"]
     assert found["evaluate_tuned"] == StageConfig("evaluate", "tuned", arm="x")
+
+
+def test_a_model_of_a_file_is_evaluated_after_the_base_and_the_teacher():
+    stages = {
+        "a": rl("tiny-direct"),
+        "b": rl("base"),
+        "own": StageConfig("evaluate", "tiny"),
+        "c": rl("tiny"),
+    }
+    expected = ["evaluate_base", "evaluate_tiny_direct", "a", "evaluate_a", "b", "evaluate_b", "own", "c", "evaluate_c"]
+    assert list(with_evaluations(stages)) == expected
+
+
+def test_the_named_stages_are_selected_with_all_that_they_need():
+    stages = with_evaluations(
+        {
+            "a": rl("base"),
+            "b": StageConfig("traces", "a"),
+            "c": StageConfig("sft", "base", {"b": None}),
+            "d": rl("base", overrides=["num_tokens={c.tokens}"]),
+        }
+    )
+    assert list(selected(stages, ["evaluate_d"])) == ["a", "b", "c", "d", "evaluate_d"]
+    assert list(selected(stages, ["evaluate_base", "b"])) == ["evaluate_base", "a", "b"]
+    assert selected(stages, []) == stages
+    with pytest.raises(ValueError, match="only=e: there is no such stage; stages are evaluate_base, a, "):
+        selected(stages, ["e"])

@@ -127,3 +127,11 @@ def test_the_identity_of_files_folders_and_hub_names(tmp_path):
     (tmp_path / "a" / "x").rename(tmp_path / "a" / "y")
     assert identity(tmp_path / "a") != before
     assert identity(Path("user/data")) == "user/data"
+
+
+def test_stages_that_do_not_run_this_time_stay_in_the_ledger():
+    run_all(small_pipeline())
+    ledger = Ledger(small_pipeline(only=["zero"]))
+    check_started(ledger)
+    ledger.write()
+    assert Ledger(small_pipeline()).is_finished("tuned")

@@ -3,6 +3,7 @@ import re
 
 import pytest
 
+from conf.pipelines import StageConfig
 from pipelines.ledger import Ledger
 from pipelines.page import write_report
 from pipelines.transcripts import choose
@@ -100,3 +101,16 @@ def test_problems_that_were_learned_are_shown_first():
     first = {"a": row(True), "b": row(False), "c": row(False)}
     last = {"a": row(True), "b": row(False), "c": row(True)}
     assert choose(["a", "b", "c"], [first, last]) == ["c", "a", "b"]
+
+
+def test_the_first_evaluation_of_a_model_is_in_its_row_and_all_are_counted():
+    ledger = made()
+    cfg = ledger.pipeline.cfg
+    stages = {"one": StageConfig("evaluate", "zero"), "two": StageConfig("evaluate", "zero"), **cfg.stages}
+    ledger = Ledger(small_pipeline(stages=stages))
+    for name in ledger.pipeline.stages:
+        record = ledger.check(name)
+        finish(record.command[0], record.command[1:], {"one": 0.5, "two": 0.75}.get(name, 0.25))
+    summary = summary_of(ledger)
+    assert summary["stages"]["zero"]["accuracy"]["pass_at_1"]["mean"] == 0.5
+    assert summary["stages"]["evaluations"]["state"] == "4 of 4"

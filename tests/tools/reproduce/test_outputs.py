@@ -1,0 +1,51 @@
+import json
+
+import pytest
+
+from tests.made_pipeline import COMPLETION, HELD_OUT
+from tests.tools.reproduce.made_claims import experiment
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch, request):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "envs").symlink_to(request.config.rootpath / "envs")
+    return experiment(seeds=1, until="evaluate_zero").runs[0]
+
+
+def write(run, name, rows):
+    path = run.ledger.pipeline.folder / "zero" / name
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def test_the_completions_of_an_evaluation(run):
+    first, *rest = run.solved("evaluate_zero")
+    assert first.problem == HELD_OUT[0] and first.correct and first.tokens == 80 and len(rest) == 3
+    sample = first.samples[0]
+    assert (sample.text, sample.answer, sample.tokens, sample.truncated) == (COMPLETION, "13 + 5 + 2", 20, False)
+    assert sample.certainty == -0.1  # a log-probability of -2 for 20 tokens
+
+
+def test_the_completions_of_a_run_are_those_of_its_last_evaluation(run):
+    def line(step, kind, problem, correct):
+        return {
+            "step": step, "kind": kind, "key": problem.key, "completion": COMPLETION, "correct": correct, "tokens": 20,
+            "truncated": False,
+        }  # fmt: skip
+
+    last = [line(2, "eval", problem, index < 3) for index, problem in enumerate(HELD_OUT)]
+    others = [line(0, "eval", HELD_OUT[0], False), line(2, "eval_greedy", HELD_OUT[0], False)]
+    write(run, "samples.jsonl", [*others, *last])
+    assert [each.correct for each in run.solved("zero")] == [True, True, True, False]
+    assert all(len(each.samples) == 1 for each in run.solved("zero"))
+
+
+def test_accuracy_over_hours_is_that_of_the_evaluations(run):
+    rows = [{"step": 0, "cost/seconds": 36.0, "eval/sampled": 0.2}, {"step": 1, "cost/seconds": 72.0}]
+    write(run, "metrics.jsonl", [*rows, {"step": 2, "cost/seconds": 108.0, "eval/sampled": 0.7}])
+    assert run.accuracy_by_hours("zero") == [(0.01, 0.2), (0.03, 0.7)]
+    assert run.hours("zero") == 0.5
+
+
+def test_a_stage_is_there_if_it_and_what_it_needs_have_finished(run):
+    assert run.has(["evaluate_zero"]) and run.has(["zero", "evaluate_base"]) and not run.has(["tuned"])

@@ -1,0 +1,65 @@
+import json
+import math
+
+import pytest
+
+from conf.reproduce import TermConfig
+from tests.tools.reproduce.made_claims import claim, comparison, experiment
+from tools.reproduce.effects import Verdict
+from tools.reproduce.results import all_results, claim_result, comparison_result
+
+
+@pytest.fixture(autouse=True)
+def outputs(tmp_path, monkeypatch, request):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "envs").symlink_to(request.config.rootpath / "envs")
+
+
+def test_a_comparison_is_paired_by_seed_and_problem():
+    # 3 of 4 problems are solved after RL and 1 before, so two of four differ by 1: mean 0.5. The seeds are equal, and
+    # the mean square of the problems is 2 (4 x 0.25) / 3 = 2/3: the error is sqrt(2/3 / 8), with 3 degrees of freedom.
+    found = comparison_result(comparison(), experiment(), 0.95)
+    effect = found["effect"]
+    assert effect["mean"] == 0.5 and (effect["seeds"], effect["problems"], effect["freedom"]) == (2, 4, 3)
+    assert effect["high"] - effect["mean"] == pytest.approx(3.1824 * math.sqrt(1 / 12), abs=1e-4)
+    assert [(arm["name"], arm["mean"]) for arm in found["arms"]] == [("zero", 0.75), ("base", 0.25)]
+    assert found["verdict"] is Verdict.UNDECIDED
+
+
+def test_the_bound_decides():
+    assert comparison_result(comparison(at_least=-0.5), experiment(), 0.95)["verdict"] is Verdict.HOLDS
+    assert comparison_result(comparison(at_least=1.5), experiment(), 0.95)["verdict"] is Verdict.REFUTED
+    assert comparison_result(comparison(at_least=None), experiment(), 0.95)["verdict"] is None
+
+
+def test_a_term_can_have_a_measure_of_its_own():
+    vote = TermConfig("evaluate_zero", 1.0, "majority", {"k": 4})
+    found = comparison_result(comparison(effect=[vote, TermConfig("evaluate_zero", -1.0)]), experiment(), 0.95)
+    assert found["effect"]["mean"] == 0.0 and found["arms"][0]["name"] == "zero, majority 4"
+
+
+def test_a_claim_whose_stages_have_not_finished_has_not_been_run():
+    found = claim_result(claim(comparison()), experiment(until="zero"))
+    assert found["verdict"] is Verdict.NOT_RUN and found["curves"] == []
+    assert found["comparisons"][0]["effect"] is None
+
+
+def test_curves_have_a_line_for_each_stage():
+    [curve] = claim_result(claim(comparison()), experiment())["curves"]
+    points = [(point["x"], point["mean"]) for point in curve["lines"]["evaluate_zero"]]
+    assert points == [(1, 0.75), (2, 0.75), (4, 0.75)] and set(curve["lines"]) == {"evaluate_zero", "evaluate_base"}
+
+
+def test_a_claim_that_holds_if_any_comparison_does_has_wider_intervals():
+    one, two = comparison(), comparison("again")
+    assert claim_result(claim(one, two, combine="any"), experiment())["confidence"] == pytest.approx(0.975)
+    assert claim_result(claim(one, two), experiment())["confidence"] == 0.95
+
+
+def test_the_results_are_json_and_count_what_all_stages_cost():
+    results = json.loads(json.dumps(all_results({"made": claim(comparison())}, experiment())))
+    # The claim reads two evaluations, and needs the run between them: 3 stages of half an hour for each of two seeds.
+    assert results["seeds"] == [0, 1] and results["minutes"] == pytest.approx(180)
+    assert results["claims"]["made"]["usd"] == pytest.approx(3 * 0.2)
+    assert results["claims"]["made"]["kwh"] == pytest.approx(3 * 0.05)
+    assert results["claims"]["made"]["verdict"] == "undecided"

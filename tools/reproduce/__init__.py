@@ -1,0 +1,1 @@
+"""`make reproduce`: the claims of conf/claims/ as experiments with a verdict."""

@@ -1,0 +1,172 @@
+"""Test the claims of conf/claims/: run what they compare, and write a verdict on each.
+
+    make reproduce                                     # all claims, three seeds
+    make reproduce CLAIM="rl_lifts aha" SEEDS=1        # two of them, one seed
+    make reproduce DRY=1                               # the runs, minutes and dollars; starts nothing
+    make reproduce SEEDS=3,4,5 RUN=again               # other seeds, in outputs/again
+    make reproduce RUN=long ARGS="tiny_rl.num_steps=36"  # overrides of the pipeline `reproduce`
+
+The runs are stages of conf/pipeline/reproduce.yaml in outputs/reproduce/seed<K>/, shared between claims: a finished one
+is not run again, and an interrupted one goes on. results.json and report.html are written after each seed.
+"""
+
+import argparse
+import inspect
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from conf.compose import compose_claims, compose_pipeline
+from conf.launch import checking_settings, explaining_disk_errors
+from conf.reproduce import ClaimConfig
+from grpo.settings import one_of
+from pipelines.commands import Known, Pipeline, check_commands, settings_of
+from pipelines.ledger import Ledger
+from pipelines.runner import check_started, run_pipeline
+from run.cost import Price, price_of
+from run.files import replace_json
+from run.lock import lock
+from tools.reproduce.experiment import Experiment, full_terms
+from tools.reproduce.listing import list_runs, list_verdicts
+from tools.reproduce.measures import MEASURES
+from tools.reproduce.outputs import SeedRun
+from tools.reproduce.page import write_page
+from tools.reproduce.results import all_results
+from workers.models import check_model
+
+
+def main() -> None:
+    args = parse(sys.argv[1:])
+    console = Console()
+    with ExitStack() as held:
+        with checking_settings():
+            claims = compose_claims(args.claims)
+            seeds = read_seeds(args.seeds)
+            folder = Path("outputs", args.run)
+            wanted = stages_of(claims)
+            ledgers = {seed: Ledger(pipeline_of(args.run, seed, wanted, args.overrides)) for seed in seeds}
+            check_claims(claims)
+            first = ledgers[seeds[0]].pipeline  # those of other seeds differ in the seed alone
+            check_commands(first)
+            if not args.dry:
+                check_models(first)
+            for ledger in ledgers.values():
+                if not args.dry:
+                    held.enter_context(lock(ledger.pipeline.folder, "choose another --run=NAME"))
+                check_started(ledger)
+            if args.dry:
+                console.print(list_runs(claims, list(ledgers.values()), price_of_machine(first)))
+                return
+        with explaining_disk_errors():
+            for number, (seed, ledger) in enumerate(ledgers.items(), 1):
+                console.print(f"seed {seed} ({number} of {len(ledgers)})", highlight=False)
+                run_pipeline(ledger, console)
+                write_results(folder, seeds, args.run, args.overrides, console)
+                if not all(map(ledger.is_finished, ledger.pipeline.stages)):
+                    return  # the user has stopped it
+
+
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(prog="python -m tools.reproduce", description=__doc__, formatter_class=raw)
+    parser.add_argument("--claims", nargs="*", default=[], help="names of files in conf/claims/; all by default")
+    parser.add_argument("--seeds", default="3", help="how many, from 0, or a list such as 3,4,5")
+    parser.add_argument("--run", default="reproduce", help="the runs are in outputs/RUN/seed<K>/")
+    parser.add_argument("--dry", action="store_true", help="list the runs, minutes and dollars, and start nothing")
+    parser.add_argument("overrides", nargs="*", help="STAGE.KEY=VALUE or KIND.KEY=VALUE, as for `make pipeline`")
+    return parser.parse_args(arguments)
+
+
+def read_seeds(text: str) -> list[int]:
+    """The seeds for "3" (0, 1 and 2) or for a list such as "3,4,5" or "7,".
+
+    Raises:
+        ValueError: it is neither.
+    """
+    parts = [part for part in text.split(",") if part]
+    if parts and all(part.isdecimal() for part in parts):
+        seeds = list(dict.fromkeys(map(int, parts))) if "," in text else list(range(int(text)))
+        if seeds:
+            return seeds
+    raise ValueError(f"SEEDS={text}: give their number, such as 3, or a list, such as 3,4,5")
+
+
+def pipeline_of(run: str, seed: int, stages: Sequence[str], overrides: Sequence[str]) -> Pipeline:
+    only = f"only=[{','.join(stages)}]"
+    given = ["pipeline=reproduce", f"run={run}/seed{seed}", f"seed={seed}", only]
+    return Pipeline(compose_pipeline([*given, *overrides]))
+
+
+def stages_of(claims: Mapping[str, ClaimConfig]) -> list[str]:
+    """The stages that the claims read."""
+    return list(dict.fromkeys(stage for claim in claims.values() for stage in claim.stages))
+
+
+def check_claims(claims: Mapping[str, ClaimConfig]) -> None:
+    """
+    Raises:
+        ValueError: a claim names a measure that does not exist, or gives it wrong options.
+    """
+    for name, claim in claims.items():
+        used = [(str(term.measure), term.options) for each in claim.comparisons for term in full_terms(each)]
+        for curve in claim.curves:
+            over = {} if curve.over == "level" else {curve.over: curve.values[0]}
+            used.append((curve.measure, {**curve.options, **over}))
+        for measure, options in used:
+            try:
+                check_measure(measure, options)
+            except ValueError as error:
+                raise ValueError(f"conf/claims/{name}.yaml: {error}") from error
+
+
+def check_measure(name: str, options: Mapping[str, Any]) -> None:
+    """
+    Raises:
+        ValueError: there is no such measure, or it does not have these options.
+    """
+    one_of("measure", name, tuple(MEASURES))
+    measure = MEASURES[name]
+    function, read = (measure.of_completions, 1) if measure.of_completions else (measure.of_stage, 2)
+    assert function is not None
+    try:
+        inspect.signature(function).bind(*[None] * read, **options)
+    except TypeError as error:
+        raise ValueError(f"measure={name}: {error}") from error
+
+
+def check_models(pipeline: Pipeline) -> None:
+    """
+    Raises:
+        ValueError: a model that a stage starts from is missing; the message names the stage.
+    """
+    given = {stage.model: name for name, stage in pipeline.stages.items() if stage.model not in pipeline.stages}
+    for name in given.values():
+        try:
+            check_model(settings_of(pipeline.stages[name].kind, pipeline.overrides(name, Known())).model)
+        except ValueError as error:
+            raise ValueError(f"stages.{name}: {error}") from error
+
+
+def price_of_machine(pipeline: Pipeline) -> Price:
+    """The price of an hour, as the settings of the stages state it."""
+    name, stage = next(iter(pipeline.stages.items()))
+    return price_of(settings_of(stage.kind, pipeline.overrides(name, Known())).cost, None, [])
+
+
+def write_results(folder: Path, seeds: Sequence[int], run: str, overrides: Sequence[str], console: Console) -> None:
+    """Write results.json and report.html of all claims, also of those whose stages earlier commands have run."""
+    claims = compose_claims()
+    ledgers = [Ledger(pipeline_of(run, seed, stages_of(claims), overrides)) for seed in seeds]
+    experiment = Experiment([SeedRun(ledger) for ledger in ledgers], price_of_machine(ledgers[0].pipeline))
+    results = all_results(claims, experiment)
+    replace_json(folder / "results.json", results)
+    console.print(list_verdicts(results))
+    console.print(f"report: {write_page(folder, results)}", markup=False, soft_wrap=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,110 @@
+"""An effect with its interval over seeds and problems, a paired test, and the verdict on a claim."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+
+from report.sweep_results import t_central, t_quantile
+
+
+class Verdict(StrEnum):
+    HOLDS = "holds"
+    REFUTED = "refuted"
+    UNDECIDED = "undecided"
+    NOT_RUN = "not run"
+
+
+@dataclass(frozen=True)
+class Effect:
+    """The mean of a table of values [seeds, problems], with what is known about its error.
+
+    low, high      its confidence interval; None for a single value
+    p              of the two-sided t test that the mean is 0, 0..1; None for a single value
+    freedom        degrees of freedom of the interval and of the test; 0 for a single value
+    """
+
+    mean: float
+    low: float | None
+    high: float | None
+    p: float | None
+    freedom: int
+    seeds: int
+    problems: int
+
+
+def estimate_effect(values: np.ndarray, confidence: float = 0.95) -> Effect:
+    """Estimate the mean of values [seeds, problems], such as the differences of two arms, and its interval.
+
+    Both the seeds and the problems are a sample: other seeds train other models, and other problems are easier or
+    harder. With values x = mean + seed effect + problem effect + rest, the variance of the mean is estimated from the
+    mean squares of the two-way table, of S seeds and P problems,
+
+        var = max(MS_seeds + MS_problems - MS_rest, MS_seeds, MS_problems, MS_rest) / (S P),
+
+    with Satterthwaite's degrees of freedom (Biometrics Bulletin 1946; Searle, Casella and McCulloch, Variance
+    Components, 1992, chapter 4), rounded down. The maximum keeps an effect whose estimated variance is negative from
+    narrowing the interval. The interval and the test are Student's t: t(0.975, 2) is 4.3, while a bootstrap over three
+    seeds would underestimate the variance between them. Pairing by problem follows "Adding Error Bars to Evals"
+    (arXiv 2411.00640). With a single seed the interval covers the choice of problems only, and with a single problem
+    (a cost, say) that of seeds only.
+    """
+    seeds, problems = values.shape
+    mean = float(values.mean())
+    if seeds * problems == 1:
+        return Effect(mean, None, None, None, 0, seeds, problems)
+    variance, freedom = _variance_of_mean(values)
+    error = math.sqrt(variance)
+    half = t_quantile((1 + confidence) / 2, freedom) * error
+    p = 1 - t_central(abs(mean) / error, freedom) if error else float(mean == 0)
+    return Effect(mean, mean - half, mean + half, min(1.0, max(0.0, p)), freedom, seeds, problems)
+
+
+def _variance_of_mean(values: np.ndarray) -> tuple[float, int]:
+    """The estimated variance of the mean, and its degrees of freedom."""
+    seeds, problems = values.shape
+    mean, by_seed, by_problem = values.mean(), values.mean(axis=1), values.mean(axis=0)
+    if seeds == 1 or problems == 1:
+        return float(values.var(ddof=1)) / values.size, values.size - 1
+    square_seeds = problems * float(((by_seed - mean) ** 2).sum()) / (seeds - 1)
+    square_problems = seeds * float(((by_problem - mean) ** 2).sum()) / (problems - 1)
+    rest = values - by_seed[:, None] - by_problem[None, :] + mean
+    square_rest = float((rest**2).sum()) / ((seeds - 1) * (problems - 1))
+    both = square_seeds + square_problems - square_rest
+    squares = [(square_seeds, seeds - 1), (square_problems, problems - 1), (square_rest, (seeds - 1) * (problems - 1))]
+    largest, freedom = max(squares)
+    if both > largest:
+        return both / values.size, max(1, int(both**2 / sum(square**2 / free for square, free in squares)))
+    return largest / values.size, freedom
+
+
+def decide(effect: Effect, at_least: float, is_lower_bound: bool = False, is_upper_bound: bool = False) -> Verdict:
+    """The verdict on "the effect is at least this": it holds if the whole interval is at least that, and is refuted if
+    the whole interval is below.
+
+    is_lower_bound, is_upper_bound  the true effect is at least, or at most, the measured one, as when the cost of a
+                                    road is only known to exceed what was spent
+    """
+    if effect.low is None or effect.high is None:
+        return Verdict.UNDECIDED
+    if effect.low >= at_least and not is_upper_bound:
+        return Verdict.HOLDS
+    return Verdict.REFUTED if effect.high < at_least and not is_lower_bound else Verdict.UNDECIDED
+
+
+def combine(verdicts: Sequence[Verdict], how: str) -> Verdict:
+    """The verdict on a claim of several comparisons.
+
+    how  "all": all of them must hold, and one that is refuted refutes it; "any": one that holds is enough, and all must
+         be refuted to refute it
+
+    Not run if one of the comparisons has not been run.
+    """
+    if Verdict.NOT_RUN in verdicts:
+        return Verdict.NOT_RUN
+    decisive, other = (Verdict.REFUTED, Verdict.HOLDS) if how == "all" else (Verdict.HOLDS, Verdict.REFUTED)
+    if decisive in verdicts:
+        return decisive
+    return other if set(verdicts) == {other} else Verdict.UNDECIDED

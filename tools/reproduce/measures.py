@@ -1,0 +1,223 @@
+"""The measures that claims compare.
+
+A measure of completions maps problems to values whose mean over the problems is the measure, so that every measure can
+be compared problem by problem. Measures of a stage read more than its completions; one without problems has the single
+key "".
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from envs.countdown.trace import read_trace
+from inference.difficulty import ProblemResult, compute_optimal, difficulty_levels
+from inference.statistics import majority_at_k, pass_at_k
+from pipelines.graph import selected
+from rewards.scripts import mixes_scripts
+from rewards.tags import read_tags
+from tools.reproduce.outputs import Sample, SeedRun, Solved
+
+Values = dict[str, float]  # by problem key
+
+
+class Unit(StrEnum):
+    """How values are shown: a share in percent and a difference of shares in points; a ratio is a logarithm, shown as a
+    factor, and its values in `Measure.of`."""
+
+    SHARE = "share"
+    COUNT = "count"
+    RATIO = "ratio"
+
+
+def accuracy(solved: Sequence[Solved]) -> Values:
+    """Share of correct completions."""
+    return {each.problem.key: _mean([sample.correct for sample in each.samples]) for each in solved}
+
+
+def chosen(solved: Sequence[Solved]) -> Values:
+    """Whether the answer that the decoding strategy chose is correct."""
+    return {each.problem.key: float(each.correct) for each in solved}
+
+
+def majority(solved: Sequence[Solved], k: int) -> Values:
+    """Expected accuracy of a majority vote over k completions."""
+    return {
+        each.problem.key: majority_at_k(
+            [sample.answer for sample in each.samples],
+            {sample.answer for sample in each.samples if sample.correct and sample.answer is not None},
+            k,
+        )
+        for each in solved
+    }
+
+
+def best_of(solved: Sequence[Solved], k: int) -> Values:
+    """Accuracy of the one of the first k completions of which the model is most certain: the highest mean
+    log-probability of a token.
+
+    Raises:
+        ValueError: a problem has fewer completions.
+    """
+    if fewer := [each for each in solved if len(each.samples) < k]:
+        raise ValueError(f"k must be at most {len(fewer[0].samples)}, the number of completions, got {k}")
+    return {
+        each.problem.key: float(max(each.samples[:k], key=lambda sample: sample.certainty).correct) for each in solved
+    }
+
+
+def pass_at(solved: Sequence[Solved], k: int) -> Values:
+    """Probability that one of k completions is correct."""
+    return {
+        each.problem.key: pass_at_k(len(each.samples), sum(sample.correct for sample in each.samples), k)
+        for each in solved
+    }
+
+
+def length(solved: Sequence[Solved]) -> Values:
+    """Tokens of a completion."""
+    return {each.problem.key: _mean([sample.tokens for sample in each.samples]) for each in solved}
+
+
+def behavior(solved: Sequence[Solved], name: str) -> Values:
+    """Share of completions that show a reasoning behaviour; its names are in envs/behaviors.py."""
+    return _of_texts(solved, lambda each, text: float(getattr(each.env.read_behaviors(each.problem, text), name)))
+
+
+def tries(solved: Sequence[Solved]) -> Values:
+    """Attempts per completion, of a task with a trace language."""
+    return _of_texts(solved, lambda each, text: float(each.env.read_behaviors(each.problem, text).tries or 0))
+
+
+def mixed_scripts(solved: Sequence[Solved]) -> Values:
+    """Share of completions whose thought has words in two scripts."""
+    return _of_texts(solved, lambda each, text: float(mixes_scripts(read_tags(text).thought)))
+
+
+def abandoned(solved: Sequence[Solved]) -> Values:
+    """Share of countdown completions in which an attempt reaches the target although the answer is wrong or missing."""
+
+    def is_abandoned(each: Solved, sample: Sample) -> bool:
+        fields = each.problem.fields
+        trace = read_trace(read_tags(sample.text).thought, fields["numbers"], fields["target"])
+        return not sample.correct and any(attempt.hits(fields["target"]) for attempt in trace.attempts)
+
+    return {each.problem.key: _mean([is_abandoned(each, sample) for sample in each.samples]) for each in solved}
+
+
+def shorter_advantage(solved: Sequence[Solved]) -> Values:
+    """Accuracy of the shorter half of a problem's completions minus that of the longer half. Completions that the token
+    limit cut are left out, as are problems with fewer than two others; of an odd number the middle one is left out."""
+    values = {}
+    for each in solved:
+        finished = sorted((sample for sample in each.samples if not sample.truncated), key=lambda sample: sample.tokens)
+        half = len(finished) // 2
+        if half:
+            shorter, longer = finished[:half], finished[-half:]
+            values[each.problem.key] = _mean([s.correct for s in shorter]) - _mean([s.correct for s in longer])
+    return values
+
+
+def tokens_per_correct(solved: Sequence[Solved]) -> Values:
+    """Logarithm of the tokens that are spent for each correct completion: ln(T / C) for T tokens and C correct ones.
+
+    The value of a problem is ln(T / C) + t / mean(t) - c / mean(c), its linear part in the ratio (the delta method), so
+    that the mean of the values is ln(T / C).
+
+    Raises:
+        ValueError: no completion is correct.
+    """
+    spent, right = length(solved), accuracy(solved)
+    mean_spent, mean_right = _mean(list(spent.values())), _mean(list(right.values()))
+    if not mean_right:
+        raise ValueError("tokens_per_correct needs a correct completion, got none")
+    whole = math.log(mean_spent / mean_right)
+    return {key: whole + spent[key] / mean_spent - right[key] / mean_right for key in spent}
+
+
+def choice_gain(run: SeedRun, stage: str, beam: str, difficulty: str, k: int) -> Values:
+    """Accuracy of a strategy for each level of difficulty minus that of one strategy for all, both within the tokens of
+    k samples (arXiv 2408.03314). Both are chosen on one half of the problems and measured on the other.
+
+    stage       an evaluation with independent samples: votes and best-of-n over them are strategies
+    beam        an evaluation by beam search, whose problems count
+    difficulty  an evaluation of another model, which ranks the problems
+    """
+    searched = {each.problem.key: ProblemResult(float(each.correct), each.tokens) for each in run.solved(beam)}
+    solved = [each for each in run.solved(stage) if each.problem.key in searched]
+    mean_tokens = length(solved)
+    strategies = {"beam": searched}
+    size = 1
+    while size <= min(len(each.samples) for each in solved):
+        for name, measure in (("majority", majority), ("best of", best_of)):
+            right = measure(solved, size)
+            strategies[f"{name} {size}"] = {key: ProblemResult(right[key], size * mean_tokens[key]) for key in right}
+        size *= 2
+    ease = accuracy([each for each in run.solved(difficulty) if each.problem.key in searched])
+    budget = k * _mean(list(mean_tokens.values()))
+    by_level, for_all = (
+        compute_optimal(strategies, levels, [budget])[0].results
+        for levels in (difficulty_levels(ease), dict.fromkeys(ease, 1))
+    )
+    return {key: by_level[key].correct - for_all[key].correct for key in ease}
+
+
+def hours_to_accuracy(run: SeedRun, stage: str, accuracy: float, given: Sequence[str] = ()) -> Values:
+    """Logarithm of the hours until a trained stage has this held-out accuracy at one of its evaluations, the stages
+    that it needs included; if it does not reach it, of all hours (see `reaches`).
+
+    given  stages whose hours do not count, nor those of the stages that they need
+    """
+    free = set(selected(run.stages, given)) if given else set()
+    before = [name for name in selected(run.stages, [stage]) if name != stage and name not in free]
+    reached = [hours for hours, found in run.accuracy_by_hours(stage) if found >= accuracy]
+    return {"": math.log(sum(map(run.hours, before)) + (reached[0] if reached else run.hours(stage)))}
+
+
+def reaches(run: SeedRun, stage: str, accuracy: float, given: Sequence[str] = ()) -> bool:
+    """Whether a trained stage has this held-out accuracy at one of its evaluations."""
+    return any(found >= accuracy for _, found in run.accuracy_by_hours(stage))
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A measure as the page explains it.
+
+    words          what it is
+    unit           of its values and of their differences
+    of             what a ratio is the logarithm of
+    of_completions if it reads the completions of a stage alone
+    of_stage       otherwise
+    """
+
+    words: str
+    unit: Unit
+    of_completions: Callable[..., Values] | None = None
+    of_stage: Callable[..., Values] | None = None
+    of: str = ""
+
+
+MEASURES: Mapping[str, Measure] = {
+    "accuracy": Measure("share of correct completions", Unit.SHARE, accuracy),
+    "chosen": Measure("share of correct answers of the strategy", Unit.SHARE, chosen),
+    "majority": Measure("accuracy of a majority vote", Unit.SHARE, majority),
+    "best_of": Measure("accuracy of the completion with the highest log-probability", Unit.SHARE, best_of),
+    "pass_at": Measure("share of problems that one of k completions solves", Unit.SHARE, pass_at),
+    "length": Measure("tokens per completion", Unit.COUNT, length),
+    "behavior": Measure("share of completions that show a behaviour", Unit.SHARE, behavior),
+    "tries": Measure("attempts per completion", Unit.COUNT, tries),
+    "mixed_scripts": Measure("share of completions that mix scripts", Unit.SHARE, mixed_scripts),
+    "abandoned": Measure("share of completions that abandon a right candidate", Unit.SHARE, abandoned),
+    "shorter_advantage": Measure("accuracy of shorter minus longer completions", Unit.SHARE, shorter_advantage),
+    "tokens_per_correct": Measure("tokens for each correct answer", Unit.RATIO, tokens_per_correct, of="tokens"),
+    "choice_gain": Measure("gain in accuracy by choosing for each difficulty", Unit.SHARE, of_stage=choice_gain),
+    "hours_to_accuracy": Measure("hours to an accuracy", Unit.RATIO, of_stage=hours_to_accuracy, of="hours"),
+}
+
+
+def _of_texts(solved: Sequence[Solved], value: Callable[[Solved, str], float]) -> Values:
+    return {each.problem.key: _mean([value(each, sample.text) for sample in each.samples]) for each in solved}
+
+
+def _mean(values: Sequence[float]) -> float:
+    return math.fsum(values) / len(values)

@@ -1,0 +1,140 @@
+"""The content of results.json: every claim with its comparisons, curves, cost and verdict."""
+
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from conf.reproduce import ClaimConfig, ComparisonConfig, CurveConfig, TermConfig
+from pipelines.graph import selected
+from run.folder import git_commit
+from tools.reproduce.effects import Verdict, combine, decide, estimate_effect
+from tools.reproduce.experiment import Experiment, full_terms
+from tools.reproduce.measures import MEASURES, reaches
+from tools.reproduce.words import bound_of
+
+CONFIDENCE = 0.95
+STATED = ("number", "title", "sentence", "source", "url", "done", "limits", "needed", "combine")
+
+
+def all_results(claims: Mapping[str, ClaimConfig], experiment: Experiment) -> dict[str, Any]:
+    """The content of results.json."""
+    return {
+        "written": time.strftime("%Y-%m-%d %H:%M"),
+        "git": git_commit(Path(__file__).parent),
+        "cores": os.cpu_count(),
+        "seeds": [run.seed for run in experiment.runs],
+        "usd_per_hour": experiment.price.usd_per_hour,
+        "watts": experiment.price.watts,
+        **cost_of([stage for claim in claims.values() for stage in claim.stages], experiment),
+        "claims": {name: claim_result(claim, experiment) for name, claim in claims.items()},
+    }
+
+
+def claim_result(claim: ClaimConfig, experiment: Experiment) -> dict[str, Any]:
+    """A claim's part of results.json."""
+    confidence = 1 - (1 - CONFIDENCE) / (len(claim.deciding) if claim.combine == "any" else 1)
+    comparisons = [comparison_result(each, experiment, confidence) for each in claim.comparisons]
+    verdicts = [Verdict(each["verdict"]) for each in comparisons if each["verdict"] is not None]
+    return {
+        **{name: getattr(claim, name) for name in STATED},
+        "verdict": combine(verdicts, claim.combine),
+        "confidence": confidence,
+        "comparisons": comparisons,
+        "curves": [result for curve in claim.curves if (result := curve_result(curve, experiment))],
+        **cost_of(claim.stages, experiment),
+    }
+
+
+def comparison_result(comparison: ComparisonConfig, experiment: Experiment, confidence: float) -> dict[str, Any]:
+    """A comparison's part of results.json. It has not been run if its stages have not finished for any seed; its
+    verdict is None if it decides nothing."""
+    terms, measure = full_terms(comparison), MEASURES[comparison.measure]
+    needed = [*(term.stage for term in terms), *comparison.others, *filter(None, [comparison.difficulty])]
+    own = experiment.with_stages(needed)
+    decides = comparison.at_least is not None
+    found: dict[str, Any] = {
+        "label": comparison.label,
+        "model": comparison.model,
+        "measure": measure.words,
+        "unit": measure.unit,
+        "of": measure.of,
+        "at_least": comparison.at_least,
+        "verdict": Verdict.NOT_RUN if decides else None,
+        "effect": None,
+        "arms": [],
+        "note": "",
+    }
+    if not own.runs:
+        return found
+    try:
+        tables = own.tables(terms, comparison.difficulty, comparison.levels)
+    except ValueError as error:  # a measure that these completions do not have
+        return found | {"verdict": Verdict.UNDECIDED if decides else None, "note": str(error)}
+    values = np.sum([term.times * table for term, table in zip(terms, tables, strict=True)], axis=0)
+    effect = estimate_effect(values, confidence)
+    arms = [
+        {"name": _name(term, own_measure), "times": term.times, "reached": _reached(own, term)}
+        | asdict(estimate_effect(table))
+        for term, own_measure, table in zip(terms, [each.measure for each in comparison.effect], tables, strict=True)
+    ]
+    if decides:
+        found["verdict"] = decide(effect, bound_of(found), *_bounds(arms))
+    return found | {"effect": asdict(effect), "arms": arms}
+
+
+def curve_result(curve: CurveConfig, experiment: Experiment) -> dict[str, Any] | None:
+    """A figure's part of results.json: of each stage the mean and its interval at each value; None if it has not been
+    run."""
+    own = experiment.with_stages([*curve.stages, *filter(None, [curve.difficulty])])
+    if not own.runs:
+        return None
+    measure = MEASURES[curve.measure]
+    lines: dict[str, list[dict[str, Any]]] = {stage: [] for stage in curve.stages}
+    for stage, points in lines.items():
+        for value in curve.values:
+            by_level = curve.over == "level"
+            options = curve.options if by_level else {**curve.options, curve.over: value}
+            term = TermConfig(stage, 1.0, curve.measure, options)
+            try:
+                [table] = own.tables([term], curve.difficulty, [value] if by_level else [])
+            except ValueError:
+                continue  # the measure does not exist for these completions
+            effect = estimate_effect(table)
+            points.append({"x": value, "mean": effect.mean, "low": effect.low, "high": effect.high})
+    head = {"title": curve.title, "over": curve.over, "measure": measure.words, "unit": measure.unit, "of": measure.of}
+    return head | {"lines": lines}
+
+
+def cost_of(stages: Sequence[str], experiment: Experiment) -> dict[str, float]:
+    """Minutes, dollars and kilowatt-hours of these stages and of all that they need, over all seeds. Claims share
+    stages, so their costs do not add up."""
+    hours = 0.0
+    for run in experiment.runs:
+        hours += sum(run.hours(name) for name in selected(run.stages, stages) if run.ledger.is_finished(name))
+    price = experiment.price
+    return {"minutes": 60 * hours, "usd": hours * price.usd_per_hour, "kwh": hours * price.watts / 1000}
+
+
+def _name(term: TermConfig, own_measure: str | None) -> str:
+    """A stage as a reader calls it: an evaluation by its model, with its measure if another one is usual."""
+    options = "".join(f" {value}" for value in term.options.values())
+    return term.stage.removeprefix("evaluate_") + (f", {own_measure}{options}" if own_measure else "")
+
+
+def _reached(experiment: Experiment, term: TermConfig) -> bool | None:
+    """Whether a road reached its accuracy with every seed; None for other measures."""
+    if term.measure != "hours_to_accuracy":
+        return None
+    return all(reaches(run, term.stage, **term.options) for run in experiment.runs)
+
+
+def _bounds(arms: Sequence[Mapping[str, Any]]) -> tuple[bool, bool]:
+    """Whether the effect is only a lower bound, or only an upper bound, of the true one: the cost of a road that did
+    not reach its accuracy is larger than what was spent."""
+    missed = [arm["times"] for arm in arms if arm["reached"] is False]
+    return any(times > 0 for times in missed), any(times < 0 for times in missed)

@@ -1,0 +1,74 @@
+"""Effects and measures in words, for the terminal and the documentation."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from tools.reproduce.measures import Unit
+
+Result = Mapping[str, Any]  # a comparison in results.json
+
+
+def effect_text(comparison: Result, part: str) -> str:
+    """An effect ("mean", "low" or "high"), or the bound "at_least": points of a share, a difference of counts, or the
+    factor of a ratio. The effect of a single arm that decides nothing is a value of the measure."""
+    value = bound_of(comparison) if part == "at_least" else comparison["effect"][part]
+    if value is None:
+        return ""
+    if comparison["at_least"] is None and len(comparison["arms"]) == 1:
+        return level(value, comparison["unit"], comparison["of"])
+    return difference(value, comparison["unit"])
+
+
+def bound_of(comparison: Result) -> float:
+    """What is claimed of the effect, in the unit in which it is computed: of a factor, the logarithm."""
+    bound = float(comparison["at_least"])
+    return math.log(bound) if comparison["unit"] == Unit.RATIO else bound
+
+
+def interval_text(comparison: Result) -> str:
+    """ "51.0 to 57.2"; empty for a single value."""
+    if comparison["effect"]["low"] is None:
+        return ""
+    return f"{effect_text(comparison, 'low')} to {effect_text(comparison, 'high')}"
+
+
+def difference(value: float, unit: str) -> str:
+    """A difference of two values of a measure."""
+    if unit == Unit.RATIO:
+        return f"{math.exp(value):.2f} x"
+    if unit == Unit.SHARE:
+        return f"{100 * value:+.1f}"
+    return f"{value:+.1f}"
+
+
+def level(value: float, unit: str, of: str) -> str:
+    """A value of a measure."""
+    if unit == Unit.SHARE:
+        return f"{100 * value:.1f}%"
+    if unit == Unit.COUNT:
+        return f"{value:.1f}"
+    number = math.exp(value)
+    return f"{60 * number:.1f} min" if of == "hours" else f"{number:.0f} {of}"
+
+
+def p_text(p: float | None) -> str:
+    if p is None:
+        return ""
+    return f"{p:.3f}" if p >= 0.001 else "< 0.001"
+
+
+def claimed_text(comparison: Result) -> str:
+    """What is claimed of the effect; empty for a comparison that decides nothing."""
+    return "" if comparison["at_least"] is None else f"at least {effect_text(comparison, 'at_least')}"
+
+
+def arm_texts(comparison: Result) -> list[str]:
+    """The arms of a comparison with their values: "tiny_rl 72.1%"; none if the effect is that of a single arm."""
+    if comparison["at_least"] is not None and [arm["times"] for arm in comparison["arms"]] == [1.0]:
+        return []
+    unit, of = comparison["unit"], comparison["of"]
+    return [
+        f"{arm['name']} {level(arm['mean'], unit, of)}" + (" (not reached)" if arm["reached"] is False else "")
+        for arm in comparison["arms"]
+    ]
