@@ -60,7 +60,7 @@ doctor: $(READY) ## check whether a run would start and fit here; same arguments
 # The general data of the pipeline r1: arithmetic drills.
 DRILLS := outputs/drills/data.jsonl
 pipeline: $(READY) $(if $(filter r1,$(or $(PIPELINE),r1)),$(DRILLS)) ## train in several stages: PIPELINE=r1, distill or journey, MODEL=tiny ARGS="seed=1 rl.num_steps=20"; DRY=1 lists stages, minutes and dollars
-	$(BIN)/python -m pipelines pipeline=$(or $(PIPELINE),r1) $(GIVEN) $(if $(DRY),dry=true) $(ARGS)
+	$(BIN)/python -m $(if $(DRY),tools.planner.dry_run,pipelines) pipeline=$(or $(PIPELINE),r1) $(GIVEN) $(ARGS)
 
 $(DRILLS): | $(READY)
 	$(BIN)/python -m tools.countdown_rows drills --rows 3000 --output $(dir $@)

@@ -69,8 +69,7 @@ class PipelineConfig:
     env        the task, a file of conf/env/
     stages     StageConfig by name
     overrides  overrides of all stages ("all") and of all stages of one kind
-    minutes    measured minutes on two CPU cores, by stage or kind, for dry=true
-    dry        list the stages, minutes and dollars, and start nothing
+    minutes    measured minutes on two CPU cores, by stage or kind, for make pipeline DRY=1
     """
 
     name: str = MISSING
@@ -82,7 +81,6 @@ class PipelineConfig:
     stages: dict[str, StageConfig] = field(default_factory=dict)
     overrides: dict[str, list[str]] = field(default_factory=dict)
     minutes: dict[str, float] = field(default_factory=dict)
-    dry: bool = False
 
     def __post_init__(self) -> None:
         at_least("seed", self.seed, 0)

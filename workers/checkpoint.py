@@ -46,9 +46,13 @@ def write_atomically(final: Path, save: Callable[[Path], None]) -> None:
     if temporary.exists():
         shutil.rmtree(temporary)
     temporary.mkdir(parents=True)
-    save(temporary)
-    for path in [*temporary.rglob("*"), temporary]:
-        _sync(path)
+    try:
+        save(temporary)
+        for path in [*temporary.rglob("*"), temporary]:
+            _sync(path)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)  # on a full disk it would take the space that others need
+        raise
     if final.exists():
         shutil.rmtree(final)
     temporary.rename(final)

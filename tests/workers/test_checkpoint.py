@@ -1,3 +1,6 @@
+import errno
+import os
+
 import pytest
 
 from workers.checkpoint import DamagedCheckpoint, list_checkpoints, newest_intact, step_of, verify, write_checkpoint
@@ -24,18 +27,27 @@ def test_only_the_newest_are_kept(tmp_path):
     assert steps(tmp_path) == [2, 3]
 
 
-def test_a_failing_save_leaves_the_old_checkpoint_alone(tmp_path):
+def test_a_full_disk_leaves_the_old_checkpoint_alone_and_gives_back_the_space_of_the_new_one(tmp_path):
     write_checkpoint(tmp_path, 1, save, keep=1)
 
-    def dies(folder):
+    def fills_the_disk(folder):
         save(folder)
-        raise OSError("disk full")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    with pytest.raises(OSError, match="disk full"):
-        write_checkpoint(tmp_path, 2, dies, keep=1)
-    assert steps(tmp_path) == [1]
+    with pytest.raises(OSError, match="No space left on device"):
+        write_checkpoint(tmp_path, 2, fills_the_disk, keep=1)
+    assert [path.name for path in tmp_path.iterdir()] == ["step_000001"]
+    verify(tmp_path / "step_000001")
+
+
+def test_what_a_killed_run_left_of_a_checkpoint_is_removed_by_the_next_one(tmp_path):
+    write_checkpoint(tmp_path, 1, save, keep=1)
+    unfinished = tmp_path / ".writing_step_000002"
+    unfinished.mkdir()
+    save(unfinished)
+    assert newest_intact(tmp_path, print) == tmp_path / "step_000001"
     write_checkpoint(tmp_path, 3, save, keep=1)
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["step_000003"]
+    assert [path.name for path in tmp_path.iterdir()] == ["step_000003"]
 
 
 def test_a_damaged_checkpoint_is_reported_and_an_older_one_is_used(tmp_path):
