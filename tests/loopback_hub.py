@@ -39,85 +39,86 @@ class Hub:
         return inherited | own | {"NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"} | more
 
 
+class Handler(BaseHTTPRequestHandler):
+    hub: Hub
+    protocol_version = "HTTP/1.1"
+
+    def do_HEAD(self) -> None:  # noqa: N802
+        self.answer(with_body=False)
+
+    def do_GET(self) -> None:  # noqa: N802
+        self.answer(with_body=True)
+
+    def answer(self, with_body: bool) -> None:
+        path = self.path.partition("?")[0]
+        api, files = f"/api/models/{self.hub.model}", f"/{self.hub.model}/resolve/"
+        name = path.removeprefix(files).partition("/")[2]
+        if path in (api, f"{api}/revision/main", f"{api}/revision/{COMMIT}"):
+            siblings = [{"rfilename": each} for each in self.hub.files]
+            self.json({"id": self.hub.model, "sha": COMMIT, "siblings": siblings, "tags": [], "gated": self.hub.gated})
+        elif path in (f"{api}/tree/main", f"{api}/tree/{COMMIT}"):
+            tree = [
+                {"type": "file", "path": each, "size": len(content), "oid": sha256(content).hexdigest()[:40]}
+                for each, content in self.hub.files.items()
+            ]
+            self.json(tree)
+        elif path.startswith(files) and name in self.hub.files:
+            self.file(name, with_body)
+        elif path.startswith((api, files)):
+            self.refuse(404, "EntryNotFound")
+        else:
+            self.refuse(401, "RepoNotFound")
+
+    def file(self, name: str, with_body: bool) -> None:
+        token = (self.headers["Authorization"] or "").removeprefix("Bearer ")
+        if self.hub.gated and token not in self.hub.accepted:
+            self.refuse(403 if token else 401, "GatedRepo")
+            return
+        if with_body and name in self.hub.broken:
+            self.refuse(503, "")
+            return
+        content, first = self.hub.files[name], 0
+        if requested := self.headers["Range"]:
+            first = int(requested.removeprefix("bytes=").partition("-")[0])
+        self.send_response(206 if first else 200)
+        self.send_header("ETag", f'"{sha256(content).hexdigest()[:40]}"')
+        self.send_header("X-Repo-Commit", COMMIT)
+        self.send_header("Content-Length", str(len(content) - first))
+        if first:
+            self.send_header("Content-Range", f"bytes {first}-{len(content) - 1}/{len(content)}")
+        self.end_headers()
+        if not with_body:
+            return
+        self.hub.fetched.append((name, first))
+        if name in self.hub.cut:
+            self.hub.cut.discard(name)
+            self.wfile.write(content[first : first + (len(content) - first) // 2])
+            self.close_connection = True
+        else:
+            self.wfile.write(content[first:])
+
+    def json(self, content: object) -> None:
+        body = json.dumps(content).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def refuse(self, status: int, code: str) -> None:
+        self.send_response(status)
+        self.send_header("X-Error-Code", code)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
 @contextmanager
 def serving(hub: Hub) -> Iterator[Hub]:
     """Run the Hub until the block ends."""
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_HEAD(self) -> None:  # noqa: N802
-            self.answer(with_body=False)
-
-        def do_GET(self) -> None:  # noqa: N802
-            self.answer(with_body=True)
-
-        def answer(self, with_body: bool) -> None:
-            path = self.path.partition("?")[0]
-            api, files = f"/api/models/{hub.model}", f"/{hub.model}/resolve/"
-            name = path.removeprefix(files).partition("/")[2]
-            if path in (api, f"{api}/revision/main", f"{api}/revision/{COMMIT}"):
-                siblings = [{"rfilename": each} for each in hub.files]
-                self.json({"id": hub.model, "sha": COMMIT, "siblings": siblings, "tags": [], "gated": hub.gated})
-            elif path in (f"{api}/tree/main", f"{api}/tree/{COMMIT}"):
-                tree = [
-                    {"type": "file", "path": each, "size": len(content), "oid": sha256(content).hexdigest()[:40]}
-                    for each, content in hub.files.items()
-                ]
-                self.json(tree)
-            elif path.startswith(files) and name in hub.files:
-                self.file(name, with_body)
-            elif path.startswith((api, files)):
-                self.refuse(404, "EntryNotFound")
-            else:
-                self.refuse(401, "RepoNotFound")
-
-        def file(self, name: str, with_body: bool) -> None:
-            token = (self.headers["Authorization"] or "").removeprefix("Bearer ")
-            if hub.gated and token not in hub.accepted:
-                self.refuse(403 if token else 401, "GatedRepo")
-                return
-            if with_body and name in hub.broken:
-                self.refuse(503, "")
-                return
-            content, first = hub.files[name], 0
-            if requested := self.headers["Range"]:
-                first = int(requested.removeprefix("bytes=").partition("-")[0])
-            self.send_response(206 if first else 200)
-            self.send_header("ETag", f'"{sha256(content).hexdigest()[:40]}"')
-            self.send_header("X-Repo-Commit", COMMIT)
-            self.send_header("Content-Length", str(len(content) - first))
-            if first:
-                self.send_header("Content-Range", f"bytes {first}-{len(content) - 1}/{len(content)}")
-            self.end_headers()
-            if not with_body:
-                return
-            hub.fetched.append((name, first))
-            if name in hub.cut:
-                hub.cut.discard(name)
-                self.wfile.write(content[first : first + (len(content) - first) // 2])
-                self.close_connection = True
-            else:
-                self.wfile.write(content[first:])
-
-        def json(self, content: object) -> None:
-            body = json.dumps(content).encode()
-            self.send_response(200)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def refuse(self, status: int, code: str) -> None:
-            self.send_response(status)
-            self.send_header("X-Error-Code", code)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), type("HubHandler", (Handler,), {"hub": hub}))
     hub.url = f"http://127.0.0.1:{server.server_port}"
     thread = Thread(target=server.serve_forever, daemon=True)
     thread.start()

@@ -42,9 +42,7 @@ def is_downloaded(source: str) -> bool:
     """Whether all files of a model are in the cache of the Hub."""
     patterns = [*SETTINGS, *WEIGHTS]
     try:
-        folder = snapshot_download(
-            source, allow_patterns=patterns, ignore_patterns=DUPLICATES, local_files_only=True
-        )
+        folder = snapshot_download(source, allow_patterns=patterns, ignore_patterns=DUPLICATES, local_files_only=True)
     except (OSError, HFValidationError):
         return False
     return any(Path(folder).glob("*.safetensors"))

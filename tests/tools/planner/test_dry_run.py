@@ -50,7 +50,9 @@ def test_on_gpus_the_minutes_and_dollars_are_the_planner_s(nvidia_smi, monkeypat
     found = estimate(small_pipeline())
     assert planned_on == [("NVIDIA H100 80GB HBM3", 2)] and found.usd_per_hour > 1
     assert found.source == "calculated for 2 x NVIDIA H100 80GB HBM3"
-    assert rows(small_pipeline(), found)["total"] == ["90.0", f"{1.5 * found.usd_per_hour:.2f}"]
+    hours = 0.5 * len(small_pipeline().stages)
+    total = [f"{60 * hours:.1f}", f"{hours * found.usd_per_hour:.2f}"]
+    assert rows(small_pipeline(), found)["total"] == total
 
 
 def test_gpus_without_a_data_sheet_are_refused(nvidia_smi):
