@@ -20,7 +20,7 @@ class Hub:
     cut       files of which the next GET sends a half
     broken    files that are refused with status 503
     gated     whether a licence must be accepted; accepted: the tokens of accounts that have
-    fetched   the files that were sent, with the first byte of each GET
+    fetched   the files that were sent to their end, with the first byte of each GET
     """
 
     model: str
@@ -77,25 +77,26 @@ class Handler(BaseHTTPRequestHandler):
         if with_body and name in self.hub.broken:
             self.refuse(503, "")
             return
-        content, first = self.hub.files[name], 0
-        if requested := self.headers["Range"]:
-            first = int(requested.removeprefix("bytes=").partition("-")[0])
-        self.send_response(206 if first else 200)
+        content, requested = self.hub.files[name], self.headers["Range"]
+        first, _, last = (requested or "").removeprefix("bytes=").partition("-")
+        start, end = int(first or 0), int(last or len(content) - 1) + 1
+        part = content[start:end]
+        self.send_response(206 if requested else 200)
         self.send_header("ETag", f'"{sha256(content).hexdigest()[:40]}"')
         self.send_header("X-Repo-Commit", COMMIT)
-        self.send_header("Content-Length", str(len(content) - first))
-        if first:
-            self.send_header("Content-Range", f"bytes {first}-{len(content) - 1}/{len(content)}")
+        self.send_header("Content-Length", str(len(part)))
+        if requested:
+            self.send_header("Content-Range", f"bytes {start}-{start + len(part) - 1}/{len(content)}")
         self.end_headers()
         if not with_body:
             return
-        self.hub.fetched.append((name, first))
+        if not last:  # a request with an end reads the header of a file
+            self.hub.fetched.append((name, start))
         if name in self.hub.cut:
             self.hub.cut.discard(name)
-            self.wfile.write(content[first : first + (len(content) - first) // 2])
             self.close_connection = True
-        else:
-            self.wfile.write(content[first:])
+            part = part[: len(part) // 2]
+        self.wfile.write(part)
 
     def json(self, content: object) -> None:
         body = json.dumps(content).encode()
