@@ -5,7 +5,7 @@ import secrets
 import shutil
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -159,7 +159,8 @@ def _stop_ray() -> None:
     node.kill_all_processes = lambda **_: kill(check_alive=False, allow_graceful=False)
     ray.shutdown()
     for child in psutil.wait_procs(children, timeout=STOP_SECONDS)[1]:
-        child.kill()
+        with suppress(psutil.NoSuchProcess):  # it has ended since
+            child.kill()
 
 
 @contextmanager
