@@ -63,7 +63,7 @@ ROWS_r1 := outputs/drills/data.jsonl
 ROWS_cold_start_smollm2 := outputs/english-searches/data.jsonl
 CHOSEN_PIPELINE := $(or $(PIPELINE),r1)
 pipeline: $(READY) $(ROWS_$(CHOSEN_PIPELINE)) ## train in several stages: PIPELINE=r1, distill or journey, MODEL=tiny ARGS="seed=1 rl.num_steps=20"; DRY=1 lists stages, minutes and dollars
-	$(BIN)/python -m pipelines pipeline=$(CHOSEN_PIPELINE) $(GIVEN) $(if $(DRY),dry=true) $(ARGS)
+	$(BIN)/python -m $(if $(DRY),tools.planner.dry_run,pipelines) pipeline=$(CHOSEN_PIPELINE) $(GIVEN) $(ARGS)
 
 $(ROWS_r1): | $(READY)
 	$(BIN)/python -m tools.countdown_rows drills --rows 3000 --output $(dir $@)

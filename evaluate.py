@@ -31,6 +31,7 @@ from inference.strategies import BeamSearch, BestOfN, BudgetForcing, MajorityVot
 from inference.types import Item, Strategy, Verifier
 from inference.verifiers import JudgeVerifier, LearnedVerifier, LogprobVerifier, OracleVerifier
 from run.cost import price_of
+from workers.download import WEIGHTS, download
 from workers.interrupt import Interrupt, Interrupted
 from workers.judge import ask_of
 from workers.models import check_model, fitting_problems, load_tokenizer
@@ -157,6 +158,7 @@ def check(cfg: DecodingConfig) -> None:
     if cfg.learned_verifier is not None:
         check_verifier(cfg.learned_verifier, cfg)
     make_strategy(cfg)
+    download(cfg.model.source, WEIGHTS)
 
 
 def result_settings(cfg: DecodingConfig) -> dict[str, Any]:

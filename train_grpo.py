@@ -39,6 +39,7 @@ from workers.actor import UpdateResult
 from workers.checkpoint import newest_intact, step_of, write_checkpoint
 from workers.interrupt import Interrupt, Interrupted
 from workers.judge import make_behavior_judge, make_judge
+from workers.machine import prepare_machine
 from workers.models import check_model, check_optimizer, fitting_problems
 from workers.rank_group import WorkerDied, WorkerTimeout
 from workers.session import check_topology
@@ -60,7 +61,7 @@ class Training:
         self.algorithm, self.discarded = cfg.algorithm, DiscardedRollouts()
         self.problems = fitting_problems(cfg.env, cfg.model)
         self.eval_set = self.problems.held_out(cfg.evaluation.num_problems)
-        self.step = 0
+        self.step, self.saved_step = 0, -1  # the last step that is in a checkpoint
 
     def run(self) -> str:
         """Train until `num_steps`, `num_tokens` or the budget is reached, and return the SHA-256 of the weights.
@@ -169,14 +170,16 @@ class Training:
             self.checkpoint()
 
     def checkpoint(self) -> None:
-        write_checkpoint(self.folder.checkpoints, self.step, self.trio.save, self.cfg.checkpoint.keep)
+        if self.saved_step != self.step:
+            write_checkpoint(self.folder.checkpoints, self.step, self.trio.save, self.cfg.checkpoint.keep)
+            self.saved_step = self.step
 
     def resume(self) -> None:
         """Load the newest intact checkpoint, if there is one, and give the sampler the actor's weights."""
         self.trio.rollout.sleep()  # the actor may need the memory to load and to send
         path = newest_intact(self.folder.checkpoints, self.monitor.say)
         if path is not None:
-            self.step = step_of(path)
+            self.step = self.saved_step = step_of(path)
             self.trio.load(path)
             self.monitor.say(f"resuming from {path}")
         self.monitor.resume(self.step)
@@ -224,6 +227,8 @@ def train(kind: Kind, cfg: TrainingConfig, folder: RunFolder, resolved: Mapping[
     """A whole run, from an empty or unfinished run folder to summary.json and report.html. If an actor process dies,
     the run resumes from its last checkpoint."""
     console, interrupt = Console(), Interrupt()
+    with checking_settings():
+        prepare_machine(cfg)
     for restarts_left in reversed(range(cfg.topology.max_restarts + 1)):
         terminal = Terminal(Progress(cfg.num_steps, cfg.num_tokens), console)
         try:

@@ -73,8 +73,7 @@ class PipelineConfig:
     overrides  overrides of all stages ("all") and of all stages of one kind
     only       run these stages and those that they need; evaluations that the file does not list are named
                evaluate_MODEL; empty for all
-    minutes    measured minutes on two CPU cores, by stage or kind, for dry=true
-    dry        list the stages, minutes and dollars, and start nothing
+    minutes    measured minutes on two CPU cores, by stage or kind, for make pipeline DRY=1
     """
 
     name: str = MISSING
@@ -87,7 +86,6 @@ class PipelineConfig:
     overrides: dict[str, list[str]] = field(default_factory=dict)
     only: list[str] = field(default_factory=list)
     minutes: dict[str, float] = field(default_factory=dict)
-    dry: bool = False
 
     def __post_init__(self) -> None:
         at_least("seed", self.seed, 0)

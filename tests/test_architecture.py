@@ -83,6 +83,12 @@ def test_a_library_is_imported_by_its_packages_only(library, packages):
         assert not users, f"{library} is imported by {users}"
 
 
+def test_tools_are_imported_by_tools_alone():
+    others = [path for package in set(PACKAGES) - {"tools"} for path in sorted((ROOT / package).rglob("*.py"))]
+    for path in [*others, *ROOT.glob("*.py")]:
+        assert not any(name.split(".")[0] == "tools" for name in imports(path)), path
+
+
 def test_the_mathematics_imports_only_torch_and_numpy():
     imported = {n.split(".")[0] for path in files("grpo") for n in imports(path)} - {"grpo"}
     assert imported <= {"torch", "numpy", "collections", "dataclasses", "hashlib", "math", "typing"}

@@ -1,5 +1,6 @@
 """Training runs from the command line, with Ray, vLLM and the shipped tiny model."""
 
+import contextlib
 import json
 import os
 import signal
@@ -13,13 +14,16 @@ import pytest
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from tests.loopback_hub import Hub, serving
 from workers.checkpoint import list_checkpoints, verify
 
 ROOT = Path(__file__).parent.parent
+TINY = ROOT / "envs/countdown/models/tiny"
+NOTICE_SECONDS = 30.0  # between the signal and the end of a spot machine, with most providers
 # The recipe of the tiny model makes four updates a step, with a learning rate that decays over the planned steps.
 ONE_UPDATE = ["algorithm.num_minibatches=1", "algorithm.optimizer.schedule=constant"]
 SETTINGS = [
-    f"model.path={ROOT / 'envs/countdown/models/tiny'}",
+    f"model.path={TINY}",
     "model.max_completion_tokens=64",
     "algorithm.num_prompts=4",
     "algorithm.group_size=4",
@@ -32,10 +36,16 @@ SETTINGS = [
 ]
 
 
-def start(folder: Path, run: str, *overrides: str) -> subprocess.Popen:
+def start(folder: Path, run: str, *overrides: str, environment: dict[str, str] | None = None) -> subprocess.Popen:
     command = [sys.executable, str(ROOT / "train_grpo.py"), *SETTINGS, f"run={run}", *overrides]
     return subprocess.Popen(
-        command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+        command,
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
     )
 
 
@@ -217,11 +227,71 @@ def test_a_signal_ends_the_run_with_a_checkpoint_and_no_process_left(tmp_path, n
     children = descendants(process)
     assert ray_actors(children, "Actor") and not ray_actors(children, "Reference")  # kl.coef=0 needs no reference
     # A terminal's Ctrl-C and `timeout` signal the whole process group.
+    asked = time.monotonic()
     os.killpg(process.pid, number)
     output = finish(process)
+    assert time.monotonic() - asked < NOTICE_SECONDS
     assert "the same command resumes from the last checkpoint" in output
     checkpoints = list_checkpoints(tmp_path / "outputs" / "stopped" / "checkpoints")
     assert checkpoints
     verify(checkpoints[-1])
     _, alive = psutil.wait_procs(children, timeout=20)
     assert not alive
+
+
+def test_a_machine_taken_away_in_the_middle_of_a_step_costs_only_the_steps_since_the_checkpoint(straight, tmp_path):
+    """As if a step took longer than the notice: everything is killed before the run can answer the signal."""
+    process = start(tmp_path, "spot", "num_steps=10", "tracker=none")
+    wait_for_step(tmp_path, "spot", 6)
+    processes = [psutil.Process(process.pid), *descendants(process)]
+    process.send_signal(signal.SIGTERM)
+    for each in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            each.kill()
+    process.wait()
+    assert not (tmp_path / "outputs" / "spot" / "summary.json").exists()
+    output = finish(start(tmp_path, "spot", "num_steps=10", "tracker=none"))
+    assert "resuming from" in output and "step_000005" in output
+    assert summary(tmp_path, "spot")["weights_sha256"] == summary(straight[0], "straight")["weights_sha256"]
+
+
+# A small disk for outputs/, which is full while `ballast` is on it. The checkpoints have 9.5 MB each.
+FULL_DISK = """
+mkdir outputs && mount -t tmpfs -o size=30m tmpfs outputs && head -c 14M /dev/zero > outputs/ballast || exit 1
+"$@"; echo "exit code $?"
+ls -A outputs/full/checkpoints
+rm outputs/ballast
+"$@"; echo "exit code $?"
+cp outputs/full/summary.json .
+"""
+NAMESPACE = ["unshare", "--map-root-user", "--mount"]
+
+
+@pytest.mark.slow
+def test_a_disk_that_fills_during_a_checkpoint_keeps_the_last_one_and_the_run_goes_on_with_more_space(tmp_path):
+    if subprocess.run([*NAMESPACE, "true"], check=False).returncode:
+        pytest.skip("this machine does not let a test mount a file system")
+    settings = ["num_steps=3", "checkpoint.every=1", "checkpoint.keep=1", "evaluation.every=0", "tracker=none"]
+    train = [sys.executable, str(ROOT / "train_grpo.py"), *SETTINGS, "run=full", *settings]
+    command = [*NAMESPACE, "sh", "-c", FULL_DISK, "sh", *train]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=400)
+    full, again = done.stdout.split("exit code 1\n")
+    assert done.stderr.splitlines()[-1].startswith("error: ") and "No space left on device; free disk" in done.stderr
+    assert again.splitlines()[0] == "step_000001"
+    assert "resuming from" in again and again.endswith("exit code 0\n")
+    assert json.loads((tmp_path / "summary.json").read_text())["steps"] == 3
+
+
+@pytest.mark.slow
+def test_a_run_whose_model_download_stopped_goes_on_when_it_is_started_again(tmp_path):
+    files = {path.name: path.read_bytes() for path in TINY.iterdir()}
+    with serving(Hub("lab/tiny", files, broken={"model.safetensors"})) as hub:
+        settings = ["model.path=lab/tiny", "num_steps=1", "tracker=none"]
+        environment = hub.environment(tmp_path / "hub")
+        first = start(tmp_path, "fetched", *settings, environment=environment)
+        output, _ = first.communicate(timeout=100)
+        assert first.returncode == 2 and "error: the download of model.path=lab/tiny stopped" in output
+        hub.broken = set()
+        finish(start(tmp_path, "fetched", *settings, environment=environment))
+        assert [name for name, _ in hub.fetched].count("model.safetensors") == 1
+    assert summary(tmp_path, "fetched")["steps"] == 1

@@ -23,6 +23,7 @@ from envs.splits import unique
 from grpo.types import Group, Problem, Request, SamplingParams, request_seed
 from inference.calibration import Calibration, calibration
 from inference.run_settings import run_settings
+from workers.download import WEIGHTS, download
 from workers.interrupt import Interrupt, Interrupted
 from workers.judge import make_judge
 from workers.models import check_model, fitting_problems
@@ -123,6 +124,7 @@ def main() -> None:
         cfg = run_settings(compose_verifier, sys.argv[1:])
         check_model(cfg.model)
         device, problems = pick_device(cfg.topology.device), draw_problems(cfg)
+        download(cfg.model.source, WEIGHTS)
     try:
         train_verifier(cfg, problems, device, console)
     except Interrupted:

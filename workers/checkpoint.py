@@ -4,6 +4,7 @@ A checkpoint is a folder `step_000100` with `hf/`, `trainer/` and `manifest.json
 file. It is written under a temporary name, synced and renamed; older checkpoints are removed only afterwards.
 """
 
+import errno
 import hashlib
 import json
 import os
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     import torch
 
 MANIFEST = "manifest.json"
+FULL_BYTES = 2**20  # a failed write leaves less on a disk that is full
 
 
 class DamagedCheckpoint(ValueError):  # noqa: N818 - reads as a state
@@ -41,14 +43,25 @@ def write_checkpoint(root: Path, step: int, save: Callable[[Path], None], keep: 
 
 
 def write_atomically(final: Path, save: Callable[[Path], None]) -> None:
-    """Let `save` fill a temporary folder, and replace `final` by it once everything is on disk."""
+    """Let `save` fill a temporary folder, and replace `final` by it once everything is on disk.
+
+    Raises:
+        OSError: ENOSPC, the disk is full; `final` is as it was.
+    """
     temporary = final.with_name(f".writing_{final.name}")
     if temporary.exists():
         shutil.rmtree(temporary)
     temporary.mkdir(parents=True)
-    save(temporary)
-    for path in [*temporary.rglob("*"), temporary]:
-        _sync(path)
+    try:
+        save(temporary)
+        for path in [*temporary.rglob("*"), temporary]:
+            _sync(path)
+    except BaseException as error:
+        is_full = isinstance(error, Exception) and shutil.disk_usage(temporary).free < FULL_BYTES
+        shutil.rmtree(temporary, ignore_errors=True)  # on a full disk it would take the space that others need
+        if is_full:  # PyTorch's writer does not say so
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(final)) from error
+        raise
     if final.exists():
         shutil.rmtree(final)
     temporary.rename(final)

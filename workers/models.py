@@ -17,6 +17,7 @@ from envs.env import Env
 from envs.fitting import FittingProblems
 from grpo.packing import packed_attention
 from grpo.types import Chat
+from workers.download import SETTINGS, WEIGHTS, download
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -59,15 +60,17 @@ def check_context(model: ModelConfig, config: Mapping[str, Any]) -> None:
 
 
 def load_config(source: str) -> Any:
-    """The transformers config of a folder or a Hub name; raises what `check_model` raises."""
+    """The transformers config of a folder or a Hub name, whose tokenizer is downloaded too; raises what `check_model`
+    raises."""
     from transformers import AutoConfig
 
+    folder = download(source, SETTINGS)
     try:
-        return AutoConfig.from_pretrained(source)
+        return AutoConfig.from_pretrained(folder)
     except (OSError, ValueError) as error:
         raise ValueError(
-            f"model.path={source} is neither a folder with a config.json nor a model that can be loaded from the "
-            f"Hub ({str(error).splitlines()[0]}); set model.path to a model folder"
+            f"model.path={source} has no config.json that transformers loads ({str(error).splitlines()[0]}); set "
+            "model.path to a model folder"
         ) from error
 
 
@@ -146,15 +149,11 @@ def stored_weights(source: str) -> Iterator[tuple[str, torch.Tensor]]:
     """The weights in the files of a model, one at a time, without loading the model.
 
     Raises:
-        ValueError: the model has no .safetensors files.
+        ValueError: the model has no .safetensors files, or it cannot be downloaded.
     """
-    from huggingface_hub import snapshot_download
     from safetensors import safe_open
 
-    folder = Path(source)
-    if not folder.is_dir():
-        folder = Path(snapshot_download(source, allow_patterns="*.safetensors"))
-    files = sorted(folder.glob("*.safetensors"))
+    files = sorted(download(source, WEIGHTS).glob("*.safetensors"))
     if not files:
         raise ValueError(f"model.path={source} has no .safetensors files; save the model in this format")
     for path in files:

@@ -1,6 +1,5 @@
 """Ray for the duration of a run, and the bundles that its processes use."""
 
-import hashlib
 import os
 import secrets
 import shutil
@@ -21,9 +20,9 @@ from run.lock import lock
 from workers.interrupt import Interrupt
 from workers.placement import ROLES, Placement, check_ranks, make_placement, reserve_bundles
 from workers.rank_group import PhaseTimer, RankGroup, Worker
+from workers.shared_memory import shared_folder
 from workers.weights import Transfer
 
-SHARED_MEMORY = Path("/dev/shm")
 STOP_SECONDS = 1.0
 # A socket is FOLDER/ray/session_2026-01-31_23-59-59_000000_1234567/sockets/plasma_store.
 MAX_RAY_FOLDER = 107 - len("/ray/session_2026-01-31_23-59-59_000000_1234567/sockets/plasma_store")
@@ -96,13 +95,6 @@ def ray_session(cfg: WorkerSettings, output: Path, device: str, interrupt: Inter
         _stop_ray()
         shutil.rmtree(folder, ignore_errors=True)
         own.close()
-
-
-def shared_folder(output: Path) -> Path:
-    """The folder in shared memory of the process that writes `output`. It is in the temporary folder if the system has
-    no shared memory."""
-    base = SHARED_MEMORY if SHARED_MEMORY.is_dir() else Path(os.environ.get("TMPDIR", "/tmp"))
-    return base / f"ahazero-{hashlib.sha256(str(output.resolve()).encode()).hexdigest()[:12]}"
 
 
 def _reserve(cfg: WorkerSettings, device: str) -> tuple[Placement, list[Any], bool]:
@@ -252,5 +244,5 @@ def pick_device(wanted: str) -> str:
         ValueError: a GPU is requested and PyTorch finds none.
     """
     if wanted == "cuda" and not torch.cuda.is_available():
-        raise ValueError("topology.device=cuda, but PyTorch finds no GPU; choose cpu or auto")
+        raise ValueError("topology.device=cuda, but PyTorch finds no GPU; make doctor tells why, or choose cpu or auto")
     return "cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu"

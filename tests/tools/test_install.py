@@ -1,10 +1,13 @@
 """The Dockerfile and the SkyPilot task cannot run here, so the names in them are compared with the repository."""
 
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
 import yaml
+
+from tests.fake_nvidia_smi import install, saying
 
 INSTALL = Path("tools/install")
 MAKEFILE = Path("Makefile").read_text(encoding="utf-8")
@@ -49,3 +52,17 @@ def test_the_image_contains_every_package_and_no_ignored_folder():
     kept = {rule[1:].rstrip("/") for rule in rules if rule.startswith("!")}
     packages = {path.parent.name for path in Path().glob("*/__init__.py")} | {"conf", "tests"}
     assert packages <= kept and not kept & {".venv", "outputs", ".git"}
+
+
+@pytest.mark.parametrize(
+    ("script", "count"),
+    [(saying("No devices were found", 6), "0"), (saying("GPU 0: NVIDIA L4 (UUID: GPU-5a1c)", 0), "1")],
+)
+def test_the_cuda_builds_are_installed_if_nvidia_smi_lists_a_gpu_and_not_if_it_is_merely_there(
+    script, count, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("PATH", install(tmp_path / "bin", script))
+    command = re.search(r"^HAS_GPU := \$\(shell (.*)\)$", MAKEFILE, re.MULTILINE)
+    assert command is not None
+    done = subprocess.run(["sh", "-c", command[1]], capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == count

@@ -9,7 +9,8 @@ import ray
 from conf.workers import RolloutConfig
 from workers import session
 from workers.placement import Placement
-from workers.session import MAX_RAY_FOLDER, check_ray_folder, check_transfer, shared_folder
+from workers.session import MAX_RAY_FOLDER, check_ray_folder, check_transfer
+from workers.shared_memory import shared_folder
 from workers.weights import Transfer
 
 

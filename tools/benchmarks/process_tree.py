@@ -12,10 +12,10 @@ from typing import Any
 import psutil
 
 from run.folder import read_rows
+from workers.shared_memory import SHARED_MEMORY
 
 POLL_SECONDS = 0.1
 MEMORY_SECONDS = 1.0
-SHARED_MEMORY = Path("/dev/shm")
 END_SECONDS = 60.0
 
 

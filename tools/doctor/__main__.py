@@ -15,9 +15,10 @@ from conf.compose import compose_training
 from conf.launch import checking_settings
 from conf.sft import TrainingConfig
 from tools.doctor import cluster, gpus, host, network, software
-from tools.doctor.facts import Driver, Facts, Hub, Unknown
+from tools.doctor.facts import Facts, Hub, Unknown
 from tools.doctor.findings import ERROR, WARNING, Checked, Finding, check, count, show
 from tools.doctor.gather import gather, uses_gpus
+from workers.nvidia import Driver
 
 
 def examine(facts: Facts, cfg: TrainingConfig) -> dict[str, list[Checked]]:
@@ -62,7 +63,8 @@ def check_gpus(facts: Facts, cfg: TrainingConfig) -> list[Checked]:
 
 
 def check_cpu(facts: Facts, cfg: TrainingConfig) -> list[Checked]:
-    why = facts.driver.why if isinstance(facts.driver, Unknown) else "topology.device=cpu"
+    chosen = cfg.topology.device == "cpu"
+    why = facts.driver.why if isinstance(facts.driver, Unknown) and not chosen else "topology.device=cpu"
     return [
         check("GPU", gpus.judge_no_gpu, why, cfg, facts.requirements),
         check("CPU", host.judge_cpu, facts.cpu, cfg.model.dtype),

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from workers.nvidia import Driver
+
 
 @dataclass(frozen=True)
 class Unknown:
@@ -29,34 +31,6 @@ class Torch:
     cuda: str | None
     architectures: tuple[str, ...]
     devices: int
-
-
-@dataclass(frozen=True)
-class Holder:
-    """A process that holds GPU memory. gb: None if the driver does not report it."""
-
-    pid: int
-    name: str
-    gb: float | None
-
-
-@dataclass(frozen=True)
-class InstalledGpu:
-    index: int
-    name: str
-    total_gb: float
-    free_gb: float
-    capability: tuple[int, int]
-    holders: tuple[Holder, ...] = ()
-
-
-@dataclass(frozen=True)
-class Driver:
-    """The NVIDIA driver, the newest CUDA version that it supports, and the installed GPUs."""
-
-    version: str
-    cuda: tuple[int, int]
-    gpus: tuple[InstalledGpu, ...]
 
 
 @dataclass(frozen=True)

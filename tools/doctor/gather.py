@@ -11,8 +11,11 @@ from huggingface_hub import constants
 
 from conf.sft import TrainingConfig
 from tools.doctor import cluster, gpus, host, network, software
-from tools.doctor.facts import Driver, Facts, Requirements, Unknown
+from tools.doctor.facts import Facts, Requirements, Unknown
 from tools.doctor.probe import known, output_of, within
+from workers import nvidia
+from workers.nvidia import Driver
+from workers.shared_memory import SHARED_MEMORY
 
 ROOT = Path(__file__).resolve().parents[2]
 ACCOUNT_SECONDS = 15.0
@@ -21,7 +24,7 @@ TRACE_SECONDS = 120.0
 
 def gather(cfg: TrainingConfig, overrides: Sequence[str]) -> Facts:
     """overrides: those that `cfg` was composed from."""
-    driver = known(gpus.driver)
+    driver = known(nvidia.driver)
     num_gpus = len(driver.gpus) if isinstance(driver, Driver) else 0
     lock = ROOT / ("tools/install/requirements.txt" if num_gpus else "tools/install/requirements-cpu.txt")
     single = Unknown("this machine has at most one GPU")
@@ -32,7 +35,7 @@ def gather(cfg: TrainingConfig, overrides: Sequence[str]) -> Facts:
         "peers": gpus.peers if num_gpus > 1 else lambda: single,
         "cpu": host.cpu,
         "memory": host.memory,
-        "shared_memory": lambda: host.space(host.SHARED_MEMORY),
+        "shared_memory": lambda: host.space(SHARED_MEMORY),
         "outputs": lambda: host.space(Path("outputs")),
         "hub_cache": lambda: host.space(Path(constants.HF_HUB_CACHE)),
         "open_files": host.open_files,

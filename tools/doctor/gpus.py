@@ -1,47 +1,30 @@
 """The NVIDIA driver and the GPUs: what nvidia-smi reports, and whether the run can use them."""
 
 import re
-from collections.abc import Mapping, Sequence
 
 from conf.sft import TrainingConfig
-from tools.doctor.facts import Driver, Holder, InstalledGpu, Requirements, Torch
+from tools.doctor.facts import Requirements, Torch
 from tools.doctor.findings import ERROR, OK, WARNING, Finding
-from tools.doctor.probe import output_of
+from workers.nvidia import Driver, InstalledGpu, nvidia_smi
 from workers.placement import check_ranks, make_placement
 
-SECONDS = 10.0
-GPU_FIELDS = "index,uuid,driver_version,memory.total,memory.free,compute_cap,name"
-HOLDER_FIELDS = "gpu_uuid,pid,used_memory,process_name"
-CSV = "--format=csv,noheader,nounits"
 # The oldest driver for a major version of CUDA (NVIDIA, "CUDA Compatibility", minor version compatibility).
 OLDEST_DRIVER = {12: 525, 13: 580}
+WHEELS_CUDA = "13.0"  # of the wheels in tools/install/requirements.txt; a test compares them
 BFLOAT16 = (8, 0)  # the lowest compute capability on which vLLM supports bfloat16
 LARGE_GB = 6.0  # training state above which a CPU is too slow to be useful: 0.4B parameters
 BUSY_GB = 1.0  # used memory that the driver and a display explain
-
-
-def driver() -> Driver:
-    gpus = output_of(["nvidia-smi", f"--query-gpu={GPU_FIELDS}", CSV], SECONDS)
-    holders = output_of(["nvidia-smi", f"--query-compute-apps={HOLDER_FIELDS}", CSV], SECONDS)
-    return read_driver(output_of(["nvidia-smi"], SECONDS), gpus, holders)
+# What nvidia-smi says if it is installed and there is no GPU to use, and what to do.
+REPAIRS = {
+    "No devices": "rent a machine with a GPU; in a container: docker run --gpus all",
+    "couldn't communicate with the NVIDIA driver": "load or install the driver: sudo modprobe nvidia",
+    "version mismatch": "reboot: the driver was updated while it was loaded",
+    "Unknown Error": "start the container again, which has lost its GPU",
+}
 
 
 def peers() -> tuple[str, ...]:
-    return read_peers(output_of(["nvidia-smi", "topo", "-p2p", "r"], SECONDS))
-
-
-def read_driver(banner: str, gpus: str, holders: str) -> Driver:
-    """Parse three outputs of nvidia-smi: the plain one, and its queries of GPUs and of processes.
-
-    Raises:
-        ValueError: one of them has an unknown format.
-    """
-    cuda = re.search(r"CUDA (?:UMD )?Version: *(\d+)\.(\d+)", banner)
-    rows = [_cells(line, GPU_FIELDS) for line in gpus.splitlines() if line.strip()]
-    if cuda is None or not rows:
-        raise ValueError("nvidia-smi names no CUDA version" if rows else "nvidia-smi lists no GPU")
-    by_gpu = _holders(holders)
-    return Driver(rows[0]["driver_version"], (int(cuda[1]), int(cuda[2])), tuple(_gpu(row, by_gpu) for row in rows))
+    return read_peers(nvidia_smi("topo", "-p2p", "r"))
 
 
 def read_peers(matrix: str) -> tuple[str, ...]:
@@ -57,22 +40,20 @@ def read_peers(matrix: str) -> tuple[str, ...]:
 
 
 def judge_driver(driver: Driver, torch: Torch) -> Finding:
-    """Compare the CUDA version of the driver with the one that torch and vLLM were built for."""
+    """Compare the CUDA version of the driver with that of torch and vLLM: of the installed wheels, or of the locked
+    ones as long as those for a CPU are installed."""
     saw = f"{driver.version}, CUDA up to {_dotted(driver.cuda)}"
-    if torch.cuda is None:
-        return Finding(OK, saw)
-    built = _numbers(torch.cuda)
-    if driver.cuda[0] < built[0]:
-        oldest = OLDEST_DRIVER.get(built[0])
-        do = f"install driver {oldest} or newer" if oldest else f"install a driver for CUDA {torch.cuda}"
-        return Finding(ERROR, f"{saw}; torch is built for CUDA {torch.cuda}", f"{do}, or rent a machine that has one")
-    if driver.cuda < built:
-        return Finding(
-            WARNING,
-            f"{saw}; torch is built for CUDA {torch.cuda}: it runs, but kernels compiled at run time may be rejected",
-            f"install a driver for CUDA {torch.cuda}",
-        )
-    return Finding(OK, f"{saw}; torch is built for {torch.cuda}")
+    needed = torch.cuda or WHEELS_CUDA
+    built = f"{'torch' if torch.cuda else 'the locked torch'} is built for CUDA {needed}"
+    major = _numbers(needed)[0]
+    if driver.cuda[0] < major:
+        oldest = OLDEST_DRIVER.get(major)
+        do = f"install driver {oldest} or newer" if oldest else f"install a driver for CUDA {needed}"
+        return Finding(ERROR, f"{saw}; {built}", f"{do}, or rent a machine that has one")
+    if driver.cuda < _numbers(needed):
+        saw = f"{saw}; {built}: it runs, but kernels compiled at run time may be rejected"
+        return Finding(WARNING, saw, f"install a driver for CUDA {needed}")
+    return Finding(OK, f"{saw}; {built}")
 
 
 def judge_architecture(gpu: InstalledGpu, torch: Torch, dtype: str) -> Finding:
@@ -98,7 +79,7 @@ def judge_architecture(gpu: InstalledGpu, torch: Torch, dtype: str) -> Finding:
 def judge_gpu_memory(gpu: InstalledGpu, vllm_gb: float) -> Finding:
     """Check what other processes hold, and whether vLLM, which checks free memory at its start, gets its share."""
     saw = f"{gpu.free_gb:.1f} of {gpu.total_gb:.1f} GB free"
-    held = ", ".join(f"{h.name} ({h.pid}){'' if h.gb is None else f' {h.gb:.1f} GB'}" for h in gpu.holders)
+    held = ", ".join(map(str, gpu.holders))
     by = f", held by {held}" if held else ""
     do = f"nvidia-smi -i {gpu.index}; kill {' '.join(str(h.pid) for h in gpu.holders) or 'the process that holds it'}"
     if gpu.free_gb < vllm_gb:
@@ -131,13 +112,18 @@ def judge_fit(needed: Requirements) -> Finding:
 
 
 def judge_no_gpu(why: str, cfg: TrainingConfig, needed: Requirements) -> Finding:
-    """why: the reason why there is no GPU."""
+    """why: the reason why there is no GPU, which begins with "nvidia-smi" if that is installed but lists none."""
+    is_broken = why.startswith("nvidia-smi")
+    repair = next((do for said, do in REPAIRS.items() if said in why), REPAIRS["No devices"])
     if cfg.topology.device == "cuda":
-        return Finding(ERROR, f"{why}; topology.device=cuda", "rent a GPU, or set topology=cpu")
+        do = f"{repair if is_broken else 'rent a GPU'}, or set topology=cpu"
+        return Finding(ERROR, f"{why}; topology.device=cuda", do)
     if needed.training_state > LARGE_GB:
         state = f"{needed.training_state:.0f} GB of weights, gradients and optimizer state"
         saw = f"{why}; training {cfg.model.name} ({state}) would take months on a CPU"
-        return Finding(ERROR, saw, "rent a GPU (docs/gpu.md), or MODEL=tiny")
+        return Finding(ERROR, saw, f"{repair if is_broken else 'rent a GPU (docs/gpu.md)'}, or MODEL=tiny")
+    if is_broken:
+        return Finding(WARNING, f"{why}; the run uses the CPU", repair)
     return Finding(OK, f"{why}; the run uses the CPU")
 
 
@@ -150,34 +136,6 @@ def judge_peers(blocked: tuple[str, ...]) -> Finding:
         f"no access between {', '.join(blocked)}: transfers go through the host",
         "this works, but slower; if NCCL hangs: export NCCL_P2P_DISABLE=1",
     )
-
-
-def _gpu(row: Mapping[str, str], holders: Mapping[str, Sequence[Holder]]) -> InstalledGpu:
-    major, minor = row["compute_cap"].split(".")
-    total, free = _gb(row["memory.total"]), _gb(row["memory.free"])
-    if total is None or free is None:
-        raise ValueError(f"nvidia-smi does not report the memory of {row['name']}")
-    held = tuple(holders.get(row["uuid"], ()))
-    return InstalledGpu(int(row["index"]), row["name"], total, free, (int(major), int(minor)), held)
-
-
-def _holders(text: str) -> dict[str, list[Holder]]:
-    found: dict[str, list[Holder]] = {}
-    for row in (_cells(line, HOLDER_FIELDS) for line in text.splitlines() if line.count(",") >= 3):
-        name = row["process_name"].rpartition("/")[2]
-        found.setdefault(row["gpu_uuid"], []).append(Holder(int(row["pid"]), name, _gb(row["used_memory"])))
-    return found
-
-
-def _cells(line: str, fields: str) -> dict[str, str]:
-    """Split a CSV line. The last field may contain commas."""
-    names = fields.split(",")
-    return dict(zip(names, (cell.strip() for cell in line.split(",", len(names) - 1)), strict=True))
-
-
-def _gb(mib: str) -> float | None:
-    """Convert MiB to GB; None for "[N/A]" and "[Insufficient Permissions]"."""
-    return int(mib) / 1024 if mib.isdigit() else None
 
 
 def _numbers(version: str) -> tuple[int, int]:

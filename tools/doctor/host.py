@@ -12,17 +12,15 @@ import psutil
 
 from tools.doctor.facts import Cpu, DiskSpace, HostMemory, Leftovers, Port, Requirements
 from tools.doctor.findings import ERROR, OK, WARNING, Finding
+from workers.shared_memory import MORE, PREFIX, SHARED_MEMORY
 
 GB = 2**30
-SHARED_MEMORY = Path("/dev/shm")  # SHARED_MEMORY and WEIGHTS as in workers/session.py; a test compares them
-WEIGHTS = "ahazero-*"
 CGROUP = Path("/sys/fs/cgroup")
 RAY = ("raylet", "gcs_server")
 LOOPBACK = "127.0.0.1"
 FEW_OPEN_FILES = 4096  # below this limit Ray warns: its workers and connections hold dozens of files each
 OBJECT_STORE_GB = 1.0  # of shared memory for Ray's object store
 SPARE_DISK_GB = 2.0  # for metrics, samples, a report and wandb's files
-BIGGER_SHM = "sudo mount -o remount,size={size:.0f}G /dev/shm; in a container: docker run --shm-size={size:.0f}g"
 
 
 def cpu() -> Cpu:
@@ -74,7 +72,8 @@ def leftovers() -> Leftovers:
         run_in_progress |= any(part.endswith("train_grpo.py") for part in process.info["cmdline"] or ())
         if process.info["name"] in RAY and not any("python" in name for name in _names_above(process)):
             ray.append(process.pid)
-    return Leftovers(tuple(ray), tuple(str(path) for path in sorted(SHARED_MEMORY.glob(WEIGHTS))), run_in_progress)
+    folders = sorted(SHARED_MEMORY.glob(f"{PREFIX}*"))
+    return Leftovers(tuple(ray), tuple(map(str, folders)), run_in_progress)
 
 
 def rendezvous() -> Port:
@@ -116,7 +115,7 @@ def judge_shared_memory(space: DiskSpace, needed: Requirements) -> Finding:
     slow)."""
     wanted = needed.shared_memory + OBJECT_STORE_GB
     saw = f"{space.free_gb:.1f} of {space.total_gb:.1f} GB free in {space.folder}"
-    do = BIGGER_SHM.format(size=max(4.0, 2 * wanted))
+    do = MORE.format(gb=max(4.0, 2 * wanted))
     if space.free_gb < needed.shared_memory or not space.writable:
         why = f"the weights take {needed.shared_memory:.1f}" if space.writable else "not writable"
         return Finding(ERROR, f"{saw}, {why}", do)

@@ -18,6 +18,7 @@ from conf.trackers import TrackerConfig
 from tools.doctor.facts import DiskSpace, Hub, Reply, Requirements, Source, Unknown
 from tools.doctor.findings import ERROR, OK, SKIPPED, WARNING, Finding
 from tools.doctor.probe import known, within
+from workers.download import is_downloaded
 
 SECONDS = 4.0
 DATA_FILES = (".parquet", ".jsonl")
@@ -59,8 +60,7 @@ def _source(kind: str, name: str) -> Source:
     if Path(name).is_dir() or Path(name).suffix in DATA_FILES:
         return Source(kind, name, "disk")
     if kind == "model":
-        files = ("model.safetensors", "model.safetensors.index.json")
-        cached = any(isinstance(huggingface_hub.try_to_load_from_cache(name, file), str) for file in files)
+        cached = is_downloaded(name)
     else:
         folder = Path(constants.HF_HUB_CACHE, f"datasets--{name.replace('/', '--')}", "snapshots")
         cached = folder.is_dir() and any(folder.iterdir())

@@ -12,9 +12,10 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 
-from tools.doctor.facts import Driver, Packages, Torch, Unknown
+from tools.doctor.facts import Packages, Torch, Unknown
 from tools.doctor.findings import ERROR, OK, WARNING, Finding
 from tools.doctor.probe import output_of
+from workers.nvidia import Driver
 
 OLDEST, TOO_NEW = (3, 11), (3, 15)  # requires-python of pyproject.toml
 MAX_NAMED = 3
@@ -83,7 +84,8 @@ def judge_torch(torch: Torch | Unknown, driver: Driver | None, wanted: str) -> F
         return Finding(
             ERROR,
             f"{build}, but torch sees no GPU" + (", although nvidia-smi lists some" if has_gpus else ""),
-            "echo $CUDA_VISIBLE_DEVICES; in a container: docker run --gpus all; without a GPU: topology=cpu",
+            "compare the driver below; echo $CUDA_VISIBLE_DEVICES; in a container: docker run --gpus all; without a "
+            "GPU: topology=cpu",
         )
     if wanted == "cuda" and not torch.devices:
         return Finding(ERROR, f"{build}, but topology.device=cuda", "rent a GPU, or set topology=cpu")

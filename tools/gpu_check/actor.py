@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM
 
 from conf.algorithms import AlgorithmConfig
 from conf.workers import LoraConfig, ModelConfig, TopologyConfig
-from grpo.grpo import Batch
+from tools.gpu_check.batch import random_batch
 from tools.gpu_check.stage import GIB, Measurement, Setup
 from tools.planner.efficiencies import AT_LIMIT, Efficiencies
 from tools.planner.hardware import gpu_named
@@ -25,7 +25,6 @@ from tools.planner.roofline import (
     update_seconds,
 )
 from tools.planner.shape import config_of, shape_of
-from tools.planner.trace import full_batch
 from workers.actor import Actor
 from workers.models import model_settings
 from workers.rank_group import RankInfo
@@ -130,7 +129,7 @@ def measure_case(
     info = RankInfo("actor", 0, 1, "", setup.device, None)
     topology = TopologyConfig(offload_actor=case.optimizer == "adamw")
     actor = RandomActor(model, algorithm, topology, 10, info)
-    batch = random_batch(model, MICRO_BATCHES * case.rows, actor.model.config.vocab_size)
+    batch = random_batch(model, actor.model.config.vocab_size, MICRO_BATCHES * case.rows)
     actor.update(batch)  # allocates the optimizer's state
     if setup.on_gpu:
         torch.cuda.empty_cache()
@@ -154,16 +153,6 @@ def measure_case(
         yield from rates(setup, case, work, actor, seconds, forward)
     if actor.can_offload and not case.lora_rank:
         yield from moves(setup, case, work, actor)
-
-
-def random_batch(model: ModelConfig, rows: int, vocabulary: int) -> Batch:
-    """Random tokens and advantages in groups of two; every row is at its limits."""
-    generator = torch.Generator().manual_seed(0)
-    batch = full_batch(model, rows)
-    ids = torch.randint(vocabulary, batch.input_ids.shape, generator=generator)
-    ids[1::2, : model.max_prompt_tokens] = ids[::2, : model.max_prompt_tokens]
-    advantages = torch.randn(rows, 1, generator=generator).expand(batch.mask.shape)
-    return replace(batch, input_ids=ids, advantages=advantages, group_ids=torch.arange(rows) // 2)
 
 
 def rates(

@@ -1,5 +1,6 @@
 """A batch of random tokens."""
 
+import math
 from dataclasses import replace
 
 import torch
@@ -13,13 +14,19 @@ NOISE = 0.1  # within the clipping range, so that rounding does not decide which
 
 
 def random_batch(model: ModelConfig, vocabulary: int, rows: int) -> Batch:
-    """`rows` completions, an even number, with prompts and completions at their length limits. Half of them have the
-    advantage 1, the others -1."""
+    """`rows` completions, an even number, in groups of two, which share their prompt and have the advantages 1 and -1.
+    Prompts and completions are at their length limits. The old policy and the reference are close to a model with
+    random weights: all tokens are equally probable."""
     generator = torch.Generator().manual_seed(0)
     batch = full_batch(model, rows)
     ids = torch.randint(vocabulary, batch.input_ids.shape, generator=generator)
-    signs = torch.tensor([1.0, -1.0]).repeat(rows // 2)[:, None]
-    return replace(batch, input_ids=ids, advantages=signs * batch.mask, old_logprobs=None, ref_logprobs=None)
+    ids[1::2, : model.max_prompt_tokens] = ids[::2, : model.max_prompt_tokens]
+    advantages = torch.tensor([1.0, -1.0]).repeat(rows // 2)[:, None] * batch.mask
+    uniform = torch.full(batch.mask.shape, -math.log(vocabulary))
+    groups = torch.arange(rows) // 2
+    return replace(
+        batch, input_ids=ids, group_ids=groups, advantages=advantages, old_logprobs=uniform, ref_logprobs=uniform
+    )
 
 
 def with_old_logprobs(batch: Batch, logprobs: Tensor) -> Batch:

@@ -11,11 +11,10 @@ ranks, which communicate by gloo.
 """
 
 import gc
-import math
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 import torch.distributed as dist
@@ -114,10 +113,7 @@ def updated(setup: Setup, cfg: Config, info: RankInfo, size: int) -> Trained:
 
 
 def update(setup: Setup, cfg: Config, actor: Actor, size: int) -> Trained:
-    vocabulary = actor.model.config.vocab_size
-    batch = random_batch(cfg.model, vocabulary, ROWS_PER_RANK * size)
-    uniform = torch.full(batch.mask.shape, -math.log(vocabulary))  # close to those of a model with random weights
-    batch = replace(batch, old_logprobs=uniform, ref_logprobs=uniform)
+    batch = random_batch(cfg.model, actor.model.config.vocab_size, ROWS_PER_RANK * size)
     before, logprobs, metrics, seconds = full_weights(actor), [], [], 0.0
     for _ in range(UPDATES):
         logprobs.append(actor.logprobs(batch))

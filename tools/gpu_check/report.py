@@ -119,9 +119,10 @@ PAGE = Template("""<!doctype html>
 :root { color-scheme: light dark; --line: #8884; }
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
 h1 { font-size: 1.4rem; } h2 { font-size: 1.1rem; margin: 2rem 0 .4rem; } small { font-weight: normal; opacity: .6; }
-table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
+table { border-collapse: collapse; table-layout: fixed; width: 100%; font-variant-numeric: tabular-nums; }
 td, th { text-align: right; padding: .2rem .6rem; border-bottom: 1px solid var(--line); font-weight: normal; }
-th { opacity: .6; } td:first-child { text-align: left; }
+th { opacity: .6; width: 12%; } th:nth-child(1) { width: 42%; } th:nth-child(2) { width: 34%; }
+td { overflow-wrap: anywhere; } td:first-child { text-align: left; }
 .passed { color: #2a8f4d; } .failed, .wrong td { color: #c8372d; }
 pre { overflow-x: auto; padding: .6rem; border: 1px solid var(--line); font-size: 13px; }
 </style>

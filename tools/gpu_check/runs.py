@@ -15,7 +15,7 @@ import torch
 
 from run.folder import RunFolder
 from tools.gpu_check.stage import GIB, Setup
-from workers.session import shared_folder
+from workers.shared_memory import shared_folder
 
 ROOT = Path(__file__).resolve().parents[2]
 TINY = ROOT / "envs" / "countdown" / "models" / "tiny"

@@ -159,7 +159,7 @@ def _seconds(plan: Plan) -> Table:
     for phase, seconds in plan.seconds.items():
         table.add_row(phase, f"{seconds:.1f}")
     table.add_section()
-    total = "the longer of generation and the rest" if plan.split.topology == "async" else "total"
+    total = "the longer of generation and the rest, then weight sync" if plan.split.topology == "async" else "total"
     table.add_row(total, f"{plan.step_seconds:.1f}")
     return table
 

@@ -157,8 +157,9 @@ class Planner:
             seconds["offload the actor"] = roofline.to_host_and_back_seconds(work, plan.actor.kept)
         seconds["everything else"] = self.efficiencies.step_seconds
         step = sum(seconds.values())
-        if split.topology == "async":
-            step = max(seconds["generate"], step - seconds["generate"])
+        if split.topology == "async":  # the weights are sent when the generation for the next step has ended
+            sync = seconds["weight sync"]
+            step = max(seconds["generate"], step - seconds["generate"] - sync) + sync
         evaluated = self.num_evaluated
         hours = (self.cfg.num_steps * step + generation(evaluated, evaluated)) / 3600
         price = price_of(self.cfg.cost, None, [self.gpu.name] * self.count)

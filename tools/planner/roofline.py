@@ -127,7 +127,7 @@ def sync_seconds(work: Workload, transfer: str, ranks: int) -> dict[str, float]:
     memory = work.gpu.bandwidth_gbs * 1e9 * reached.touch_bandwidth
     link = work.gpu.link_gbs * 1e9 * reached.link_bandwidth
     host_link = work.gpu.host_gbs * 1e9 * reached.host_bandwidth
-    converting = 0 if work.model.lora.rank else 4 * work.shape.parameters + size
+    converting = 0 if work.model.lora.rank else (4 * work.shape.parameters + size) / ranks
     seconds = {
         "gather the ranks' shards": (ranks - 1) / ranks * size / link,
         "convert to the dtype of generation": converting / memory,

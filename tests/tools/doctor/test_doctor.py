@@ -1,15 +1,23 @@
 """Runs the doctor on this machine."""
 
+import os
 import subprocess
 import sys
 
 import pytest
 
+from tests.fake_nvidia_smi import HOLDER, install, saying, two_gpus
+
 DOCTOR = [sys.executable, "-m", "tools.doctor", "tracker=none"]
 
 
+def doctor(*overrides: str, path: str | None = None) -> subprocess.CompletedProcess:
+    environment = os.environ | ({"PATH": path} if path else {})
+    return subprocess.run([*DOCTOR, *overrides], env=environment, capture_output=True, text=True, check=False)
+
+
 def test_the_tiny_model_passes_on_this_machine_and_every_group_is_printed():
-    done = subprocess.run(DOCTOR, capture_output=True, text=True, check=False)
+    done = doctor()
     assert done.returncode == 0, done.stdout + done.stderr
     lines = done.stdout.splitlines()
     groups = [line for line in lines if not line.startswith(" ")][:-1]
@@ -18,13 +26,29 @@ def test_the_tiny_model_passes_on_this_machine_and_every_group_is_printed():
     assert lines[-1].startswith("tiny on countdown: errors 0")
 
 
+def test_an_old_driver_and_a_busy_gpu_are_errors_that_name_the_versions_and_the_process(tmp_path):
+    old = two_gpus("550.54.14", "12.4", free=4000, holders=HOLDER)
+    done = doctor(path=install(tmp_path / "bin", old))
+    text = " ".join(done.stdout.split())
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "550.54.14, CUDA up to 12.4" in text and "install driver 580 or newer" in text
+    assert "3.9 of 24.0 GB free, held by python3 (4242) 20.0 GB; vLLM takes 10.8 GB" in text
+
+
+@pytest.mark.slow
+def test_an_nvidia_smi_without_a_gpu_is_quoted(tmp_path):
+    done = doctor(path=install(tmp_path / "bin", saying("No devices were found", 6)))
+    text = " ".join(done.stdout.split())
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "warning GPU nvidia-smi failed: No devices were found; the run uses the CPU" in text
+
+
 @pytest.mark.slow
 def test_an_error_sets_the_exit_code():
-    nothing_listens = "topology.ray_address=127.0.0.1:9"
-    done = subprocess.run([*DOCTOR, nothing_listens], capture_output=True, text=True, check=False)
+    done = doctor("topology.ray_address=127.0.0.1:9")  # where nothing listens
     assert done.returncode == 1 and "error   Ray" in done.stdout and "refused" in done.stdout
 
 
 def test_an_invalid_setting_is_rejected_before_any_check():
-    done = subprocess.run([*DOCTOR, "model=gpt"], capture_output=True, text=True, check=False)
+    done = doctor("model=gpt")
     assert (done.returncode, done.stdout) == (2, "") and done.stderr.startswith("error: model=gpt: unknown")

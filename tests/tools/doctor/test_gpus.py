@@ -1,13 +1,17 @@
 """GPU cases, from the output of nvidia-smi."""
 
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from conf.compose import compose_config
+from tests.fake_nvidia_smi import BANNER, GPUS, HOLDER
 from tests.tools.doctor.made_facts import NEEDED
-from tools.doctor.facts import Driver, Holder, InstalledGpu, Torch
+from tools.doctor.facts import Torch
 from tools.doctor.gpus import (
+    WHEELS_CUDA,
     judge_architecture,
     judge_driver,
     judge_fit,
@@ -15,26 +19,11 @@ from tools.doctor.gpus import (
     judge_no_gpu,
     judge_peers,
     judge_topology,
-    read_driver,
     read_peers,
 )
 from tools.doctor.software import judge_torch, judge_vllm
+from workers.nvidia import Driver, InstalledGpu, read_driver
 
-BANNER = """\
-+-----------------------------------------------------------------------------------------+
-| NVIDIA-SMI {driver}             Driver Version: {driver}     CUDA Version: {cuda}     |
-|-----------------------------------------+------------------------+----------------------+
-"""
-# The line has another form since driver 590.
-NEW_BANNER = "| NVIDIA-SMI 610.57.04              KMD Version: 610.57.04     CUDA UMD Version: 13.3     |\n"
-GPUS = """\
-0, GPU-5a1c9e2e-0a3f-7c46-9f7e-6f6b8a0a5f10, {driver}, 24564, {free}, 8.9, NVIDIA GeForce RTX 4090
-1, GPU-77b0f1de-30a2-1f95-8c17-2a1b3c4d5e6f, {driver}, 24564, 24210, 8.9, NVIDIA GeForce RTX 4090
-"""
-HOLDERS = """\
-GPU-5a1c9e2e-0a3f-7c46-9f7e-6f6b8a0a5f10, 4242, 20480, /opt/venv/bin/python3, really
-GPU-5a1c9e2e-0a3f-7c46-9f7e-6f6b8a0a5f10, 4243, [N/A], /usr/bin/Xorg
-"""
 MATRIX = """\
  \tGPU0\tGPU1\tGPU2\t
  GPU0\tX\tOK\tCNS\t
@@ -53,31 +42,22 @@ TORCH = Torch("2.13.0+cu130", "13.0", ("sm_75", "sm_80", "sm_86", "sm_90", "sm_1
 
 def driver(version="580.95.05", cuda="13.0", free=24210, holders="") -> Driver:
     banner = BANNER.format(driver=version, cuda=cuda)
-    return read_driver(banner, GPUS.format(driver=version, free=free), holders)
-
-
-def test_the_output_of_nvidia_smi_is_parsed():
-    read = driver(free=4000, holders=HOLDERS)
-    assert (read.version, read.cuda, len(read.gpus)) == ("580.95.05", (13, 0), 2)
-    first = read.gpus[0]
-    assert (first.name, first.capability) == ("NVIDIA GeForce RTX 4090", (8, 9))
-    assert first.total_gb == pytest.approx(24564 / 1024) and first.free_gb == pytest.approx(4000 / 1024)
-    assert first.holders == (Holder(4242, "python3, really", 20.0), Holder(4243, "Xorg", None))
-    assert read.gpus[1].holders == ()
-    assert read_driver(NEW_BANNER, GPUS.format(driver="610.57.04", free=1), "").cuda == (13, 3)
-
-
-def test_output_in_an_unknown_format_is_rejected():
-    with pytest.raises(ValueError, match="names no CUDA version"):
-        read_driver("NVIDIA-SMI", GPUS.format(driver="1", free=1), "")
-    with pytest.raises(ValueError, match="lists no GPU"):
-        read_driver(NEW_BANNER, "\n", "")
+    gpus = GPUS.format(driver=version, free=free, name="NVIDIA GeForce RTX 4090")
+    return read_driver(banner, gpus, holders)
 
 
 def test_a_driver_that_is_too_old_is_an_error_that_names_the_required_version():
     found = judge_driver(driver("550.54.14", "12.4"), TORCH)
     assert found.level == "error" and "driver 580 or newer" in found.do
     assert found.saw == "550.54.14, CUDA up to 12.4; torch is built for CUDA 13.0"
+
+
+def test_the_driver_is_compared_with_the_locked_wheels_while_those_for_a_cpu_are_installed():
+    found = judge_driver(driver("550.54.14", "12.4"), Torch("2.13.0+cpu", None, (), 0))
+    assert found.level == "error" and "install driver 580 or newer" in found.do
+    assert found.saw == "550.54.14, CUDA up to 12.4; the locked torch is built for CUDA 13.0"
+    locked = re.search(r"(?m)^cuda-toolkit==(\d+\.\d+)\.", Path("tools/install/requirements.txt").read_text())
+    assert locked and locked[1] == WHEELS_CUDA
 
 
 def test_an_older_driver_of_the_same_major_cuda_version_is_a_warning():
@@ -105,12 +85,14 @@ def test_kernels_run_on_their_major_version_and_bfloat16_needs_ampere(capability
 
 
 def test_processes_that_hold_memory_are_named_with_the_command_that_stops_them():
-    held = driver(free=4000, holders=HOLDERS).gpus[0]
+    xorg = "GPU-5a1c9e2e-0a3f-7c46-9f7e-6f6b8a0a5f10, 4243, [N/A], /usr/bin/Xorg"
+    holders = f"{HOLDER}\n{xorg}"
+    held = driver(free=4000, holders=holders).gpus[0]
     vllm = 0.4 * 24564 / 1024
     found = judge_gpu_memory(held, vllm)
     assert found.level == "error" and "vLLM takes 9.6 GB" in found.saw and "(4242) 20.0 GB" in found.saw
     assert found.do == "nvidia-smi -i 0; kill 4242 4243"
-    assert judge_gpu_memory(driver(free=20000, holders=HOLDERS).gpus[0], vllm).level == "warning"
+    assert judge_gpu_memory(driver(free=20000, holders=holders).gpus[0], vllm).level == "warning"
     unseen = judge_gpu_memory(driver(free=20000).gpus[0], vllm)
     assert unseen.level == "warning" and "a process that is not visible here" in unseen.saw
     assert judge_gpu_memory(driver().gpus[0], vllm).level == "ok"
@@ -142,6 +124,25 @@ def test_no_gpu_is_fine_for_the_tiny_model_and_an_error_for_a_large_one():
     assert judge_no_gpu("none", tiny, small).level == "ok"
     assert judge_no_gpu("none", large, NEEDED).level == "error"
     assert judge_no_gpu("none", compose_config(["topology.device=cuda"]), small).level == "error"
+
+
+@pytest.mark.parametrize(
+    ("said", "do"),
+    [
+        ("No devices were found", "docker run --gpus all"),
+        ("Failed to initialize NVML: Driver/library version mismatch", "reboot"),
+        ("NVIDIA-SMI has failed because it couldn't communicate with the NVIDIA driver.", "modprobe nvidia"),
+        ("Failed to initialize NVML: Unknown Error", "start the container again"),
+        ("something new", "docker run --gpus all"),
+    ],
+)
+def test_an_nvidia_smi_that_lists_no_gpu_is_a_warning_or_an_error_with_the_repair(said, do):
+    why, small = f"nvidia-smi failed: {said}", replace(NEEDED, training_state=0.01)
+    found = judge_no_gpu(why, compose_config([]), small)
+    assert found.level == "warning" and found.saw == f"{why}; the run uses the CPU" and do in found.do
+    for cfg, needed in ((compose_config(["topology.device=cuda"]), small), (compose_config(["model=qwen-3b"]), NEEDED)):
+        found = judge_no_gpu(why, cfg, needed)
+        assert found.level == "error" and do in found.do
 
 
 def test_builds_of_torch_and_vllm_for_another_device_are_errors():

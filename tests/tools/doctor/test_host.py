@@ -14,7 +14,7 @@ from tools.doctor.host import (
     judge_rendezvous,
     judge_shared_memory,
 )
-from workers.session import SHARED_MEMORY, shared_folder
+from workers import shared_memory
 
 SHM = DiskSpace("/dev/shm", 64.0, 64.0, True)
 
@@ -63,9 +63,12 @@ def test_leftovers_of_crashed_runs_are_distinguished_from_what_is_in_use():
     assert judge_leftovers(Leftovers((), (), False), False).level == "ok"
 
 
-def test_leftover_folders_are_found_by_the_names_that_a_session_gives_them():
-    assert host.SHARED_MEMORY == SHARED_MEMORY
-    assert shared_folder(Path("outputs/run")).match(host.WEIGHTS)
+def test_leftover_folders_of_runs_are_found(tmp_path, monkeypatch):
+    for module in (host, shared_memory):
+        monkeypatch.setattr(module, "SHARED_MEMORY", tmp_path)
+    shared_memory.shared_folder(Path("outputs/run")).mkdir()
+    (tmp_path / "of-another-program").mkdir()
+    assert host.leftovers().folders == (str(shared_memory.shared_folder(Path("outputs/run"))),)
 
 
 def test_a_port_in_use_is_an_error(monkeypatch):

@@ -73,11 +73,12 @@ def test_async_is_chosen_only_if_it_saves_a_tenth_of_the_time():
     assert choose([timed("split", 1, "training needs 9 GiB of 8")]) is None
 
 
-def test_an_async_step_is_the_longer_of_generation_and_the_rest():
+def test_an_async_step_is_the_longer_of_generation_and_the_rest_and_then_the_weight_sync():
     found = on("a100-80gb", 2)
     plan = next(p for p in found.plans() if p.split.topology == "async" and p.problem is None)
-    generate = plan.seconds["generate"]
-    assert plan.step_seconds == max(generate, sum(plan.seconds.values()) - generate)
+    generate, sync = plan.seconds["generate"], plan.seconds["weight sync"]
+    rest = sum(plan.seconds.values()) - generate - sync
+    assert sync > 0 and plan.step_seconds == pytest.approx(max(generate, rest) + sync)
 
 
 def test_a_plan_that_does_not_fit_names_the_memory_it_needs():

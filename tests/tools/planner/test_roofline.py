@@ -1,3 +1,6 @@
+from itertools import takewhile
+from pathlib import Path
+
 import pytest
 
 from conf.algorithms import AlgorithmConfig
@@ -91,8 +94,8 @@ def test_seconds_of_weight_transfers_by_hand():
     assert found == pytest.approx(alone | actor | ipc | loading) and sum(found.values()) == pytest.approx(42 / 700)
     # the link carries 70 GB/s
     nccl = {"pack into a buffer": 4 / 700, "send": 2 / 70, "the sampler's checksum": 10 / 700}
-    sharded = {"gather the ranks' shards": 0.5 * 2 / 70}
-    assert roofline.sync_seconds(workload(), "nccl", ranks=2) == pytest.approx(sharded | actor | nccl | loading)
+    sharded = {"gather the ranks' shards": 0.5 * 2 / 70, "convert to the dtype of generation": 3 / 700}
+    assert roofline.sync_seconds(workload(), "nccl", ranks=2) == pytest.approx(actor | sharded | nccl | loading)
     # 7 GB/s to the host and back, 5 GB/s and 3.5 GB/s in it
     shm = {"to host memory": 2 / 7, "write to /dev/shm": 2 / 5, "to the sampler's GPU": 2 / 7}
     shm |= {"read from /dev/shm, and the sampler's checksum": 2 / 3.5}
@@ -105,3 +108,12 @@ def test_merged_adapters_are_not_converted_when_they_are_sent():
 
 def test_seconds_of_offloading_by_hand():
     assert roofline.to_host_and_back_seconds(workload(), 7e9) == pytest.approx(2.0)
+
+
+def test_the_documentation_has_the_terms_of_each_weight_transfer():
+    lines = Path("docs/planning.md").read_text(encoding="utf-8").splitlines()
+    head = lines.index("| term | `ipc` | `nccl` | `shm` | code that spends it |")
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in takewhile(str.strip, lines[head + 2 :])]
+    for column, transfer in enumerate(("ipc", "nccl", "shm"), start=1):
+        terms = {row[0] for row in rows if row[column]}
+        assert terms == set(roofline.sync_seconds(workload(), transfer, ranks=2)), transfer

@@ -1,0 +1,91 @@
+"""List the stages of a pipeline before they start: how far each is, and the minutes and dollars still to come.
+
+    make pipeline PIPELINE=r1 DRY=1
+    python -m tools.planner.dry_run pipeline=r1 model=tiny env=countdown rl.num_steps=20
+
+On a machine with GPUs the minutes are the planner's; on a CPU they are those that the pipeline's file states.
+"""
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from conf.compose import compose_pipeline
+from conf.launch import checking_settings
+from pipelines.commands import Pipeline, check_commands
+from pipelines.ledger import Ledger
+from pipelines.runner import check_started
+from tools.planner.hardware import gpu_of_device
+from tools.planner.pipeline import Machine, plan_pipeline
+from workers.nvidia import visible_gpus
+
+UNKNOWN = "?"
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """minutes: by stage, without those that are not known; source: where they come from."""
+
+    minutes: Mapping[str, float]
+    usd_per_hour: float
+    source: str
+
+
+def main() -> None:
+    with checking_settings():
+        pipeline = Pipeline(compose_pipeline(sys.argv[1:]))
+        check_commands(pipeline)
+        ledger = Ledger(pipeline)
+        check_started(ledger)
+        Console().print(table(ledger, estimate(pipeline)))
+
+
+def estimate(pipeline: Pipeline) -> Estimate:
+    """The expected minutes of the stages on this machine.
+
+    Raises:
+        ValueError: a stage does not fit on the GPUs, or their data sheet is unknown.
+    """
+    gpus = visible_gpus()
+    if not gpus:
+        known = {name: pipeline.minutes(name) for name in pipeline.stages}
+        minutes = {name: each for name, each in known.items() if each is not None}
+        return Estimate(minutes, 0.0, "measured on two CPU cores")
+    machine = Machine(gpu_of_device(gpus[0].name), len(gpus))
+    planned = {name: plan.seconds / 60 for name, plan in plan_pipeline(pipeline, machine).items()}
+    return Estimate(planned, machine.price.usd_per_hour, f"calculated for {len(gpus)} x {gpus[0].name}")
+
+
+def table(ledger: Ledger, expected: Estimate) -> Table:
+    """The stages with the measured minutes of the finished ones and the expected minutes of the others. A stage without
+    an estimate has a question mark."""
+    shown = Table(
+        title=f"minutes of stages that have not finished: {expected.source}", box=box.SIMPLE_HEAD, pad_edge=False
+    )
+    for heading in ("stage", "kind", "arm", "state"):
+        shown.add_column(heading, no_wrap=heading != "arm")
+    for heading in ("minutes", "$"):
+        shown.add_column(heading, justify="right", no_wrap=True)
+    total, is_complete = 0.0, True
+    for name, stage in ledger.pipeline.stages.items():
+        minutes = ledger.records[name].seconds / 60 if ledger.is_finished(name) else expected.minutes.get(name)
+        total, is_complete = total + (minutes or 0.0), is_complete and minutes is not None
+        shown.add_row(name, stage.kind, stage.arm, ledger.state(name), *_figures(minutes, expected.usd_per_hour))
+    shown.add_section()
+    label = "total" if is_complete else "total, without ?"
+    shown.add_row(label, "", "", "", *_figures(total, expected.usd_per_hour))
+    return shown
+
+
+def _figures(minutes: float | None, usd_per_hour: float) -> tuple[str, str]:
+    if minutes is None:
+        return UNKNOWN, UNKNOWN
+    return f"{minutes:.1f}", f"{minutes / 60 * usd_per_hour:.2f}"
+
+
+if __name__ == "__main__":
+    main()
