@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -10,9 +10,10 @@ from typing import Any
 from huggingface_hub import constants
 
 from conf.sft import TrainingConfig
-from tools.doctor import cluster, gpus, host, network, software
+from tools.doctor import cluster, gpus, host, network, ports, software
 from tools.doctor.facts import Driver, Facts, Requirements, Unknown
 from tools.doctor.probe import known, output_of, within
+from workers import machine
 
 ROOT = Path(__file__).resolve().parents[2]
 ACCOUNT_SECONDS = 15.0
@@ -32,16 +33,18 @@ def gather(cfg: TrainingConfig, overrides: Sequence[str]) -> Facts:
         "peers": gpus.peers if num_gpus > 1 else lambda: single,
         "cpu": host.cpu,
         "memory": host.memory,
-        "shared_memory": lambda: host.space(host.SHARED_MEMORY),
+        "shared_memory": lambda: host.space(machine.SHARED_MEMORY),
         "outputs": lambda: host.space(Path("outputs")),
         "hub_cache": lambda: host.space(Path(constants.HF_HUB_CACHE)),
-        "open_files": host.open_files,
+        "open_files": machine.open_file_limit,
+        "obstacles": lambda: obstacles(cfg),
+        "listeners": ports.listeners,
         "leftovers": host.leftovers,
-        "rendezvous": host.rendezvous if num_gpus > 1 else lambda: single,
         "hub": lambda: network.hub(cfg),
         "requirements": lambda: requirements(cfg, driver, overrides),
         "wandb_account": lambda: account(cfg),
         "cluster": lambda: cluster.nodes(cfg.topology.ray_address, ROOT),
+        "cluster_is_open": lambda: cluster.is_open(cfg.topology.ray_address, ROOT),
     }
     with ThreadPoolExecutor(len(probes)) as pool:
         futures = {name: pool.submit(known, probe) for name, probe in probes.items()}
@@ -51,6 +54,10 @@ def gather(cfg: TrainingConfig, overrides: Sequence[str]) -> Facts:
 
 def uses_gpus(cfg: TrainingConfig, driver: Driver | Unknown) -> bool:
     return isinstance(driver, Driver) and cfg.topology.device != "cpu"
+
+
+def obstacles(cfg: TrainingConfig) -> Mapping[str, machine.Obstacle | None] | Unknown:
+    return Unknown("this run joins a cluster") if cfg.topology.ray_address else machine.local_obstacles()
 
 
 def requirements(cfg: TrainingConfig, driver: Driver | Unknown, overrides: Sequence[str]) -> Requirements:
