@@ -255,7 +255,7 @@ def start_training(
     terminal: Terminal,
 ) -> Iterator[Training]:
     """The trio and everything that observes it, until the run ends or a process dies."""
-    meter = Meter(seconds_before(folder.metric_rows()))
+    meter = Meter(seconds_before(folder.read_metrics()))
     with start_trio(cfg, interrupt) as trio:
         with checking_settings():
             meter.price = price_of(cfg.cost, cfg.budget.usd, trio.gpus)
