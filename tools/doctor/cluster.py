@@ -31,10 +31,10 @@ def nodes(address: str | None, root: Path) -> tuple[Node, ...] | Unknown:
 
 
 def is_open(address: str | None, root: Path) -> bool | Unknown:
-    """Whether the cluster accepts those who have no token.
+    """Whether a cluster, which accepts this process, also accepts those who have no token.
 
     Raises:
-        OSError: the cluster cannot be reached at all.
+        TimeoutError: it did not answer.
     """
     if address is None:
         return Unknown("topology.ray_address is not set")
@@ -43,10 +43,10 @@ def is_open(address: str | None, root: Path) -> bool | Unknown:
         without |= {"RAY_AUTH_MODE": "disabled", "HOME": home}
         try:
             output_of([sys.executable, "-m", "workers.nodes", address], SECONDS, root, without)
-        except OSError as error:
-            if "token" in str(error).lower():
-                return False
+        except TimeoutError:
             raise
+        except OSError:
+            return False
     return True
 
 
