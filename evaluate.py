@@ -9,7 +9,7 @@ engine. Results are written as problems finish, and an interrupted evaluation re
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import asdict
 from functools import partial
@@ -21,9 +21,10 @@ from rich.console import Console
 from conf.compose import compose_evaluation
 from conf.launch import checking_settings, explaining_disk_errors
 from conf.strategies import DecodingConfig, EvaluateConfig
+from conf.workers import ModelConfig
 from envs.grading import GradingPool
-from grpo.types import Completion, Problem, Request, SamplingParams, Score, in_request_order
-from inference.decoding import Decoding
+from grpo.types import Chat, Completion, Problem, Request, SamplingParams, Score, in_request_order
+from inference.decoding import Decoding, direct_prompt, revision_prompt
 from inference.results import ProblemRow, Results, problem_row, summarize
 from inference.run_settings import run_settings
 from inference.runner import run
@@ -34,11 +35,12 @@ from run.cost import price_of
 from workers.download import WEIGHTS, download
 from workers.interrupt import Interrupt, Interrupted
 from workers.judge import ask_of
-from workers.models import check_model, fitting_problems, load_tokenizer
+from workers.machine import check_machine
+from workers.models import check_model, encode, fitting_problems, load_tokenizer
 from workers.outcome_verifier import OutcomeVerifier, check_verifier, verifier_id
 from workers.rank_group import WorkerDied, WorkerTimeout
 from workers.rollout import RolloutPool
-from workers.session import check_ray_folder, pick_device, ray_session
+from workers.session import pick_device, ray_session
 
 DEFAULT_SAMPLING = SamplingParams(temperature=1.0, max_tokens=1)  # unused: each request has its own parameters
 
@@ -46,8 +48,8 @@ DEFAULT_SAMPLING = SamplingParams(temperature=1.0, max_tokens=1)  # unused: each
 class RolloutEngine:
     """The rollout workers as the engine of a strategy; counts the generated tokens and the seconds of generation."""
 
-    def __init__(self, rollout: RolloutPool, source: str) -> None:
-        self.rollout, self.tokenizer = rollout, load_tokenizer(source)
+    def __init__(self, rollout: RolloutPool, model: ModelConfig) -> None:
+        self.rollout, self.tokenizer, self.model = rollout, load_tokenizer(model.source), model
         self.tokens, self.seconds = 0, 0.0
 
     def generate(self, requests: Sequence[Request]) -> list[Completion]:
@@ -62,6 +64,9 @@ class RolloutEngine:
 
     def decode(self, token_ids: Sequence[int]) -> str:
         return self.tokenizer.decode(list(token_ids), skip_special_tokens=True)
+
+    def fits(self, prompt: str | Chat) -> bool:
+        return len(encode(self.tokenizer, prompt)) <= self.model.max_prompt_tokens
 
 
 def make_strategy(cfg: DecodingConfig) -> Strategy:
@@ -89,6 +94,17 @@ def make_strategy(cfg: DecodingConfig) -> Strategy:
             return Revise(decoding, chosen.rounds)
 
 
+def written_prompt(cfg: DecodingConfig) -> Callable[[str | Chat], str | Chat]:
+    """Return what the strategy makes of a problem's prompt. A revision prompt has no answer yet; its length with the
+    answer is checked when it is written."""
+
+    def written(prompt: str | Chat) -> str | Chat:
+        asked = direct_prompt(prompt) if cfg.strategy.prompt == "direct" else prompt
+        return revision_prompt(asked, "") if cfg.strategy.name == "revise" else asked
+
+    return written
+
+
 def make_verifier(cfg: DecodingConfig, graders: GradingPool, device: str) -> Verifier | None:
     """Return the verifier of the settings; None if the strategy uses none."""
     if not cfg.strategy.uses_verifier:
@@ -114,7 +130,7 @@ def solve(cfg: DecodingConfig, problems: Sequence[Problem], results: Results) ->
         ray_session(cfg, results.lines, device, interrupt) as session,
         closing(GradingPool(cfg.env, cfg.reward)) as graders,
     ):
-        engine = RolloutEngine(RolloutPool(cfg, session), cfg.model.source)
+        engine = RolloutEngine(RolloutPool(cfg, session), cfg.model)
         verifier = make_verifier(cfg, graders, device)
         try:
             for index, output in run(make_strategy(cfg), problems, engine, verifier, cfg.max_requests):
@@ -150,11 +166,11 @@ def check(cfg: DecodingConfig) -> None:
     """Check the settings and what they refer to, before any process starts.
 
     Raises:
-        ValueError: the model or the verifier is missing, or a setting of the strategy is not allowed.
+        ValueError: the model or the verifier is missing, a setting of the strategy is not allowed, or something on this
+            machine is in the way of Ray.
     """
     check_model(cfg.model)
-    if cfg.topology.ray_address is None:
-        check_ray_folder()
+    check_machine(cfg.topology.ray_address)
     if cfg.learned_verifier is not None:
         check_verifier(cfg.learned_verifier, cfg)
     make_strategy(cfg)
@@ -183,6 +199,11 @@ def report(console: Console, cfg: EvaluateConfig, summary: dict[str, Any], path:
     ]
     if errors := summary["grader_errors"]:
         lines.append(f"the grader failed on {errors} completions, which count as wrong; see `error` in the .jsonl file")
+    if stopped := summary["too_long_prompts"]:
+        lines.append(
+            f"the revision of {stopped} problems ended early, because the next prompt would have more than "
+            f"model.max_prompt_tokens={cfg.model.max_prompt_tokens} tokens"
+        )
     for measure in ("pass_at", "majority_at"):
         values = [f"{k}: {value['mean']:.1%}" for k, value in summary[measure].items()]
         if len(values) > 1:
@@ -197,7 +218,7 @@ def main() -> None:
     with checking_settings():
         cfg = run_settings(compose_evaluation, sys.argv[1:])
         check(cfg)
-        problems = fitting_problems(cfg.env, cfg.model).held_out(cfg.num_problems)
+        problems = fitting_problems(cfg.env, cfg.model, written_prompt(cfg)).held_out(cfg.num_problems)
         results = Results(cfg.folder / "eval", cfg.name or f"{cfg.strategy.label}-seed{cfg.seed}")
         done = results.open(result_settings(cfg))
     rows = solve_missing(cfg, problems, results, done)

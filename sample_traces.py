@@ -18,7 +18,7 @@ from typing import Any
 from conf.compose import compose_traces
 from conf.launch import checking_settings, explaining_disk_errors
 from conf.traces import TracesConfig
-from evaluate import check, result_settings, solve_missing
+from evaluate import check, result_settings, solve_missing, written_prompt
 from grpo.types import Problem, request_seed
 from inference.results import ProblemRow, Results
 from inference.run_settings import run_settings
@@ -56,7 +56,7 @@ def make_problems(cfg: TracesConfig) -> Problems:
             out, or its trace language has no journeys.
     """
     seed = request_seed(cfg.seed, "traces")
-    fitting = fitting_problems(cfg.env, cfg.model)
+    fitting = fitting_problems(cfg.env, cfg.model, written_prompt(cfg))
     sampled = draw_problems(cfg.env, seed, cfg.num_problems, fitting.fits)
     if fitting.too_long:
         key, tokens = max(fitting.too_long.items(), key=lambda item: item[1])

@@ -39,8 +39,8 @@ from workers.actor import UpdateResult
 from workers.checkpoint import newest_intact, step_of, write_checkpoint
 from workers.interrupt import Interrupt, Interrupted
 from workers.judge import make_behavior_judge, make_judge
-from workers.machine import prepare_machine
 from workers.models import check_model, check_optimizer, fitting_problems
+from workers.preparation import prepare_machine
 from workers.rank_group import WorkerDied, WorkerTimeout
 from workers.session import check_topology
 from workers.trio import Trio, start_trio
@@ -260,7 +260,7 @@ def start_training(
     terminal: Terminal,
 ) -> Iterator[Training]:
     """The trio and everything that observes it, until the run ends or a process dies."""
-    meter = Meter(seconds_before(folder.metric_rows()))
+    meter = Meter(seconds_before(folder.read_metrics()))
     with start_trio(cfg, interrupt) as trio:
         with checking_settings():
             meter.price = price_of(cfg.cost, cfg.budget.usd, trio.gpus)

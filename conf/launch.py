@@ -15,6 +15,8 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from envs.printable import printable
+
 Settings = TypeVar("Settings")
 
 
@@ -113,7 +115,7 @@ def _refuse_added_keys(node: DictConfig, prefix: str) -> None:
 
 def refuse(message: str) -> NoReturn:
     """Print the error and exit with code 2."""
-    print(f"error: {message}", file=sys.stderr)
+    print(f"error: {printable(message)}", file=sys.stderr)
     raise SystemExit(2)
 
 

@@ -8,6 +8,7 @@ import json
 
 from conf.compose import compose_config
 from conf.launch import checking_settings
+from envs.printable import printable
 from grpo.types import Problem
 
 
@@ -26,7 +27,7 @@ def main() -> None:
         cfg = compose_config([f"env={args.env}", f"model={args.model}", *args.overrides])
         problems = [cfg.env.problem(args.seed, args.split, index) for index in range(args.number)]
     for index, problem in enumerate(problems):
-        print(describe(index, args.split, problem), end="\n\n")
+        print(printable(describe(index, args.split, problem)), end="\n\n")
 
 
 def describe(index: int, split: str, problem: Problem) -> str:

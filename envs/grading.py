@@ -56,6 +56,7 @@ class GraderProcess:
             [sys.executable, "-m", "envs.grading", str(child_end.fileno())],
             pass_fds=[child_end.fileno()],
             cwd=REPOSITORY,
+            env={name: value for name, value in os.environ.items() if name != "RAY_AUTH_TOKEN"},
             stdin=subprocess.DEVNULL,
             start_new_session=True,  # Ctrl-C does not reach the grader, and killing its group kills its children
         )

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+from envs.printable import printable
+
 T = TypeVar("T")
 MAX_NAMED = 10  # malformed records listed in a message
 log = logging.getLogger(__name__)
@@ -92,7 +94,7 @@ def _read_all(
             found.append(read(record))
         except ValueError as error:
             malformed.append(f"line {number}: {error}")
-    named = "; ".join(malformed[:MAX_NAMED]) + ("; ..." if len(malformed) > MAX_NAMED else "")
+    named = printable("; ".join(malformed[:MAX_NAMED])) + ("; ..." if len(malformed) > MAX_NAMED else "")
     if not found:
         raise ValueError(f"{name}: no record could be read" + (f" ({named})" if named else ""))
     if malformed:

@@ -149,6 +149,7 @@ def summarize(rows: Sequence[ProblemRow], independent: bool) -> dict[str, Any]:
         "accuracy": _as_dict(wilson(right, len(rows))),
         "tokens_per_problem": sum(row["tokens"] for row in rows) / len(rows),
         "grader_errors": sum(candidate["error"] is not None for row in rows for candidate in row["candidates"]),
+        "too_long_prompts": sum(bool(row["details"].get("too_long")) for row in rows),
     }
     n = min(len(row["candidates"]) for row in rows) if independent else 0
     sizes = [k for k in (1, 2, 4, 8, 16, 32, 64, 128) if k <= n]

@@ -210,6 +210,8 @@ class Revise:
     Each round is a new prompt with the last answer, and ends early when the answer stays the same. Unlike in the
     paper, feedback and revision are one completion, and only the last answer is shown. After a completion without an
     answer the original prompt is used. The last answer is chosen.
+
+    A prompt that is too long for the model's context ends the revision, which `too_long` in the details records.
     """
 
     decoding: Decoding
@@ -223,16 +225,18 @@ class Revise:
         revision_prompt(writer.prompt, "")  # raises before anything is generated
         drafts = yield from writer.sample([writer.start], step=0)
         keys = [answer_key(drafts[0])]
-        unchanged = False
+        unchanged = too_long = False
         while len(drafts) <= self.rounds and not unchanged:
             answer = read_tags(drafts[-1].text).answer
             prompt = revision_prompt(writer.prompt, answer) if answer else writer.prompt
+            if too_long := not codec.fits(prompt):
+                break
             drafts += yield from replace(writer, prompt=prompt).sample([writer.start], step=len(drafts))
             keys.append(answer_key(drafts[-1]))
             unchanged = keys[-1] is not None and keys[-1] == keys[-2]
         answered = [draft for draft, key in zip(drafts, keys, strict=True) if key is not None]
         chosen = (answered or drafts)[-1]
-        return StrategyOutput(chosen, tuple(drafts), {"answers": keys, "unchanged": unchanged})
+        return StrategyOutput(chosen, tuple(drafts), {"answers": keys, "unchanged": unchanged, "too_long": too_long})
 
 
 def _samples(n: int, problem: Problem, decoding: Decoding, codec: Codec) -> Routine[list[Candidate]]:

@@ -9,17 +9,20 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar, cast
 
-from grpo.types import Completion, Problem, Request
+from grpo.types import Chat, Completion, Problem, Request
 
 
 class Codec(Protocol):
-    """Converts text to token ids and back."""
+    """Converts text to token ids and back, and knows how long a prompt may be."""
 
     def encode(self, text: str) -> tuple[int, ...]:
         """Return the token ids of the text, without added special tokens."""
 
     def decode(self, token_ids: Sequence[int]) -> str:
         """Return the text of the token ids, without special tokens."""
+
+    def fits(self, prompt: str | Chat) -> bool:
+        """Return whether the model's context has room for the prompt and a whole completion."""
 
 
 class Engine(Codec, Protocol):

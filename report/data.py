@@ -2,6 +2,7 @@
 
 import json
 import math
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from run.folder import RunFolder, flatten
 MAX_POINTS = 2000  # per curve; more than a screen can show
 IDLE_SECONDS = 300.0  # a run that has written nothing for longer may have stopped
 MAX_EVENT_TEXT = 4000  # characters
+MAX_EVENTS = 500
 
 
 class RunState(StrEnum):
@@ -73,7 +75,10 @@ class RecordedRun:
 
     def metric_names(self) -> list[str]:
         """All numeric metrics, in the order of their first occurrence."""
-        return list(dict.fromkeys(k for row in self.rows for k, v in row.items() if k != "step" and is_number(v)))
+        names: dict[str, None] = {}
+        for row in self.rows:
+            names |= dict.fromkeys(k for k in row if k not in names and k != "step" and is_number(row[k]))
+        return list(names)
 
 
 def read_run(path: Path) -> RecordedRun:
@@ -91,14 +96,15 @@ def read_run(path: Path) -> RecordedRun:
     notes: list[str] = []
     rows: dict[int, dict[str, Any]] = {}
     for row in _valid_rows(folder.metrics, notes):
-        rows.setdefault(row["step"], {}).update(row)
+        if (earlier := rows.setdefault(row["step"], row)) is not row:
+            earlier.update(row)
     return RecordedRun(
         name=path.resolve().name,
         folder=folder,
         rows=[rows[step] for step in sorted(rows)],
         config=_read_config(folder.config),
         summary=_read_summary(folder.summary, notes),
-        events=[_event(row) for row in _valid_rows(folder.events, notes)],
+        events=_events(_valid_rows(folder.events, notes), notes),
         notes=notes,
     )
 
@@ -137,7 +143,7 @@ def parse_line(line: bytes) -> dict[str, Any] | None:
 def curves(run: RecordedRun) -> dict[str, Any]:
     """Columns for the plots: step, tokens and training minutes before each step, and every metric (None for gaps).
 
-    Above MAX_POINTS rows, only every `stride`th row and all evaluations are kept."""
+    Above MAX_POINTS rows, only every `stride`th row and as many evaluations are kept."""
     tokens, minutes, tokens_so_far, seconds_so_far = [], [], 0.0, 0.0
     for row in run.rows:
         tokens.append(int(tokens_so_far))
@@ -145,9 +151,9 @@ def curves(run: RecordedRun) -> dict[str, Any]:
         tokens_so_far += step_tokens(row)
         seconds_so_far += _number_or_0(row, "time/step")
     stride = math.ceil(len(run.rows) / MAX_POINTS)
-    kept = [
-        i for i, row in enumerate(run.rows) if i % max(1, stride) == 0 or "eval/sampled" in row or "eval/loss" in row
-    ]
+    evaluated = [i for i, row in enumerate(run.rows) if "eval/sampled" in row or "eval/loss" in row]
+    of_evaluations = max(1, math.ceil(len(evaluated) / MAX_POINTS))
+    kept = sorted({*range(0, len(run.rows), max(1, stride)), *evaluated[::of_evaluations], *evaluated[-1:]})
     return {
         "steps": [run.rows[i]["step"] for i in kept],
         "tokens": [tokens[i] for i in kept],
@@ -179,10 +185,15 @@ def _number_or_0(row: Mapping[str, Any], name: str) -> float:
 
 def _valid_rows(path: Path, notes: list[str]) -> list[dict[str, Any]]:
     """The rows of a JSONL file; a warning about invalid lines is appended to `notes`."""
-    rows = [row for _, _, row in json_lines(path)]
-    if invalid := sum(row is None for row in rows):
-        notes.append(f"{path.name}: skipped {invalid} of {len(rows)} lines that could not be parsed")
-    return [row for row in rows if row is not None]
+    rows: list[dict[str, Any]] = []
+    lines = 0
+    for _, _, row in json_lines(path):
+        lines += 1
+        if row is not None:
+            rows.append({sys.intern(name): value for name, value in row.items()})  # each line has its own copies
+    if invalid := lines - len(rows):
+        notes.append(f"{path.name}: skipped {invalid} of {lines} lines that could not be parsed")
+    return rows
 
 
 def _read_config(path: Path) -> dict[str, Any]:
@@ -204,6 +215,15 @@ def _read_summary(path: Path, notes: list[str]) -> dict[str, Any]:
         notes.append("summary.json: skipped, because it could not be parsed")
         return {}
     return summary if isinstance(summary, dict) else {}
+
+
+def _events(rows: Sequence[Mapping[str, Any]], notes: list[str]) -> list[dict[str, Any]]:
+    """The aha events, and the last alerts up to MAX_EVENTS."""
+    alerts = [row for row in rows if row.get("kind") == "alert"]
+    dropped = {id(row) for row in alerts[:-MAX_EVENTS]}
+    if dropped:
+        notes.append(f"events.jsonl: of {len(alerts)} alerts, the last {MAX_EVENTS} are shown")
+    return [_event(row) for row in rows if id(row) not in dropped]
 
 
 def _event(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import json
 import math
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ STAGE_TEXT = 6_000  # the same in the before-and-after view
 STAGE_PROBLEMS = 6  # in the before-and-after view, over all runs
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Entry:
     """The byte offset of a sample in samples.jsonl, and the fields used to select samples."""
 
@@ -39,24 +40,32 @@ def read_entries(run: RecordedRun) -> list[Entry]:
         else:
             correct = row.get("correct") is True
             cut = max(0, len(row["completion"]) - MAX_TEXT)
-            entries.append(Entry(offset, row["step"], str(row.get("kind")), str(row.get("key")), correct, size - cut))
+            kind, key = sys.intern(str(row.get("kind"))), sys.intern(str(row.get("key")))  # evaluations repeat them
+            entries.append(Entry(offset, row["step"], kind, key, correct, size - cut))
     if invalid:
         run.notes.append(f"samples.jsonl: skipped {invalid} of {lines} lines that could not be parsed")
     return entries
 
 
-def choose(entries: Sequence[Entry], limit: int) -> list[Entry]:
-    """Select at most `limit` entries in file order, distributed evenly over (step, kind).
+Strata = Sequence[Sequence[Entry]]
 
-    Of each (step, kind) the first entries are kept, so that all evaluations show the same problems."""
+
+def stratify(entries: Sequence[Entry]) -> Strata:
+    """The entries of each (step, kind), in this order."""
     strata: dict[tuple[int, str], list[Entry]] = {}
     for entry in entries:
         strata.setdefault((entry.step, entry.kind), []).append(entry)
+    return [strata[name] for name in sorted(strata)]
+
+
+def choose(strata: Strata, limit: int) -> list[Entry]:
+    """Select at most `limit` entries in file order, distributed evenly over (step, kind).
+
+    Of each (step, kind) the first entries are kept, so that all evaluations show the same problems."""
     if len(strata) > limit:
-        names = sorted(strata)
-        strata = {name: strata[name] for name in (names[i * len(names) // limit] for i in range(limit))}
-    quota = fair_quota([len(stratum) for stratum in strata.values()], limit)
-    return sorted((entry for stratum in strata.values() for entry in stratum[:quota]), key=lambda entry: entry.offset)
+        strata = [strata[i * len(strata) // limit] for i in range(limit)]
+    quota = fair_quota([len(stratum) for stratum in strata], limit)
+    return sorted((entry for stratum in strata for entry in stratum[:quota]), key=lambda entry: entry.offset)
 
 
 def fair_quota(sizes: Iterable[int], limit: int) -> int:
@@ -76,10 +85,10 @@ def embed(
     runs: Sequence[RecordedRun], entries: Sequence[Sequence[Entry]], rows: int, size: int
 ) -> list[dict[str, Any]]:
     """The samples of all runs for the page: at most `rows` samples and about `size` bytes of JSON."""
-    limit = max(1, rows // len(runs))
+    limit, strata = max(1, rows // len(runs)), [stratify(index) for index in entries]
 
     def chosen() -> list[list[Entry]]:
-        return [choose(index, limit) for index in entries]
+        return [choose(each, limit) for each in strata]
 
     # Reduce by the sizes in the file first, because annotating completions takes seconds per megabyte.
     while limit > 1 and (stored := sum(entry.size for selection in chosen() for entry in selection)) > size:

@@ -95,19 +95,20 @@ def _digits(match: re.Match[str]) -> tuple[str, str]:
 
 def _approximates(text: str, gold: str) -> bool | None:
     """Whether an approximate decimal and the other value agree to the decimal's last digit."""
-    from sympy import Abs, Float, Rational, sympify  # imports sympy, which takes 2 s
+    from sympy import Expr, Number, Rational  # imports sympy, which takes 2 s
 
     approximate, exact = (text, gold) if SAYS_SO.search(text) else (gold, text)
     match = APPROXIMATE.fullmatch(approximate)
     if match is None or (approximate is text and len(match[1].lstrip("-0.").replace(".", "")) < DIGITS):
         return None
     other = APPROXIMATE.fullmatch(exact)
-    value = Rational(other[1]) if other else next(iter(_parsed(exact)), None)
-    try:
-        last_digit = Rational(1, 10 ** len(match[1].partition(".")[2]))
-        return bool(Abs(Float(sympify(value).doit().evalf(50), 50) - Rational(match[1])) <= last_digit)
-    except (TypeError, ValueError, AttributeError):
+    # What could not be parsed is a string, which sympy would evaluate as Python.
+    value = Rational(other[1]) if other else next((v for v in _parsed(exact) if isinstance(v, Expr)), None)
+    number = value.doit().evalf(50) if value is not None else None
+    if not isinstance(number, Number) or not number.is_finite:
         return None
+    last_digit = Rational(1, 10 ** len(match[1].partition(".")[2]))
+    return bool(abs(number - Rational(match[1])) <= last_digit)
 
 
 def _names_the_value(left: str) -> bool:
@@ -117,17 +118,19 @@ def _names_the_value(left: str) -> bool:
 
 
 def _algebra(text: str, gold: str) -> bool | None:
+    """Whether two texts are equal as algebra; None if the first could not be parsed. What sympy raises is an error of
+    the grader: the answer may be correct or wrong."""
     from math_verify import verify
+    from sympy import nan, zoo
 
-    try:
-        found, reference = _parsed(text), _parsed(gold)
-        if not found:
-            return None
-        if found and reference and (equal := _equal_numbers(found[0], reference[0])) is not None:
-            return equal
-        return bool(verify(reference, found, numeric_precision=PRECISION, timeout_seconds=None, raise_on_error=True))
-    except Exception:  # noqa: BLE001 - sympy raises exceptions of many types on text that it cannot compare
+    found, reference = _parsed(text), _parsed(gold)
+    if not found:
         return None
+    if reference and reference[0] in (nan, zoo):  # a text such as 12:00, which only the same text equals
+        return False
+    if reference and (equal := _equal_numbers(found[0], reference[0])) is not None:
+        return equal
+    return bool(verify(reference, found, numeric_precision=PRECISION, timeout_seconds=None, raise_on_error=True))
 
 
 def _equal_numbers(value: Any, other: Any) -> bool | None:
@@ -144,11 +147,8 @@ def _equal_numbers(value: Any, other: Any) -> bool | None:
 
 @lru_cache(maxsize=4096)
 def _parsed(text: str) -> list[Any]:
-    """The expressions that math-verify finds in `text`; decimals are fractions."""
+    """The expressions that math-verify finds in `text`, followed by the text; decimals are fractions."""
     from math_verify import LatexExtractionConfig, parse
 
     exact = DECIMAL.sub(lambda m: rf"\frac{{{int(m[1] + m[2])}}}{{{10 ** len(m[2])}}}", text)
-    try:
-        return parse(rf"\boxed{{{exact}}}", [LatexExtractionConfig()], parsing_timeout=None)
-    except Exception:  # noqa: BLE001 - what the parser cannot read is no expression
-        return []
+    return parse(rf"\boxed{{{exact}}}", [LatexExtractionConfig()], parsing_timeout=None)

@@ -5,7 +5,7 @@ behaviour proves nothing. A rate that leaves the band expected from chance and s
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,25 +52,69 @@ class AhaMoment:
         )
 
 
-def find_aha(rows: Sequence[Row], patience: int = PATIENCE) -> list[AhaMoment]:
-    """Find the aha events of a run so far, at most one per measure in SHOWN, ordered by step.
+@dataclass
+class Streak:
+    """The newest rows of a run in which the share of a measure is outside of its step-0 band, on one side.
 
-    The result describes the rows given: during a run, a measure that returns to its band later is no longer
-    reported. Rows without reflection metrics (evaluations) are ignored. Without a row for step 0 there is no
-    band, and therefore no event.
+    before  the share at step 0
+    side    1 above the band, -1 below it, 0 inside
+    first   the step at which the streak began
+    last    the newest share
+    """
+
+    before: float
+    band: tuple[float, float]
+    side: int = 0
+    first: int = 0
+    count: int = 0
+    last: float = 0.0
+
+    def add(self, step: int, share: float) -> None:
+        side = (share > self.band[1]) - (share < self.band[0])
+        if side != self.side:
+            self.side, self.first, self.count = side, step, 0
+        self.count, self.last = self.count + 1, share
+
+
+class AhaWatch:
+    """Watches the rows of a run, one after the other, for measures that leave their step-0 band for good.
+
+    Rows without reflection metrics (evaluations) are ignored. Without a row for step 0 there is no band, and therefore
+    no event.
 
     Args:
-        rows: the lines of metrics.jsonl in step order, with `reflection/<measure>` and `reflection/n`.
         patience: the number of consecutive rows, up to and including the last, that must be outside the band on
             the same side.
 
     Raises:
         ValueError: patience is below 1.
     """
-    if patience < 1:
-        raise ValueError(f"patience must be >= 1, got {patience}")
-    found = [moment for measure in SHOWN if (moment := _find_one(rows, measure, patience)) is not None]
-    return sorted(found, key=lambda moment: moment.step)
+
+    def __init__(self, patience: int = PATIENCE) -> None:
+        if patience < 1:
+            raise ValueError(f"patience must be >= 1, got {patience}")
+        self.patience = patience
+        self.streaks: dict[str, Streak] = {}
+
+    def add(self, row: Row) -> None:
+        for measure in SHOWN:
+            share = row.get(f"{PREFIX}/{measure}")
+            if share is None:
+                continue
+            if measure in self.streaks:
+                self.streaks[measure].add(int(row["step"]), share)
+            elif row["step"] == 0 and (n := row.get(f"{PREFIX}/n", 0)) >= 1:
+                self.streaks[measure] = Streak(share, band(share, n))
+
+    def moments(self) -> list[AhaMoment]:
+        """The aha events so far, at most one per measure in SHOWN, ordered by step. A measure that has returned to its
+        band is no longer reported."""
+        found = [
+            AhaMoment(streak.first, measure, streak.before, streak.last, streak.band)
+            for measure in SHOWN
+            if (streak := self.streaks.get(measure)) is not None and streak.side and streak.count >= self.patience
+        ]
+        return sorted(found, key=lambda moment: moment.step)
 
 
 def band(share: float, n: float) -> tuple[float, float]:
@@ -81,25 +125,6 @@ def band(share: float, n: float) -> tuple[float, float]:
     smoothed = (share * n + 2) / (n + 4)
     half = Z * math.sqrt(smoothed * (1 - smoothed) / (n + 4))
     return max(0.0, share - half), min(1.0, share + half)
-
-
-def _find_one(rows: Sequence[Row], measure: str, patience: int) -> AhaMoment | None:
-    name = f"{PREFIX}/{measure}"
-    start = next((row for row in rows if row["step"] == 0 and row.get(f"{PREFIX}/n", 0) >= 1 and name in row), None)
-    if start is None:
-        return None
-    low, high = band(start[name], start[f"{PREFIX}/n"])
-    first, last, count, side = None, None, 0, 0  # `side` is 1 above the band, -1 below it
-    for row in reversed(rows):
-        if name not in row:
-            continue
-        row_side = (row[name] > high) - (row[name] < low)
-        if row_side == 0 or (last is not None and row_side != side):
-            break
-        first, side, last, count = row, row_side, last or row, count + 1
-    if first is None or last is None or count < patience:
-        return None
-    return AhaMoment(int(first["step"]), measure, start[name], last[name], (low, high))
 
 
 def first_sample(samples: Iterable[Row], moment: AhaMoment) -> Row | None:

@@ -1,17 +1,17 @@
 """Early warnings for a run that goes wrong.
 
-Each rule looks at the metric rows written so far. When its condition becomes true, it raises an alert that states
-what was observed and what to try."""
+Each rule looks at the history of a run's metrics. When its condition becomes true, it raises an alert that states what
+was observed and what to try."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-Rows = Sequence[Mapping[str, Any]]
-
 RECENT = 5  # steps that a rule averages over
 EARLY = 5  # first steps, whose mean is the baseline of a run
+USUAL = 20  # steps before the last, whose median is the usual value of a metric
 
 
 @dataclass(frozen=True)
@@ -23,21 +23,79 @@ class Alert:
     advice: str
 
 
-def new_alerts(rows: Rows) -> list[Alert]:
-    """The alerts that start with the last row: their condition holds now and did not hold one row earlier."""
-    before = {rule for rule in RULES if rule(rows[:-1]) is not None}
-    found = [rule(rows) for rule in RULES if rule not in before]
-    return [alert for alert in found if alert is not None]
+@dataclass
+class Evaluated:
+    """The held-out accuracy of an evaluation, and the mean reward of the RECENT steps that began with it (of those
+    before, until there are as many)."""
+
+    accuracy: float
+    reward: float | None = None
+    rows: int = 0
 
 
-def reward_without_accuracy(rows: Rows) -> Alert | None:
+class History:
+    """What the rules need of the rows so far. Its size does not depend on their number.
+
+    last  the newest row
+    """
+
+    def __init__(self) -> None:
+        self.last: Mapping[str, Any] = {}
+        self.evaluations: deque[Evaluated] = deque(maxlen=3)
+        self._first: dict[str, list[float]] = {}
+        self._newest: dict[str, deque[float]] = {}
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        self.last = row
+        for name in WATCHED & row.keys():
+            first = self._first.setdefault(name, [])
+            if len(first) < EARLY:
+                first.append(row[name])
+            self._newest.setdefault(name, deque(maxlen=USUAL + 1)).append(row[name])
+        if "eval/sampled" in row:
+            self.evaluations.append(Evaluated(row["eval/sampled"]))
+        for evaluated in self.evaluations:
+            if evaluated.rows < RECENT:
+                evaluated.reward, evaluated.rows = self.recent_mean("reward/mean"), evaluated.rows + 1
+
+    def newest(self, name: str) -> list[float]:
+        """The last USUAL + 1 values of a metric, oldest first."""
+        return list(self._newest.get(name, ()))
+
+    def early_mean(self, name: str) -> float | None:
+        """The mean of a metric over the first EARLY rows that have it; None if there are fewer."""
+        values = self._first.get(name, [])
+        return sum(values) / EARLY if len(values) >= EARLY else None
+
+    def recent_mean(self, name: str) -> float | None:
+        """The mean of a metric over the last RECENT rows that have it; None if there are fewer."""
+        values = self.newest(name)[-RECENT:]
+        return sum(values) / RECENT if len(values) >= RECENT else None
+
+
+class Alerts:
+    """Watches the rows of a run, one after the other."""
+
+    def __init__(self) -> None:
+        self.history = History()
+        self.raised: set[str] = set()
+
+    def add(self, row: Mapping[str, Any]) -> list[Alert]:
+        """The alerts that start with this row: their condition holds now and did not hold one row earlier."""
+        self.history.add(row)
+        found = [alert for rule in RULES if (alert := rule(self.history)) is not None]
+        new = [alert for alert in found if alert.name not in self.raised]
+        self.raised = {alert.name for alert in found}
+        return new
+
+
+def reward_without_accuracy(run: History) -> Alert | None:
     """Over the last two evaluation intervals the reward rose by 0.1 or more, but held-out accuracy did not rise."""
-    evaluated = [index for index, row in enumerate(rows) if "eval/sampled" in row]
-    if len(evaluated) < 3 or evaluated[-1] != len(rows) - 1:
+    if len(run.evaluations) < 3 or "eval/sampled" not in run.last:
         return None
-    first, last = evaluated[-3], evaluated[-1]
-    then, now = _recent_mean(rows[: first + RECENT], "reward/mean"), _recent_mean(rows, "reward/mean")
-    accuracy = rows[last]["eval/sampled"] - rows[first]["eval/sampled"]
+    first, last = run.evaluations[0], run.evaluations[-1]
+    then, now = first.reward, last.reward
+    accuracy = last.accuracy - first.accuracy
     if then is None or now is None or now - then < 0.1 or accuracy > 0:
         return None
     return Alert(
@@ -48,8 +106,8 @@ def reward_without_accuracy(rows: Rows) -> Alert | None:
     )
 
 
-def entropy_collapse(rows: Rows) -> Alert | None:
-    first, now = _early_mean(rows, "policy/entropy"), _recent_mean(rows, "policy/entropy")
+def entropy_collapse(run: History) -> Alert | None:
+    first, now = run.early_mean("policy/entropy"), run.recent_mean("policy/entropy")
     if first is None or now is None or now > 0.2 * first:
         return None
     return Alert(
@@ -59,9 +117,9 @@ def entropy_collapse(rows: Rows) -> Alert | None:
     )
 
 
-def length_explosion(rows: Rows) -> Alert | None:
-    first, now = _early_mean(rows, "length/mean"), _recent_mean(rows, "length/mean")
-    truncated_share = _recent_mean(rows, "length/truncated")
+def length_explosion(run: History) -> Alert | None:
+    first, now = run.early_mean("length/mean"), run.recent_mean("length/mean")
+    truncated_share = run.recent_mean("length/truncated")
     if first is None or now is None or truncated_share is None or now < 2 * first or truncated_share < 0.3:
         return None
     return Alert(
@@ -71,8 +129,8 @@ def length_explosion(rows: Rows) -> Alert | None:
     )
 
 
-def length_collapse(rows: Rows) -> Alert | None:
-    first, now = _early_mean(rows, "length/mean"), _recent_mean(rows, "length/mean")
+def length_collapse(run: History) -> Alert | None:
+    first, now = run.early_mean("length/mean"), run.recent_mean("length/mean")
     if first is None or now is None or now > 0.25 * first:
         return None
     return Alert(
@@ -82,8 +140,8 @@ def length_collapse(rows: Rows) -> Alert | None:
     )
 
 
-def truncated(rows: Rows) -> Alert | None:
-    share = _recent_mean(rows, "length/truncated")
+def truncated(run: History) -> Alert | None:
+    share = run.recent_mean("length/truncated")
     if share is None or share < 0.3:
         return None
     return Alert(
@@ -93,9 +151,9 @@ def truncated(rows: Rows) -> Alert | None:
     )
 
 
-def mismatch(rows: Rows) -> Alert | None:
+def mismatch(run: History) -> Alert | None:
     """For 1% of the tokens, the trainer's probability is at most half or at least twice that of the sampler."""
-    low, high = _recent_mean(rows, "mismatch/ratio_p01"), _recent_mean(rows, "mismatch/ratio_p99")
+    low, high = run.recent_mean("mismatch/ratio_p01"), run.recent_mean("mismatch/ratio_p99")
     if low is None or high is None or (low > 0.5 and high < 2.0):
         return None
     return Alert(
@@ -106,8 +164,8 @@ def mismatch(rows: Rows) -> Alert | None:
     )
 
 
-def equal_groups(rows: Rows) -> Alert | None:
-    equal = _recent_mean(rows, "reward/equal_groups")
+def equal_groups(run: History) -> Alert | None:
+    equal = run.recent_mean("reward/equal_groups")
     if equal is None or equal < 0.9:
         return None
     return Alert(
@@ -118,10 +176,10 @@ def equal_groups(rows: Rows) -> Alert | None:
     )
 
 
-def no_format(rows: Rows) -> Alert | None:
+def no_format(run: History) -> Alert | None:
     """A reward for the format of the answer was 0 for every completion of the last RECENT steps."""
     for name in ("reward/format", "reward/answered"):
-        if _recent_mean(rows, name) == 0:
+        if run.recent_mean(name) == 0:
             return Alert(
                 "no_format",
                 f"{name} was 0 in the last {RECENT} steps: no completion contains an answer that can be parsed",
@@ -131,9 +189,10 @@ def no_format(rows: Rows) -> Alert | None:
     return None
 
 
-def grad_norm_spike(rows: Rows) -> Alert | None:
-    norms = [row["policy/grad_norm"] for row in rows if "policy/grad_norm" in row]
-    if len(norms) <= EARLY or norms[-1] < 10 * (usual := median(norms[-21:-1])):
+def grad_norm_spike(run: History) -> Alert | None:
+    norms = run.newest("policy/grad_norm")
+    usual = median(norms[:-1]) if len(norms) > EARLY else 0.0
+    if usual == 0 or norms[-1] < 10 * usual:  # 0: every group had equal rewards
         return None
     return Alert(
         "grad_norm_spike",
@@ -143,8 +202,8 @@ def grad_norm_spike(rows: Rows) -> Alert | None:
     )
 
 
-def skipped_updates(rows: Rows) -> Alert | None:
-    skipped = rows[-1].get("policy/skipped", 0) if rows else 0
+def skipped_updates(run: History) -> Alert | None:
+    skipped = run.last.get("policy/skipped", 0)
     if not skipped:
         return None
     return Alert(
@@ -154,8 +213,8 @@ def skipped_updates(rows: Rows) -> Alert | None:
     )
 
 
-def grader_errors(rows: Rows) -> Alert | None:
-    errors = rows[-1].get("reward/errors", 0) if rows else 0
+def grader_errors(run: History) -> Alert | None:
+    errors = run.last.get("reward/errors", 0)
     if not errors:
         return None
     return Alert(
@@ -165,7 +224,7 @@ def grader_errors(rows: Rows) -> Alert | None:
     )
 
 
-RULES: tuple[Callable[[Rows], Alert | None], ...] = (
+RULES: tuple[Callable[[History], Alert | None], ...] = (
     reward_without_accuracy,
     entropy_collapse,
     length_explosion,
@@ -178,15 +237,16 @@ RULES: tuple[Callable[[Rows], Alert | None], ...] = (
     skipped_updates,
     grader_errors,
 )
-
-
-def _early_mean(rows: Rows, name: str) -> float | None:
-    """The mean of a metric over the first EARLY rows that have it; None if there are fewer."""
-    values = [row[name] for row in rows if name in row]
-    return sum(values[:EARLY]) / EARLY if len(values) >= EARLY else None
-
-
-def _recent_mean(rows: Rows, name: str) -> float | None:
-    """The mean of a metric over the last RECENT rows that have it; None if there are fewer."""
-    values = [row[name] for row in rows if name in row]
-    return sum(values[-RECENT:]) / RECENT if len(values) >= RECENT else None
+# The metrics of which the rules need more than the last value.
+WATCHED = {
+    "reward/mean",
+    "reward/equal_groups",
+    "reward/format",
+    "reward/answered",
+    "policy/entropy",
+    "policy/grad_norm",
+    "length/mean",
+    "length/truncated",
+    "mismatch/ratio_p01",
+    "mismatch/ratio_p99",
+}

@@ -1,7 +1,8 @@
 """How far a run has come, and what it has used so far: time, dollars, energy and memory."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -108,18 +109,16 @@ class Meter:
         return named
 
 
-def seconds_before(rows: Sequence[Mapping[str, Any]]) -> float:
+def seconds_before(rows: Iterable[Mapping[str, Any]]) -> float:
     """Seconds used by earlier starts of a run, read from its metric rows."""
     return max((row["cost/seconds"] for row in rows if "cost/seconds" in row), default=0.0)
 
 
-def budget_exceeded(budget_usd: float | None, meter: Meter, rows: Sequence[Mapping[str, Any]]) -> bool:
+def budget_exceeded(budget_usd: float | None, meter: Meter, progress: "Progress") -> bool:
     """Whether one more step, the final evaluation and a checkpoint could cost more than what is left of the budget."""
     if budget_usd is None:
         return False
-    steps = [row["time/step"] for row in rows if "time/step" in row][-RECENT_STEPS:]
-    ending = [row.get("time/evaluate", 0.0) + row.get("time/checkpoint", 0.0) for row in rows]
-    remaining_seconds = max(steps, default=0.0) + max(ending, default=0.0)
+    remaining_seconds = max(progress.recent_seconds, default=0.0) + progress.longest_ending
     return meter.usd + RESERVE * remaining_seconds / 3600 * meter.price.usd_per_hour > budget_usd
 
 
@@ -127,35 +126,40 @@ def budget_exceeded(budget_usd: float | None, meter: Meter, rows: Sequence[Mappi
 class Progress:
     """How far a run has come. It ends after `num_steps` steps, or earlier with the step that reaches `num_tokens`.
 
-    rows  the lines of metrics.jsonl written so far
+    steps           training steps so far
+    tokens          completion tokens so far
+    recent_seconds  of the last RECENT_STEPS steps
+    longest_ending  the longest time of an evaluation and a checkpoint together, in seconds
     """
 
     num_steps: int
     num_tokens: int | None = None
-    rows: list[Mapping[str, Any]] = field(default_factory=list)
+    steps: int = 0
+    tokens: int = 0
+    recent_seconds: deque[float] = field(default_factory=lambda: deque(maxlen=RECENT_STEPS))
+    longest_ending: float = 0.0
 
-    @property
-    def step_seconds(self) -> Sequence[float]:
-        return [row["time/step"] for row in self.rows if "time/step" in row]
-
-    @property
-    def tokens(self) -> int:
-        return int(sum(map(step_tokens, self.rows)))
+    def add(self, row: Mapping[str, Any]) -> None:
+        """Count a line of metrics.jsonl."""
+        self.tokens += int(step_tokens(row))
+        self.longest_ending = max(self.longest_ending, row.get("time/evaluate", 0.0) + row.get("time/checkpoint", 0.0))
+        if "time/step" in row:
+            self.steps += 1
+            self.recent_seconds.append(row["time/step"])
 
     @property
     def share(self) -> float:
         """How much of the run is done, 0..1: by steps or by tokens, whichever is closer to its limit."""
         by_tokens = self.tokens / self.num_tokens if self.num_tokens else 0.0
-        return min(1.0, max(len(self.step_seconds) / self.num_steps, by_tokens))
+        return min(1.0, max(self.steps / self.num_steps, by_tokens))
 
     @property
     def seconds_left(self) -> float | None:
         """Estimated from the recent steps; None before the first step and after the last."""
-        done, share = self.step_seconds, self.share
-        if not done or share == 1:
+        share = self.share
+        if not self.steps or share == 1:
             return None
-        recent = done[-RECENT_STEPS:]
-        return len(done) * (1 - share) / share * sum(recent) / len(recent)
+        return self.steps * (1 - share) / share * sum(self.recent_seconds) / len(self.recent_seconds)
 
     def step_label(self, step: int) -> str:
         if self.num_tokens is None:

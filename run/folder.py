@@ -130,8 +130,12 @@ class RunFolder:
         append_rows(folder / "completions.jsonl", _sample_rows(step, "train", groups, behaviors))
         return folder
 
+    def read_metrics(self) -> Iterator[dict[str, Any]]:
+        """The lines of metrics.jsonl, one at a time: those of a long run take gigabytes."""
+        return read_rows(self.metrics) if self.metrics.is_file() else iter(())
+
     def metric_rows(self) -> list[dict[str, Any]]:
-        return list(read_rows(self.metrics)) if self.metrics.is_file() else []
+        return list(self.read_metrics())
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
         replace_json(self.summary, summary)

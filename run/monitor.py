@@ -11,8 +11,8 @@ from envs.env import Env
 from grpo.grpo import Batch
 from grpo.types import Group
 from rewards.behavior_judge import BehaviorJudge
-from run.aha import find_aha, first_sample
-from run.alerts import new_alerts
+from run.aha import AhaWatch, first_sample
+from run.alerts import Alert, Alerts
 from run.cost import Meter, Price, budget_exceeded, resident_gb, step_tokens
 from run.evaluation import Evaluation
 from run.folder import RunFolder, read_rows
@@ -41,7 +41,8 @@ class Monitor:
         self.env = env
         self.folder, self.tracker, self.terminal, self.meter = folder, tracker, terminal, meter
         self.judge, self.judged_completions = judge, judged_completions
-        self.progress = terminal.progress
+        self.progress, self.alerts, self.aha = terminal.progress, Alerts(), AhaWatch()
+        self.told: set[str] = set()  # the aha events that were reported
         self.evaluated: dict[str, float] = {}
         self.seconds = 0.0  # spent here since the last line was written
         self.summary: dict[str, Any] | None = None
@@ -66,12 +67,14 @@ class Monitor:
     def resume(self, step: int) -> None:
         """Continue at `step`: drop the lines of this and later steps, which will be written again."""
         self.folder.rewind(step)
-        rows = self.folder.metric_rows()
-        self.terminal.rows, self.progress.rows = list(rows), list(rows)
+        for row in self.folder.read_metrics():
+            self.terminal.add(row)
+            self._observe(row)
+        self.told = {event["name"] for event in self.folder.event_rows() if event["kind"] == "aha"}
 
     def budget_exceeded(self, budget_usd: float | None) -> bool:
         """Whether the next step would exceed the budget; if so, tell the user."""
-        if not budget_exceeded(budget_usd, self.meter, self.progress.rows):
+        if not budget_exceeded(budget_usd, self.meter, self.progress):
             return False
         self.say(
             f"stopping: the next step would exceed budget.usd={budget_usd} (${self.meter.usd:.2f} so far); the same "
@@ -154,21 +157,27 @@ class Monitor:
 
     def _write(self, step: int, metrics: Mapping[str, Any]) -> dict[str, Any]:
         line = {"step": step, **metrics, **self.evaluated}
-        self.progress.rows.append(line)
+        alerts = self._observe(line)
         line |= self.meter.metrics(self.progress.share, self.progress.tokens)
         self.evaluated = {}
         self.folder.add_metrics(line)
         self.tracker.log(step, line)
-        self._watch(step)
+        self._tell_new(step, alerts)
         return line
 
-    def _watch(self, step: int) -> None:
-        """Report new alerts and new aha moments."""
-        for alert in new_alerts(self.progress.rows):
+    def _observe(self, row: Mapping[str, Any]) -> list[Alert]:
+        """Take a line of metrics.jsonl into account; returns the alerts that start with it."""
+        self.progress.add(row)
+        self.aha.add(row)
+        return self.alerts.add(row)
+
+    def _tell_new(self, step: int, alerts: Sequence[Alert]) -> None:
+        """Report new alerts and new aha events."""
+        for alert in alerts:
             self._tell(step, {"kind": "alert", **asdict(alert)}, f"alert: {alert.message}; {alert.advice}")
-        told = {event["name"] for event in self.folder.event_rows() if event["kind"] == "aha"}
-        for moment in find_aha(self.progress.rows):
-            if moment.measure not in told:
+        for moment in self.aha.moments():
+            if moment.measure not in self.told:
+                self.told.add(moment.measure)
                 sample = first_sample(read_rows(self.folder.samples), moment)
                 event = {"kind": "aha", "name": moment.measure, "since": moment.step, "message": moment.sentence}
                 self._tell(step, event | {"sample": sample}, f"aha: {moment.sentence}")
@@ -182,10 +191,17 @@ class Monitor:
 def summarize(folder: RunFolder, price: Price, weights_sha256: str) -> dict[str, Any]:
     """The content of summary.json, from the metrics of all steps, including those of earlier starts. `seconds` counts
     training steps only; `usd` also covers startup and evaluation."""
-    rows = folder.metric_rows()
-    evaluations = [row for row in rows if "eval/greedy" in row]
-    steps = [row for row in rows if "time/step" in row]
-    seconds = sum(row["time/step"] for row in steps)
+    evaluations: list[Mapping[str, Any]] = []  # the first and the last
+    losses: list[float] = []
+    steps, seconds, tokens, usd = 0, 0.0, 0.0, 0.0
+    for row in folder.read_metrics():
+        if "eval/greedy" in row:
+            evaluations = [*evaluations[:1], row]
+        if "eval/loss" in row:
+            losses = [*losses[:1], row["eval/loss"]]
+        if "time/step" in row:
+            steps, seconds, tokens = steps + 1, seconds + row["time/step"], tokens + step_tokens(row)
+        usd = row.get("cost/usd", usd)
 
     def figures(row: Mapping[str, Any]) -> dict[str, float]:
         return {"sampled": row["eval/sampled"], "greedy": row["eval/greedy"], "n": int(row["eval/n"])}
@@ -197,13 +213,13 @@ def summarize(folder: RunFolder, price: Price, weights_sha256: str) -> dict[str,
         summary["length"] = {"step0": first["eval/length"], "final": last["eval/length"]}
         if "eval/tries" in first and "eval/tries" in last:  # only tasks with a trace language count tries
             summary["tries"] = {"step0": first["eval/tries"], "final": last["eval/tries"]}
-    if losses := [row["eval/loss"] for row in rows if "eval/loss" in row]:
+    if losses:
         summary["loss"] = {"step0": losses[0], "final": losses[-1]}
     summary |= {
-        "steps": len(steps),
+        "steps": steps,
         "seconds": round(seconds, 1),
-        "tokens": int(sum(map(step_tokens, steps))),
-        "usd": round(rows[-1]["cost/usd"], 4),
+        "tokens": int(tokens),
+        "usd": round(usd, 4),
         "usd_per_hour": price.usd_per_hour,
         "price": price.source,
         "weights_sha256": weights_sha256,

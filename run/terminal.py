@@ -3,7 +3,8 @@
 import json
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from envs.printable import printable
 from run.cost import Progress
 from run.folder import RunFolder, read_rows
 
@@ -35,6 +37,7 @@ CURVES = [
 ]
 TRANSCRIPTS = 3
 LINE_SECONDS = 1.0  # at least, between the lines of training steps, of which a supervised run makes thousands
+SPARKLINE = 40  # values
 
 
 class Terminal:
@@ -42,7 +45,8 @@ class Terminal:
 
     def __init__(self, progress: Progress, console: Console) -> None:
         self.progress, self.console = progress, console
-        self.rows: list[Mapping[str, Any]] = []
+        self.values: dict[str, deque[float]] = {name: deque(maxlen=SPARKLINE) for _, name, _ in CURVES}
+        self.last_step: Mapping[str, Any] = {}
         self.live = Live(console=console, auto_refresh=False) if console.is_terminal else None
         self.sample = ""
         self.step_shown = -math.inf
@@ -58,12 +62,20 @@ class Terminal:
             self.live.stop()
 
     def say(self, message: str) -> None:
-        self.console.print(message, markup=False, highlight=False, soft_wrap=True)
+        self.console.print(printable(message), markup=False, highlight=False, soft_wrap=True)
+
+    def add(self, metrics: Mapping[str, Any]) -> None:
+        """Remember a line of metrics.jsonl for the curves, without showing it."""
+        for name, values in self.values.items():
+            if name in metrics:
+                values.append(metrics[name])
+        if "time/step" in metrics:
+            self.last_step = metrics
 
     def show(self, step: int, metrics: Mapping[str, Any], sample: str = "") -> None:
         """Show a finished step or evaluation; `sample` is the prompt and completion to display beside it."""
-        self.rows.append({"step": step, **metrics})
-        self.sample = sample or self.sample
+        self.add(metrics)
+        self.sample = printable(sample) or self.sample
         if self.live:
             self._refresh()
         elif "time/step" not in metrics or self._is_due():
@@ -85,14 +97,13 @@ class Terminal:
     def _screen(self) -> RenderableType:
         table = Table.grid(padding=(0, 2))
         for label, name, fmt in CURVES:
-            values = [row[name] for row in self.rows if name in row]
-            if values:  # the task may have no trace language; only a supervised run has losses
+            if values := self.values[name]:  # the task may have no trace language; only a supervised run has losses
                 last = fmt.format(values[-1])
                 table.add_row(Text(label, style="dim"), Text(last, style="bold"), Text(sparkline(values), style="cyan"))
         progress = Table.grid(padding=(0, 2))
-        label = self.progress.step_label(len(self.progress.step_seconds))
+        label = self.progress.step_label(self.progress.steps)
         progress.add_row(label, ProgressBar(1.0, self.progress.share, width=40), *self._time_left())
-        parts: list[RenderableType] = [progress, table, Text(last_step_facts(self.rows), style="dim")]
+        parts: list[RenderableType] = [progress, table, Text(last_step_facts(self.last_step), style="dim")]
         if self.sample:
             parts.append(Panel(Text(self.sample), title="training sample", title_align="left", border_style="dim"))
         return Stack(*parts)
@@ -102,10 +113,9 @@ class Terminal:
         return [] if left is None else [f"{left / 60:.1f} min left"]
 
 
-def last_step_facts(rows: Sequence[Mapping[str, Any]]) -> str:
+def last_step_facts(last: Mapping[str, Any]) -> str:
     """One line on the last training step: its duration and longest phases, memory, dollars so far and projected."""
-    last = next((row for row in reversed(rows) if "time/step" in row), None)
-    if last is None:
+    if not last:
         return ""
     phases = {name.removeprefix("time/"): value for name, value in last.items() if name.startswith("time/")}
     step = phases.pop("step")
@@ -119,9 +129,9 @@ def last_step_facts(rows: Sequence[Mapping[str, Any]]) -> str:
     return "   ".join(parts)
 
 
-def sparkline(values: Sequence[float], width: int = 40) -> str:
-    """The last `width` values as bars, scaled between their minimum and maximum."""
-    shown = list(values)[-width:]
+def sparkline(values: Iterable[float]) -> str:
+    """The finite values as bars, scaled between their minimum and maximum."""
+    shown = [value for value in values if math.isfinite(value)]
     if not shown:
         return ""
     low, span = min(shown), (max(shown) - min(shown)) or 1.0
@@ -186,4 +196,5 @@ def transcripts(samples: Path, last_step: int) -> list[tuple[str, str, str]]:
     before, after = by_step[0], by_step[last_step]
     shared = [key for key in before if key in after]
     shared.sort(key=lambda key: before[key]["correct"] or not after[key]["correct"])
-    return [(after[key]["prompt"], before[key]["completion"], after[key]["completion"]) for key in shared[:TRANSCRIPTS]]
+    shown = [(after[key]["prompt"], before[key]["completion"], after[key]["completion"]) for key in shared]
+    return [(printable(prompt), printable(old), printable(new)) for prompt, old, new in shown[:TRANSCRIPTS]]

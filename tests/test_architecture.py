@@ -106,7 +106,8 @@ def test_model_text_is_never_evaluated():
     for path in [p for package in PACKAGES for p in files(package) if p != sandboxed]:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-                assert node.func.id not in ("eval", "exec", "compile"), f"{path}:{node.lineno}"
+                forbidden = ("eval", "exec", "compile", "sympify", "parse_expr")  # sympy evaluates strings
+                assert node.func.id not in forbidden, f"{path}:{node.lineno}"
 
 
 # A chain of calls: (file, function, the call in its body that leads to the next function). A call through Ray names

@@ -87,6 +87,9 @@ class Guesser:
     def decode(self, token_ids):
         return self.tokenizer.decode(list(token_ids), skip_special_tokens=True)
 
+    def fits(self, prompt):
+        return True
+
     def generate(self, requests):
         completions = []
         for request in requests:

@@ -26,6 +26,7 @@ from inference.run_settings import run_settings
 from workers.download import WEIGHTS, download
 from workers.interrupt import Interrupt, Interrupted
 from workers.judge import make_judge
+from workers.machine import check_machine
 from workers.models import check_model, fitting_problems
 from workers.outcome_verifier import OutcomeVerifier
 from workers.rollout import RolloutPool
@@ -123,6 +124,7 @@ def main() -> None:
     with checking_settings():
         cfg = run_settings(compose_verifier, sys.argv[1:])
         check_model(cfg.model)
+        check_machine(cfg.topology.ray_address)
         device, problems = pick_device(cfg.topology.device), draw_problems(cfg)
         download(cfg.model.source, WEIGHTS)
     try:

@@ -1,96 +1,137 @@
-"""What a training run needs of this machine, checked right before its first process starts: the weights, room for them
-in shared memory, and GPUs whose memory nobody else holds."""
+"""What Ray needs of this machine, checked before it starts; `make doctor` reports the same checks.
 
-import math
-import shutil
-import sys
-from collections.abc import Sequence
+Nothing here imports ray or torch, because the doctor also runs where they cannot be imported.
+"""
+
+import os
+import resource
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
-import torch
+import psutil
 
-from conf.sft import TrainingConfig
-from conf.workers import RolloutConfig
-from workers.download import WEIGHTS, download
-from workers.nvidia import InstalledGpu, visible_gpus
-from workers.placement import Placement, make_placement
-from workers.session import pick_device
-from workers.shared_memory import MORE, shared_folder, shared_root
-from workers.weights import Transfer
+RAY_HEAD = "gcs_server"  # the process that every Ray cluster has once
+MAX_SOCKET = 107  # bytes of a socket's path
+SOCKET = "/ray/session_2026-01-31_23-59-59_000000_1234567/sockets/plasma_store"
+MIN_FREE_MB = 100  # for the sockets and the logs of a session
+MIN_OPEN_FILES = 1024
+RAY_OPEN_FILES = 65536  # to which Ray raises the limit, as far as the hard limit allows
+CONNECT_SECONDS = 4.0
+# Variables that would change a local Ray, and what they do.
+VARIABLES = {
+    "RAY_ADDRESS": "names a cluster, but topology.ray_address is not set",
+    "RAY_REDIS_ADDRESS": "makes Ray keep its state on another machine",
+    "RAY_OVERRIDE_RESOURCES": "replaces the CPUs and GPUs that the run reserves",
+    "RAY_RUNTIME_ENV_HOOK": "replaces the environment of the run's processes",
+    "RAY_JOB_CONFIG_JSON_ENV_VAR": "replaces the environment of the run's processes",
+    "RAY_EXPERIMENTAL_NOSET_CUDA_VISIBLE_DEVICES": "gives every process all GPUs",
+}
 
-MIB = 2**20
-VERSIONS = 2  # of the weights in shared memory: the samplers read one while the actor writes the next
+
+@dataclass(frozen=True)
+class Obstacle:
+    """Why Ray would not start, or would not start as the settings say, and what the user can do."""
+
+    saw: str
+    do: str
 
 
-def prepare_machine(cfg: TrainingConfig) -> None:
-    """Download the weights unless they are here, and check this machine. Of a cluster, its machines are not checked.
+def check_machine(address: str | None) -> None:
+    """Check this machine before Ray is started, or before the cluster at `address` is joined.
 
     Raises:
-        ValueError: the weights cannot be downloaded, or there is not enough memory.
+        ValueError: an obstacle, in one sentence.
     """
-    weights = download(cfg.model.source, WEIGHTS)
-    if cfg.topology.ray_address is not None:
-        return
-    device, gpus = pick_device(cfg.topology.device), visible_gpus()
-    if device == "cuda" and gpus:
-        check_gpus(gpus, make_placement(cfg.topology, cfg.rollout, len(gpus)), cfg.rollout)
-    elif gpus and cfg.topology.device == "auto":
-        print(
-            f"warning: nvidia-smi lists {gpus[0].name}, but PyTorch {torch.__version__} finds no GPU, so the run uses "
-            "the CPU; make doctor tells why",
-            file=sys.stderr,
+    own = [cluster_obstacle(address)] if address else local_obstacles().values()
+    for found in (*own, open_files_obstacle(open_file_limit())):
+        if found is not None:
+            raise ValueError(f"{found.saw}; {found.do}")
+
+
+def local_obstacles() -> Mapping[str, Obstacle | None]:
+    """What is in the way of a local Ray, by the name of the check; None where nothing is."""
+    return {"Ray's folder": folder_obstacle(), "RAY_ variables": variable_obstacle()}
+
+
+def ray_folder() -> Path:
+    """The folder of a local Ray's sockets and logs, in a folder that only this user can enter. Left to itself, Ray
+    makes the folder of a session writable for all users of the machine."""
+    folder = _own_folder()
+    folder.mkdir(mode=0o700, exist_ok=True)
+    folder.chmod(0o700)
+    return folder / "ray"
+
+
+def folder_obstacle() -> Obstacle | None:
+    """The folder for temporary files: the length of its path, its rights, and its free space."""
+    base, own = _temporary_folder(), _own_folder()
+    length, most = len(os.fsencode(base)), MAX_SOCKET - len(f"/{own.name}{SOCKET}")
+    if length > most:
+        return Obstacle(
+            f"TMPDIR={base} has {length} bytes, but Ray's sockets allow at most {most}",
+            "set RAY_TMPDIR to a folder with a shorter path, such as /tmp",
         )
-    transfer, every = Transfer.of(cfg.topology, device), cfg.algorithm.kl.ref_sync_steps
-    if transfer is Transfer.SHARED_MEMORY or every:
-        why = f"algorithm.kl.ref_sync_steps={every}" if every else f"topology.weight_transfer={transfer}"
-        check_shared_memory(Path("outputs", cfg.run), VERSIONS * bytes_of(weights, cfg.model.dtype), why)
-
-
-def check_gpus(gpus: Sequence[InstalledGpu], placement: Placement, rollout: RolloutConfig) -> None:
-    """Warn of processes that hold memory of the run's GPUs, the first ones of `gpus`.
-
-    Raises:
-        ValueError: they leave less than vLLM takes at its start.
-    """
-    generating = {bundle for engine in placement.rollout for bundle in engine} if rollout.backend == "vllm" else set()
-    for bundle, gpu in enumerate(gpus[: placement.num_bundles]):
-        free = f"GPU {gpu.index} ({gpu.name}) has {gpu.free_gb:.1f} of {gpu.total_gb:.1f} GB free"
-        by = f"held by {', '.join(map(str, gpu.holders)) or 'a process that is not visible here'}"
-        wanted = rollout.gpu_memory_utilization * gpu.total_gb
-        if bundle in generating and gpu.free_gb < wanted:
-            stop = f"kill {' '.join(str(holder.pid) for holder in gpu.holders)}" if gpu.holders else "stop it"
-            raise ValueError(
-                f"{free}, the rest is {by}; rollout.gpu_memory_utilization={rollout.gpu_memory_utilization} takes "
-                f"{wanted:.1f} GB: {stop}, choose another GPU by CUDA_VISIBLE_DEVICES, or lower the setting"
-            )
-        if gpu.holders:
-            print(f"warning: {free}, the rest is {by}", file=sys.stderr)
-
-
-def bytes_of(folder: Path, dtype: str) -> int:
-    """The size of a model's weights in `dtype`, from the headers of its .safetensors files."""
-    from safetensors import safe_open
-
-    parameters = 0
-    for path in folder.glob("*.safetensors"):
-        with safe_open(path, framework="pt") as weights:
-            parameters += sum(math.prod(weights.get_slice(name).get_shape()) for name in weights.keys())  # noqa: SIM118
-    return parameters * getattr(torch, dtype).itemsize
-
-
-def check_shared_memory(run: Path, needed: int, why: str) -> None:
-    """
-    run     the folder of the run, whose own folder in shared memory counts as free: the run replaces it
-    needed  bytes
-    why     the setting for which weights pass through shared memory
-
-    Raises:
-        ValueError: shared memory has less.
-    """
-    own = sum(path.stat().st_size for path in shared_folder(run).rglob("*") if path.is_file())
-    free = shutil.disk_usage(shared_root()).free + own
-    if free < needed:
-        raise ValueError(
-            f"{why} passes weights through {shared_root()}, in two versions of {needed / VERSIONS / MIB:,.0f} MB, but "
-            f"it has {free / MIB:,.0f} MB free; {MORE.format(gb=max(4, math.ceil(needed / 2**30) + 2))}"
+    if not os.access(base, os.W_OK | os.X_OK):
+        return Obstacle(f"TMPDIR={base} is not a folder that can be written", "set RAY_TMPDIR to one, such as /tmp")
+    space = os.statvfs(base)
+    free = space.f_bavail * space.f_frsize / 2**20
+    if free < MIN_FREE_MB or (space.f_files and not space.f_favail):
+        return Obstacle(
+            f"TMPDIR={base} is full: {free:.0f} MB and {space.f_favail} files are left, and Ray needs {MIN_FREE_MB} MB",
+            "free space there, or set RAY_TMPDIR to another folder",
         )
+    if os.path.lexists(own) and (own.is_symlink() or own.stat().st_uid != os.geteuid()):
+        return Obstacle(f"{own} belongs to another user", "set RAY_TMPDIR to a folder of your own")
+    return None
+
+
+def variable_obstacle() -> Obstacle | None:
+    """The environment variables that would change a local Ray."""
+    for name, effect in VARIABLES.items():
+        if value := os.environ.get(name):
+            join = ", or join the cluster with topology.ray_address=auto" if name == "RAY_ADDRESS" else ""
+            return Obstacle(f"{name}={value} {effect}", f"unset {name}{join}")
+    return None
+
+
+def open_files_obstacle(limit: int) -> Obstacle | None:
+    if limit >= MIN_OPEN_FILES:
+        return None
+    saw = f"the limit of open files (ulimit -n) is {limit}, and Ray needs {MIN_OPEN_FILES}"
+    return Obstacle(saw, "run ulimit -Hn 65536 as root, or docker run --ulimit nofile=65536")
+
+
+def open_file_limit() -> int:
+    """The number of files that a process may have open once Ray has raised its limit."""
+    soft, hard = (2**62 if n == resource.RLIM_INFINITY else n for n in resource.getrlimit(resource.RLIMIT_NOFILE))
+    return max(soft, min(hard, RAY_OPEN_FILES))
+
+
+def cluster_obstacle(address: str) -> Obstacle | None:
+    """Whether a Ray cluster can be found at topology.ray_address."""
+    key = f"topology.ray_address={address}"
+    if address == "auto":
+        address = os.environ.get("RAY_ADDRESS", "auto")
+    if address == "auto":
+        announced = Path(_temporary_folder(), "ray", "ray_current_cluster")
+        if announced.is_file() or any(p.info["name"] == RAY_HEAD for p in psutil.process_iter(["name"])):
+            return None
+        return Obstacle(f"{key}, but Ray is not running on this machine", "run ray start --head, or set HOST:PORT")
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdecimal():
+        return Obstacle(f"{key} must be null, auto or HOST:PORT", "null starts a local Ray")
+    try:
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_SECONDS):
+            return None
+    except (OSError, OverflowError) as error:
+        return Obstacle(f"{key}, but nothing answers there ({error})", f"run ray start --head --port={port} on {host}")
+
+
+def _temporary_folder() -> str:
+    return os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp"
+
+
+def _own_folder() -> Path:
+    return Path(_temporary_folder(), f"ray-{os.geteuid()}")

@@ -4,7 +4,7 @@ transformers is imported where a model is loaded: it takes 2 s, and the driver o
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,12 +22,16 @@ from workers.download import SETTINGS, WEIGHTS, download
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+# Left to itself, transformers asks on the terminal whether to execute the Python code of a model.
+NO_CODE = {"trust_remote_code": False}
+
 
 def check_model(model: ModelConfig) -> None:
     """Check that the model can be found, before anything starts.
 
     Raises:
-        ValueError: the folder does not exist, or the Hub does not have the model or cannot be reached.
+        ValueError: the folder does not exist, the Hub does not have the model or cannot be reached, or the model needs
+            Python code of its own.
     """
     config = Path(model.source) / "config.json"
     if not config.is_file():
@@ -39,7 +43,19 @@ def check_model(model: ModelConfig) -> None:
         raise ValueError(f"{config} is not valid JSON ({error}); set model.path to a model folder") from error
     if "model_type" not in content:
         raise ValueError(f"{config} names no model_type; set model.path to a model folder")
+    if "auto_map" in content and not is_known(content["model_type"]):
+        raise ValueError(
+            f"model.path={model.source} has Python code of its own (auto_map in config.json), which is never executed; "
+            "choose a model that transformers supports by itself"
+        )
     check_context(model, content)
+
+
+def is_known(model_type: str) -> bool:
+    """Whether transformers has the code of this type of model."""
+    from transformers import CONFIG_MAPPING
+
+    return model_type in CONFIG_MAPPING
 
 
 def check_context(model: ModelConfig, config: Mapping[str, Any]) -> None:
@@ -66,7 +82,7 @@ def load_config(source: str) -> Any:
 
     folder = download(source, SETTINGS)
     try:
-        return AutoConfig.from_pretrained(folder)
+        return AutoConfig.from_pretrained(folder, **NO_CODE)
     except (OSError, ValueError) as error:
         raise ValueError(
             f"model.path={source} has no config.json that transformers loads ({str(error).splitlines()[0]}); set "
@@ -90,13 +106,18 @@ def check_optimizer(optimizer: OptimizerConfig) -> None:
 def load_tokenizer(source: str) -> "PreTrainedTokenizerBase":
     from transformers import AutoTokenizer
 
-    return AutoTokenizer.from_pretrained(source)
+    return AutoTokenizer.from_pretrained(source, **NO_CODE)
 
 
-def fitting_problems(env: Env, model: ModelConfig) -> FittingProblems:
-    """The problems of a task whose prompts fit the model. Its methods also raise what `render` raises."""
+def fitting_problems(
+    env: Env, model: ModelConfig, written: Callable[[str | Chat], str | Chat] = lambda prompt: prompt
+) -> FittingProblems:
+    """The problems of a task whose prompts fit the model. Its methods also raise what `render` and `written` raise.
+
+    written  the prompt that is sampled from, given that of a problem
+    """
     tokenizer = load_tokenizer(model.source)
-    return FittingProblems(env, model.max_prompt_tokens, lambda prompt: len(encode(tokenizer, prompt)))
+    return FittingProblems(env, model.max_prompt_tokens, lambda prompt: len(encode(tokenizer, written(prompt))))
 
 
 def encode(tokenizer: "PreTrainedTokenizerBase", prompt: str | Chat) -> list[int]:
@@ -127,7 +148,7 @@ def load_model(source: str | Path, dtype: str, packed: bool = False) -> Any:
     """A causal language model in evaluation mode. packed: its inputs are rows of grpo/packing.py."""
     from transformers import AutoModelForCausalLM
 
-    return AutoModelForCausalLM.from_pretrained(source, **model_settings(dtype, packed)).eval()
+    return AutoModelForCausalLM.from_pretrained(source, **NO_CODE, **model_settings(dtype, packed)).eval()
 
 
 def empty_model(config: Any, dtype: str, packed: bool = False) -> Any:
@@ -135,7 +156,7 @@ def empty_model(config: Any, dtype: str, packed: bool = False) -> Any:
     from transformers import AutoModelForCausalLM
 
     with torch.device("meta"):
-        return AutoModelForCausalLM.from_config(config, **model_settings(dtype, packed)).eval()
+        return AutoModelForCausalLM.from_config(config, **NO_CODE, **model_settings(dtype, packed)).eval()
 
 
 def model_settings(dtype: str, packed: bool) -> dict[str, Any]:

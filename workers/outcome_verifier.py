@@ -17,13 +17,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 from torch.nn.utils.rnn import pad_sequence
-from transformers import AutoConfig
 
 from conf.strategies import FromRunConfig
 from conf.workers import ModelConfig
 from grpo.types import Chat
 from workers.checkpoint import sha256_of, write_atomically
-from workers.models import encode, load_model, load_tokenizer
+from workers.models import encode, load_config, load_model, load_tokenizer
 
 MAX_BATCH_TOKENS = 8192  # of one forward pass without gradient, padding included
 HEAD, BACKBONE, METADATA = "head.safetensors", "backbone.safetensors", "verifier.json"
@@ -135,7 +134,7 @@ def outcome_loss(logits: Tensor, is_completion: Tensor, right: Tensor) -> Tensor
 def fingerprint(source: str) -> str:
     """Identify the weights of a model: a sha256 over the weight files of a folder, or the commit of a Hub model."""
     if not Path(source).is_dir():
-        return str(AutoConfig.from_pretrained(source)._commit_hash)
+        return str(load_config(source)._commit_hash)
     files = sorted(path for path in Path(source).iterdir() if path.suffix in (".safetensors", ".bin"))
     return hashlib.sha256("".join(map(sha256_of, files)).encode()).hexdigest()
 

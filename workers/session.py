@@ -13,19 +13,20 @@ from typing import Any, Protocol
 import psutil
 import ray
 import torch
+from ray._private import ray_constants
+from ray.exceptions import RayError
 
 from conf.sft import TrainingConfig
 from conf.workers import ModelConfig, RolloutConfig, TopologyConfig
 from run.lock import lock
 from workers.interrupt import Interrupt
+from workers.machine import check_machine, ray_folder
 from workers.placement import ROLES, Placement, check_ranks, make_placement, reserve_bundles
 from workers.rank_group import PhaseTimer, RankGroup, Worker
 from workers.shared_memory import shared_folder
 from workers.weights import Transfer
 
 STOP_SECONDS = 1.0
-# A socket is FOLDER/ray/session_2026-01-31_23-59-59_000000_1234567/sockets/plasma_store.
-MAX_RAY_FOLDER = 107 - len("/ray/session_2026-01-31_23-59-59_000000_1234567/sockets/plasma_store")
 REPOSITORY = Path(__file__).resolve().parent.parent
 # Threads that spin while they wait slow down the other workers on a machine with few cores.
 PASSIVE_THREADS = {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "0", "KMP_BLOCKTIME": "0"}
@@ -84,6 +85,7 @@ def ray_session(cfg: WorkerSettings, output: Path, device: str, interrupt: Inter
         FolderInUse: another process, such as a container with the same paths, uses the folder in shared memory.
     """
     folder = shared_folder(output)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     own = lock(folder, "give this one another name")
     try:
         _start_ray(cfg, device)
@@ -129,23 +131,28 @@ def _start_ray(cfg: WorkerSettings, device: str) -> None:
         gpus = _own_gpus(cfg.topology, device)
         bundles = gpus or make_placement(cfg.topology, cfg.rollout, None).num_bundles
         settings = {"num_cpus": ROLES * bundles, "num_gpus": gpus or 0, "include_dashboard": False}
-        _use_own_token()
+        settings["_temp_dir"] = str(ray_folder())
+        _isolate()
         os.environ |= environment  # Ray starts processes in advance, and uses those without a runtime environment
-    with shielded_from_sigterm():
-        ray.init(
-            address=cfg.topology.ray_address or "local",  # or Ray would join a cluster that it finds by itself
-            log_to_driver=False,
-            logging_level="ERROR",
-            **settings,
-        )
+    address = cfg.topology.ray_address or "local"  # or Ray would join a cluster that it finds by itself
+    try:
+        with shielded_from_sigterm():
+            ray.init(address=address, log_to_driver=False, logging_level="ERROR", **settings)
+    except (OSError, ValueError, RuntimeError, RayError) as error:
+        where = "a local Ray could not be started" if address == "local" else f"topology.ray_address={address}"
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise SystemExit(f"error: {where}: {reason}") from error
 
 
-def _use_own_token() -> None:
-    """Give the local Ray a token for this run alone. Its processes listen on all interfaces and execute what they are
-    sent, by anyone who has the token. It is kept in the environment of the run's processes and nowhere else."""
+def _isolate() -> None:
+    """Give the local Ray a token for this run alone, and keep it to this machine. Its processes execute what they are
+    sent by anyone who has the token. It is kept in the environment of the run's processes and nowhere else."""
     os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
     ray._raylet.Config.initialize("")  # Ray has read the mode when it was imported
     ray._raylet.AuthenticationTokenLoader.instance().reset_cache()
+    # Where Ray supports no clusters, as on macOS, it listens on loopback alone instead of all interfaces.
+    os.environ[ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR] = "0"
+    ray_constants.ENABLE_RAY_CLUSTER = False
 
 
 def _stop_ray() -> None:
@@ -176,32 +183,15 @@ def shielded_from_sigterm() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def check_ray_folder() -> None:
-    """Check the folder in which a local Ray puts its sockets, whose paths may have 107 bytes.
-
-    Raises:
-        ValueError: its path is too long, or it cannot be written.
-    """
-    folder = os.environ.get("RAY_TMPDIR") or os.environ.get("TMPDIR") or "/tmp"
-    length = len(os.fsencode(folder))
-    if length > MAX_RAY_FOLDER:
-        raise ValueError(
-            f"TMPDIR={folder} has {length} bytes, but Ray's sockets allow at most {MAX_RAY_FOLDER}; set RAY_TMPDIR to "
-            "a folder with a shorter path, such as /tmp"
-        )
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise ValueError(f"TMPDIR={folder} is not a folder that can be written; set RAY_TMPDIR to one, such as /tmp")
-
-
 def check_topology(cfg: TrainingConfig) -> None:
     """Check the topology against this machine's GPUs before anything starts. A cluster is checked when it is joined.
 
     Raises:
-        ValueError: the topology does not fit them.
+        ValueError: the topology does not fit them, or something on this machine is in the way of Ray.
     """
     device = pick_device(cfg.topology.device)
+    check_machine(cfg.topology.ray_address)
     if cfg.topology.ray_address is None:
-        check_ray_folder()
         placement = make_placement(cfg.topology, cfg.rollout, _own_gpus(cfg.topology, device))
         check_ranks(cfg.topology, cfg.algorithm, cfg.rows_per_update, placement)
         check_transfer(Transfer.of(cfg.topology, device), cfg.rollout, placement)

@@ -84,10 +84,10 @@ def _cell(value: Any) -> Cell:
 
 
 def event_text(event: Mapping[str, Any]) -> str:
-    """The message of an event, followed by its details as JSON."""
+    """The message of an event, followed by its details as JSON in an indented line, which Markdown shows verbatim."""
     details = {key: value for key, value in event.items() if key not in ("kind", "name", "message")}
     message = str(event.get("message", ""))
-    return f"{message}\n{json.dumps(details, default=str)}" if details else message
+    return f"{message}\n\n    {json.dumps(details, default=str)}" if details else message
 
 
 def stored_id(path: Path, create: Callable[[], str]) -> str:

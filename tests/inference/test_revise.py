@@ -18,7 +18,7 @@ def revised(rounds, *pieces):
 
 def test_revision_ends_when_the_answer_stays_the_same():
     output, requests = revised(9, ONE, TWO, TWO)
-    assert output.details == {"answers": ["1", "2", "2"], "unchanged": True}
+    assert output.details == {"answers": ["1", "2", "2"], "unchanged": True, "too_long": False}
     assert output.chosen == output.candidates[2] and output.rounds == 3
     assert "may be wrong: 1\n" in requests[1].prompt.user and "may be wrong: 2\n" in requests[2].prompt.user
     assert "may be wrong: 1\n" not in requests[2].prompt.user
@@ -49,3 +49,11 @@ def test_a_prompt_without_a_user_turn_is_refused_before_generation():
         list(run(Revise(DECODING, 1), [problems(3)[2]], engine))
     with pytest.raises(ValueError, match="strategy.rounds must be >= 1, got 0"):
         Revise(DECODING, 0)
+
+
+def test_a_prompt_that_is_too_long_ends_the_revision_and_is_recorded():
+    engine = ScriptedEngine([ONE, TWO])
+    engine.longest_prompt = len(str(problems(1)[0].prompt)) + 20
+    [(_, output)] = run(Revise(DECODING, 3), problems(1), engine)
+    assert output.details == {"answers": ["1"], "unchanged": False, "too_long": True}
+    assert output.chosen == output.candidates[0] and len(engine.requests) == 1

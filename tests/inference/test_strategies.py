@@ -2,7 +2,7 @@ import pytest
 
 from inference.decoding import Decoding
 from inference.runner import run
-from inference.strategies import BestOfN, MajorityVote, Sample, greedy
+from inference.strategies import BeamSearch, BestOfN, BudgetForcing, MajorityVote, Revise, Sample, greedy
 from inference.verifiers import LogprobVerifier, OracleVerifier
 from tests.inference.toy import ScriptedEngine, ToyEngine, grades, problems, right
 
@@ -90,3 +90,25 @@ def test_weighting_by_equal_scores_equals_majority_voting():
 def test_invalid_settings_are_refused_on_construction(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+STRATEGIES = {
+    "majority": MajorityVote(DECODING, 4),
+    "direct": Sample(Decoding(max_tokens=40, prompt="direct")),
+    "beam": BeamSearch(DECODING, 4, 2, max_step_tokens=16),
+    "waits": BudgetForcing(DECODING, 9),
+    "capped": BudgetForcing(DECODING, 9, cap=20),
+    "revise": Revise(DECODING, 9),
+}
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_no_request_exceeds_the_context(name):
+    """It has room for the longest prompt and max_tokens, forced tokens and waits included."""
+    with_a_turn = [problem for problem in problems(90) if "User" in str(problem.prompt)]
+    longest = max(len(str(problem.prompt)) for problem in with_a_turn) + 200
+    engine = ToyEngine(longest_prompt=longest)
+    list(run(STRATEGIES[name], with_a_turn, engine, LogprobVerifier()))
+    for request in engine.requests:
+        assert engine.fits(request.prompt)
+        assert 0 < request.sampling.max_tokens <= DECODING.max_tokens - len(request.prefix)

@@ -45,10 +45,13 @@ END_ID = IDS[END]
 
 
 class ToyEngine:
-    """Records the requests, the sizes of their batches, and the number of generated tokens."""
+    """Records the requests, the sizes of their batches, and the number of generated tokens.
 
-    def __init__(self, seed: int = 0, window: int = 10_000) -> None:
-        self.seed, self.window = seed, window
+    longest_prompt  in characters
+    """
+
+    def __init__(self, seed: int = 0, window: int = 10_000, longest_prompt: int = 10_000) -> None:
+        self.seed, self.window, self.longest_prompt = seed, window, longest_prompt
         self.batches: list[int] = []
         self.tokens = 0
         self.requests: list[Request] = []
@@ -64,6 +67,9 @@ class ToyEngine:
 
     def decode(self, token_ids: Sequence[int]) -> str:
         return "".join(TOKENS[token] for token in token_ids if token != END_ID)
+
+    def fits(self, prompt: str | Chat) -> bool:
+        return len(str(prompt)) <= self.longest_prompt
 
     def generate(self, requests: Sequence[Request]) -> list[Completion]:
         completions = [self._complete(request) for request in requests]

@@ -15,7 +15,7 @@ from report.charts import phases, present_sections
 from report.data import RunState, curves, differences, name_runs, read_run
 from report.figures import figures, head
 from report.page import page_data, render, safe_json
-from report.samples import Entry, choose, fair_quota, page_row, read_entries, stages
+from report.samples import Entry, choose, fair_quota, page_row, read_entries, stages, stratify
 from tests.made_run import HOSTILE, make_run, sample, write_lines
 
 ROOT = Path(__file__).parent.parent.parent
@@ -127,9 +127,21 @@ def test_a_setting_missing_from_one_run_is_a_difference():
 def test_samples_are_selected_evenly_over_steps():
     # 5 + 5 + 2 of strata of 10, 7 and 2 fit into 12
     assert fair_quota([10, 7, 2], 12) == 5 and fair_quota([1, 1], 10) == 1 and fair_quota([], 3) == 0
-    entries = [Entry(i, i // 10, "train", "k", False) for i in range(100)]
-    assert [entry.offset for entry in choose(entries, 20)] == [10 * step + i for step in range(10) for i in (0, 1)]
-    assert [entry.step for entry in choose(entries, 5)] == [0, 2, 4, 6, 8]
+    strata = stratify([Entry(i, i // 10, "train", "k", False) for i in range(100)])
+    assert [entry.offset for entry in choose(strata, 20)] == [10 * step + i for step in range(10) for i in (0, 1)]
+    assert [entry.step for entry in choose(strata, 5)] == [0, 2, 4, 6, 8]
+
+
+def test_curves_and_alerts_of_a_long_run_are_limited(tmp_path):
+    run = make_run(tmp_path / "run")
+    write_lines(run / "metrics.jsonl", [{"step": step, "eval/sampled": 0.5, "time/step": 1.0} for step in range(9001)])
+    alerts = [{"step": step, "kind": "alert", "name": "truncated", "message": str(step)} for step in range(1200)]
+    write_lines(run / "events.jsonl", [{"step": 3, "kind": "aha", "name": "waits"}, *alerts])
+    read = read_run(run)
+    steps = curves(read)["steps"]
+    assert len(steps) <= 4000 and (steps[0], steps[-1]) == (0, 9000) and steps == sorted(set(steps))
+    assert [event["step"] for event in read.events] == [3, *range(700, 1200)]
+    assert "of 1200 alerts, the last 500 are shown" in read.notes[0]
 
 
 def test_samples_are_limited_in_number_and_in_bytes(tmp_path):

@@ -1,6 +1,9 @@
 import pytest
 
+from envs.grading import grade
+from envs.questions.task import Questions
 from rewards.latex import check_latex
+from rewards.mix import RewardConfig
 
 
 @pytest.mark.parametrize(
@@ -82,3 +85,27 @@ def test_what_surrounds_the_mathematics_does_not_make_it_wrong(answer, expected)
 @pytest.mark.parametrize(("answer", "expected"), WRONG)
 def test_values_are_compared_exactly(answer, expected):
     assert not check_latex(answer, expected).correct
+
+
+@pytest.mark.parametrize(("answer", "expected"), [(r"\approx 3.14159", "{}"), ("{}", r"\approx 3.14159")])
+def test_text_that_is_no_mathematics_is_never_evaluated(answer, expected, tmp_path):
+    """sympify, with which sympy converts a string to an expression, executes it as Python."""
+    attack = f"__import__('pathlib').Path('{tmp_path}/executed').touch()"
+    opened = f"open('{tmp_path}/executed','w')"
+    for code in (opened, attack, f"({opened})", f"{opened} + 1"):
+        check_latex(answer.format(code), expected.format(code))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_failure_of_sympy_is_an_error_that_is_counted(monkeypatch):
+    def fail(*arguments, **settings):
+        raise RuntimeError("sympy failed")
+
+    env = Questions("math", path="unread", grader="latex")
+    problem, reward = env.read({"question": "", "answer": r"\sqrt{8}"}), RewardConfig({"correct": 1.0, "answered": 1.0})
+    text = r"</think> <answer>2\sqrt{2}</answer>"
+    assert grade(env, reward, problem, text, 9).correct
+    monkeypatch.setattr("math_verify.verify", fail)
+    score = grade(env, reward, problem, text, 9)
+    assert score.error is not None and "sympy failed" in score.error
+    assert (score.reward, score.correct, score.reason) == (0.0, False, "the grader failed")

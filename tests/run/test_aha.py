@@ -3,7 +3,15 @@ import random
 import pytest
 
 from envs.behaviors import SHOWN
-from run.aha import AhaMoment, band, find_aha, first_sample
+from run.aha import PATIENCE, AhaMoment, AhaWatch, band, first_sample
+
+
+def find_aha(rows, patience=PATIENCE):
+    """The events of a run whose metric rows are these."""
+    watch = AhaWatch(patience)
+    for row in rows:
+        watch.add(row)
+    return watch.moments()
 
 
 def rows_of(shares, n=256, measure="backtracking"):
@@ -68,7 +76,7 @@ def test_patience_must_be_positive():
 
 @pytest.mark.parametrize("correlated", [False, True], ids=["independent", "correlated"])
 def test_a_run_without_change_rarely_has_an_event(correlated):
-    """find_aha is called at each of 60 steps for six measures; at most two of 40 runs (5%) may have an event.
+    """The events are looked for at each of 60 steps, for six measures; at most two of 40 runs (5%) may have an event.
 
     Completions are independent or correlate by 0.1 within a problem, whose rate is then one standard deviation
     above or below that of the run."""

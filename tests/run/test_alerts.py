@@ -2,7 +2,7 @@
 
 import pytest
 
-from run.alerts import RULES, new_alerts
+from run.alerts import RULES, Alerts
 
 HEALTHY = {
     "reward/mean": 0.3,
@@ -28,9 +28,10 @@ def run(steps: int = 12, **changed) -> list[dict]:
 def alerts(rows: list[dict]) -> dict[str, int]:
     """The step at which each alert was first raised."""
     found: dict[str, int] = {}
-    for last in range(len(rows)):
-        for alert in new_alerts(rows[: last + 1]):
-            found.setdefault(alert.name, rows[last]["step"])
+    watch = Alerts()
+    for row in rows:
+        for alert in watch.add(row):
+            found.setdefault(alert.name, row["step"])
     return found
 
 
@@ -92,10 +93,26 @@ def test_an_alert_is_raised_once_and_again_when_its_condition_returns():
     rows = run(steps=30, reward_errors=1.0)
     for row in rows[12:20]:
         row["reward/errors"] = 0.0
-    raised = [row["step"] for index, row in enumerate(rows) if new_alerts(rows[: index + 1])]
+    watch = Alerts()
+    raised = [row["step"] for row in rows if watch.add(row)]
     assert raised == [6, 20]
 
 
 def test_an_alert_states_the_observation_and_what_to_try():
-    (alert,) = [a for a in new_alerts(run(steps=7, reward_errors=3.0)) if a.name == "grader_errors"]
+    watch = Alerts()
+    (alert,) = [alert for row in run(steps=7, reward_errors=3.0) for alert in watch.add(row)]
     assert "3 completions" in alert.message and "rewards score" in alert.advice
+
+
+def test_steps_without_a_gradient_raise_no_spike():
+    rows = [{**HEALTHY, "step": step, "policy/grad_norm": 0.1 * (step == 11)} for step in range(12)]
+    assert alerts(rows) == {}
+
+
+def test_what_is_kept_of_a_run_does_not_grow_with_it():
+    watch = Alerts()
+    for row in run(steps=500):
+        watch.add(row | {"eval/sampled": 0.5})
+    history = watch.history
+    assert len(history.evaluations) == 3 and len(history.newest("policy/grad_norm")) == 21
+    assert history.newest("weights/version") == []

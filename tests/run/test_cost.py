@@ -3,7 +3,7 @@ import time
 import pytest
 
 from conf.schema import CostConfig
-from run.cost import DEFAULT_PRICE, Meter, Price, budget_exceeded, gpu_model, price_of, seconds_before
+from run.cost import DEFAULT_PRICE, Meter, Price, Progress, budget_exceeded, gpu_model, price_of, seconds_before
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,9 @@ def test_earlier_starts_of_a_run_are_counted():
 
 def test_the_budget_reserves_the_cost_of_a_step_and_of_the_ending():
     # $1 per second; a step of up to 10 s and an evaluation of 6 s remain, so 1.5 x 16 s = $24 are reserved
-    rows = [{"time/step": 8.0, "time/evaluate": 6.0}, {"time/step": 10.0}]
-    assert not budget_exceeded(100, meter(75), rows)
-    assert budget_exceeded(100, meter(77), rows)
-    assert not budget_exceeded(None, meter(1e9), rows)
+    progress = Progress(100)
+    progress.add({"time/step": 8.0, "time/evaluate": 6.0})
+    progress.add({"time/step": 10.0})
+    assert not budget_exceeded(100, meter(75), progress)
+    assert budget_exceeded(100, meter(77), progress)
+    assert not budget_exceeded(None, meter(1e9), progress)

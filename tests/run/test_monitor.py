@@ -66,7 +66,8 @@ def test_a_step_and_its_evaluation_share_a_line(tmp_path):
         monitor.log_end(2)
     rows = list(read_rows(folder.metrics))
     assert [row["step"] for row in rows] == [0, 1, 2] and rows[0]["eval/sampled"] == 0.5
-    assert rows == progress.rows and rows[1]["time/monitor"] > 0 and rows[1]["memory/resident_gb"] > 0
+    assert progress.steps == 2 and progress.tokens == 60
+    assert rows[1]["time/monitor"] > 0 and rows[1]["memory/resident_gb"] > 0
     summary = summarize(folder, monitor.meter.price, weights_sha256="ab")
     assert summary["accuracy"]["step0"]["sampled"] == 0.5 and summary["accuracy"]["final"]["greedy"] == 1.0
     assert summary["steps"] == 2 and summary["seconds"] == 4.0 and summary["tokens"] == 60
@@ -169,12 +170,15 @@ def test_flatten_by_hand():
 def test_progress_goes_by_steps_or_by_tokens_whichever_is_nearer_to_its_end():
     progress = Progress(1000, num_tokens=4000)
     assert progress.seconds_left is None and progress.share == 0
-    progress.rows += [{"rollout/tokens": 1000.0, "time/step": 60.0}] * 2
+    other, near = Progress(4), Progress(2)
+    for _ in range(2):
+        for one in (progress, other, near):
+            one.add({"rollout/tokens": 1000.0, "time/step": 60.0})
     # half of the tokens in two minutes: two more
     assert progress.share == 0.5 and progress.seconds_left == 120.0
     assert progress.step_label(1) == "step 1, 2,000/4,000 tokens"
-    assert Progress(4, rows=progress.rows).share == 0.5 and Progress(4).step_label(1) == "step 1/4"
-    assert Progress(2, rows=progress.rows).seconds_left is None
+    assert other.share == 0.5 and other.step_label(1) == "step 1/4"
+    assert near.seconds_left is None
 
 
 def test_tokens_that_were_not_trained_on_are_counted_and_named():
@@ -189,3 +193,52 @@ def test_tokens_that_were_not_trained_on_are_counted_and_named():
         "rollout/dropped_tokens": 6,
     }
     assert spent.read([group_of([1.0, 0.0], [4, 5])]) == {"rollout/tokens": 9}
+
+
+ESCAPES = "\x1b]0;owned\x07\x1b[2J\x9b31m\x08\r\u202e</think> <answer> 1 </answer>"
+
+
+@pytest.mark.parametrize("live", [True, False])
+def test_escape_codes_in_completions_do_not_reach_the_terminal(tmp_path, live):
+    problem = dataclasses.replace(PROBLEM, key="../../\x1b[2J", prompt=f"make {ESCAPES}")
+    score = Score(1.0, True, {"correct": 1.0}, ESCAPES)
+    group = Group(problem, (Rollout(completion(text=ESCAPES), score),))
+    folder, output = RunFolder(tmp_path / "run"), io.StringIO()
+    folder.path.mkdir()
+    console = Console(file=output, width=200, force_terminal=live)
+    with monitor_of(folder, console, Progress(1)) as monitor:
+        monitor.log_evaluation(0, Evaluation([group], [group]))
+        log_step(monitor, 0, group)
+        monitor.log_evaluation(1, Evaluation([group], [group]))
+        monitor.log_end(1)
+        monitor.finish("ab")
+        print_end(console, folder)
+    shown = output.getvalue()
+    assert r"\x1b]0;owned" in shown
+    for code in ("\x1b]", "\x1b[2J", "\x9b", "\x07", "\x08", "\u202e"):
+        assert code not in shown
+    # Nothing that the model wrote is part of a file's name, and its files are safe to print as well.
+    assert {path.name for path in tmp_path.rglob("*")} <= {"run", "metrics.jsonl", "samples.jsonl", "summary.json"}
+    assert "\x1b" not in folder.samples.read_text() + write_report([folder.path]).read_text()
+
+
+def test_a_resumed_run_goes_on_where_its_monitor_was(tmp_path):
+    """Alerts that were raised and aha events that were reported before are not repeated."""
+    folder = RunFolder(tmp_path)
+    folder.samples.touch()
+
+    def log(monitor: Monitor, step: int) -> None:
+        shares = {"reflection/n": 256.0, "reflection/waits": 0.1 if step == 0 else 0.9, "reward/equal_groups": 1.0}
+        monitor.log_update(step, {"rollout/tokens": 4.0, **shares}, {"generate": 1.0}, 2.0)
+
+    with monitor_of(folder, Console(file=io.StringIO()), Progress(20)) as monitor:
+        for step in range(8):
+            log(monitor, step)
+    told = folder.event_rows()
+    assert {event["name"] for event in told} == {"equal_groups", "waits"}
+    with monitor_of(folder, Console(file=io.StringIO()), Progress(20)) as monitor:
+        monitor.resume(8)
+        assert monitor.progress.steps == 8 and monitor.progress.tokens == 8 * 4
+        for step in range(8, 12):
+            log(monitor, step)
+    assert folder.event_rows() == told

@@ -9,7 +9,7 @@ from conf.trackers import TRACKERS, TrackerConfig
 from run import trackers
 from run.folder import git_commit
 from run.trackers import Trackers, check_tracker
-from run.trackers.base import as_table, finite_numbers, tags_of
+from run.trackers.base import as_table, event_text, finite_numbers, tags_of
 from tests.run.tracked import CONFIG, EVENT, SUMMARY, log_step
 
 
@@ -118,6 +118,15 @@ def test_non_finite_numbers_are_removed_and_counted():
 def test_a_table_has_the_columns_of_all_rows():
     columns, cells = as_table([{"a": 1, "b": {"c": 2}}, {"a": math.nan, "d": None}])
     assert columns == ["a", "b", "d"] and cells == [[1, '{"c": 2}', None], ["nan", None, None]]
+
+
+def test_text_of_a_model_is_plain_text_to_a_tracker():
+    """Tables have cells of text, not of HTML or Markdown, and an event is shown by some trackers as Markdown."""
+    hostile = "```\n<script>alert(1)</script>\n# title \x1b[2J"
+    _, cells = as_table([{"completion": hostile, "fields": {"question": hostile}}])
+    assert [type(cell) for cell in cells[0]] == [str, str] and cells[0][0] == hostile
+    message, blank, details = event_text({"kind": "aha", "message": "rose", "sample": hostile}).split("\n")
+    assert (message, blank) == ("rose", "") and details.startswith('    {"sample": "') and "\x1b" not in details
 
 
 def test_tags_name_the_components_of_a_run():

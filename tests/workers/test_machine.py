@@ -1,107 +1,107 @@
-"""What a start checks on a machine with GPUs, with the output of nvidia-smi."""
+"""What is in the way of Ray is found before it starts, in one line."""
 
-from collections import namedtuple
+import os
+import resource
+import socket
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
-import torch
-from safetensors.torch import save_file
 
-from conf.compose import compose_config
-from conf.workers import RolloutConfig
-from tests.fake_nvidia_smi import HOLDER, install, two_gpus
-from workers import machine, shared_memory
-from workers.machine import bytes_of, check_gpus, check_shared_memory, prepare_machine
-from workers.nvidia import visible_gpus
-from workers.placement import Placement
+from workers import machine
+from workers.machine import VARIABLES, check_machine, open_file_limit, ray_folder
 
-Usage = namedtuple("Usage", "free")
-TRIO = Placement(actor=(0,), rollout=((0,),))
-SPLIT = Placement(actor=(0,), rollout=((1,),))
+ROOT = Path(__file__).parents[2]
+TINY = ROOT / "envs/countdown/models/tiny"
 
 
-@pytest.fixture
-def gpus(tmp_path, monkeypatch):
-    """The GPUs that nvidia-smi reports with these settings."""
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-
-    def listed(**settings):
-        monkeypatch.setenv("PATH", install(tmp_path / "bin", two_gpus(**settings)))
-        return visible_gpus()
-
-    return listed
+@pytest.fixture(autouse=True)
+def plain_environment(monkeypatch):
+    for name in ("RAY_TMPDIR", "TMPDIR", *VARIABLES):
+        monkeypatch.delenv(name, raising=False)
 
 
-def test_a_process_that_leaves_too_little_for_vllm_is_named_with_its_memory(gpus):
-    with pytest.raises(ValueError) as refused:
-        check_gpus(gpus(free=4000, holders=HOLDER), TRIO, RolloutConfig())
-    assert str(refused.value) == (
-        "GPU 0 (NVIDIA GeForce RTX 4090) has 3.9 of 24.0 GB free, the rest is held by python3 (4242) 20.0 GB; "
-        "rollout.gpu_memory_utilization=0.45 takes 10.8 GB: kill 4242, choose another GPU by CUDA_VISIBLE_DEVICES, or "
-        "lower the setting"
-    )
+def test_this_machine_can_start_ray():
+    check_machine(None)
 
 
-def test_memory_of_a_process_in_another_container_is_missed_too(gpus):
-    with pytest.raises(ValueError, match="held by a process that is not visible here"):
-        check_gpus(gpus(free=4000), TRIO, RolloutConfig())
+def test_a_temporary_folder_that_is_too_long_for_ray_is_refused(monkeypatch):
+    monkeypatch.setenv("TMPDIR", "/tmp/" + "a" * 50)
+    with pytest.raises(ValueError, match=r"has 55 bytes, but Ray's sockets allow at most \d+; set RAY_TMPDIR"):
+        check_machine(None)
+    monkeypatch.setenv("RAY_TMPDIR", "/tmp")
+    check_machine(None)
 
 
-def test_a_process_on_a_gpu_with_room_or_without_vllm_is_a_warning(gpus, capsys):
-    found = gpus(free=4000, holders=HOLDER)
-    check_gpus(found, SPLIT, RolloutConfig())
-    check_gpus(found, TRIO, RolloutConfig(gpu_memory_utilization=0.1))
-    check_gpus(found, TRIO, RolloutConfig(backend="transformers"))
-    warnings = capsys.readouterr().err.splitlines()
-    assert len(warnings) == 3 and set(warnings) == {
-        "warning: GPU 0 (NVIDIA GeForce RTX 4090) has 3.9 of 24.0 GB free, the rest is held by python3 (4242) 20.0 GB"
-    }
+def test_the_longest_path_of_a_socket_fits(monkeypatch):
+    most = machine.MAX_SOCKET - len(f"/ray-{os.geteuid()}{machine.SOCKET}")
+    monkeypatch.setenv("TMPDIR", "/" + "a" * (most - 1))
+    assert len(f"{machine._own_folder()}{machine.SOCKET}") == machine.MAX_SOCKET
+    assert "is not a folder that can be written" in machine.folder_obstacle().saw
 
 
-def test_gpus_that_the_run_does_not_use_are_not_checked(gpus, capsys):
-    check_gpus(gpus(free=4000, holders=HOLDER)[1:], TRIO, RolloutConfig())
-    assert capsys.readouterr().err == ""
+def test_a_full_temporary_folder_is_refused(monkeypatch):
+    full = SimpleNamespace(f_bavail=10, f_frsize=2**20, f_files=0, f_favail=0)
+    monkeypatch.setattr(os, "statvfs", lambda _: full)
+    with pytest.raises(ValueError, match="TMPDIR=/tmp is full: 10 MB"):
+        check_machine(None)
+    full.f_bavail, full.f_files = 10_000, 5  # no inodes left
+    with pytest.raises(ValueError, match="TMPDIR=/tmp is full: 10000 MB and 0 files"):
+        check_machine(None)
 
 
-def test_a_gpu_that_pytorch_does_not_find_is_a_warning_of_a_run_on_the_cpu(gpus, capsys, monkeypatch):
-    gpus(name="NVIDIA H100 80GB HBM3")
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    prepare_machine(compose_config([]))
-    assert "nvidia-smi lists NVIDIA H100 80GB HBM3, but PyTorch" in capsys.readouterr().err
-    prepare_machine(compose_config(["topology=cpu"]))
-    assert capsys.readouterr().err == ""
+def test_the_folder_of_ray_can_be_entered_by_its_owner_alone(tmp_path, monkeypatch):
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    own = ray_folder().parent
+    assert own.stat().st_mode & 0o777 == 0o700
+    own.chmod(0o777)
+    assert ray_folder().parent.stat().st_mode & 0o777 == 0o700
 
 
-def test_the_bytes_of_weights_follow_from_the_headers_of_their_files(tmp_path):
-    for number in (1, 2):
-        save_file({f"w{number}": torch.zeros(3, 5, dtype=torch.bfloat16)}, tmp_path / f"{number}.safetensors")
-    assert bytes_of(tmp_path, "bfloat16") == 2 * 15 * 2 and bytes_of(tmp_path, "float32") == 2 * 15 * 4
+def test_a_folder_that_another_user_made_is_refused(monkeypatch):
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:  # a short path
+        monkeypatch.setenv("RAY_TMPDIR", folder)
+        Path(folder, f"ray-{os.geteuid()}").symlink_to("/tmp")
+        with pytest.raises(ValueError, match="belongs to another user"):
+            check_machine(None)
 
 
-def test_docker_s_64_mb_of_shared_memory_are_found_before_the_start(tmp_path, monkeypatch):
-    monkeypatch.setattr(shared_memory, "SHARED_MEMORY", tmp_path)
-    monkeypatch.setattr(machine.shutil, "disk_usage", lambda path: Usage(64 * 2**20))
-    with pytest.raises(ValueError) as refused:
-        check_shared_memory(Path("outputs/run"), 2 * 942 * 2**20, "topology.weight_transfer=shm")
-    assert str(refused.value) == (
-        f"topology.weight_transfer=shm passes weights through {tmp_path}, in two versions of 942 MB, but it has 64 MB "
-        "free; sudo mount -o remount,size=4G /dev/shm; in a container: docker run --shm-size=4g"
-    )
-    check_shared_memory(Path("outputs/run"), 60 * 2**20, "topology.weight_transfer=shm")
+@pytest.mark.parametrize("name", VARIABLES)
+def test_variables_that_would_change_a_local_ray_are_refused(name, monkeypatch):
+    monkeypatch.setenv(name, "10.0.0.1:6379")
+    with pytest.raises(ValueError, match=f"{name}=10.0.0.1:6379 .*; unset {name}"):
+        check_machine(None)
 
 
-def test_what_a_crashed_start_of_the_same_run_left_in_shared_memory_counts_as_free(tmp_path, monkeypatch):
-    monkeypatch.setattr(shared_memory, "SHARED_MEMORY", tmp_path)
-    monkeypatch.setattr(machine.shutil, "disk_usage", lambda path: Usage(0))
-    left = shared_memory.shared_folder(Path("outputs/run")) / "weights_000001" / "00000.safetensors"
-    left.parent.mkdir(parents=True)
-    left.write_bytes(bytes(1000))
-    check_shared_memory(Path("outputs/run"), 1000, "topology.weight_transfer=shm")
-    with pytest.raises(ValueError, match="0 MB free"):
-        check_shared_memory(Path("outputs/other"), 1000, "topology.weight_transfer=shm")
+def test_too_few_open_files_are_refused(monkeypatch):
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (256, 512))
+    assert open_file_limit() == 512  # Ray raises the soft limit
+    with pytest.raises(ValueError, match="ulimit -n.* is 512"):
+        check_machine(None)
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (256, resource.RLIM_INFINITY))
+    assert open_file_limit() == machine.RAY_OPEN_FILES
 
 
-def test_a_run_whose_weights_pass_through_shared_memory_is_checked_before_it_starts(monkeypatch):
-    monkeypatch.setattr(machine.shutil, "disk_usage", lambda path: Usage(2**20))
-    with pytest.raises(ValueError, match="topology.weight_transfer=shm passes weights through"):
-        prepare_machine(compose_config(["topology=cpu", "run=no-such-run"]))
+def test_a_cluster_must_answer_at_its_address(monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = "127.0.0.1:{1}".format(*server.getsockname())
+        check_machine(address)
+        monkeypatch.setenv("RAY_ADDRESS", address)
+        check_machine("auto")
+    for given in (address, "auto"):
+        with pytest.raises(ValueError, match=f"topology.ray_address={given}, but nothing answers there .*; run ray"):
+            check_machine(given)
+    with pytest.raises(ValueError, match="topology.ray_address=local must be null, auto or HOST:PORT"):
+        check_machine("local")
+
+
+@pytest.mark.parametrize("script", ["train_grpo.py", "evaluate.py"])
+def test_the_entry_points_refuse_before_they_start(script, tmp_path):
+    command = [sys.executable, str(ROOT / script), f"model.path={TINY}", "tracker=none"]
+    environment = os.environ | {"RAY_ADDRESS": "10.0.0.1:6379"}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1, done.stderr
+    assert done.stderr.startswith("error: RAY_ADDRESS=10.0.0.1:6379 names a cluster")

@@ -9,7 +9,7 @@ import ray
 from conf.workers import RolloutConfig
 from workers import session
 from workers.placement import Placement
-from workers.session import MAX_RAY_FOLDER, check_ray_folder, check_transfer
+from workers.session import check_transfer
 from workers.shared_memory import shared_folder
 from workers.weights import Transfer
 
@@ -49,18 +49,6 @@ def test_these_transfers_reach_the_samplers(transfer, placement, backend):
 def test_other_transfers_are_rejected_before_the_start(transfer, placement, backend, message):
     with pytest.raises(ValueError, match=message):
         check_transfer(Transfer(transfer), RolloutConfig(backend=backend), placement)
-
-
-def test_a_temporary_folder_that_is_too_long_for_ray_is_refused(tmp_path, monkeypatch):
-    monkeypatch.delenv("RAY_TMPDIR", raising=False)
-    monkeypatch.setenv("TMPDIR", "/tmp/" + "a" * MAX_RAY_FOLDER)
-    with pytest.raises(ValueError, match="Ray's sockets allow at most 39; set RAY_TMPDIR"):
-        check_ray_folder()
-    monkeypatch.setenv("RAY_TMPDIR", "/tmp")
-    check_ray_folder()
-    monkeypatch.setenv("RAY_TMPDIR", "/tmp/missing")
-    with pytest.raises(ValueError, match="is not a folder that can be written"):
-        check_ray_folder()
 
 
 def test_a_process_that_ends_by_itself_while_ray_is_stopped_is_no_error(monkeypatch):

@@ -53,7 +53,7 @@ def evaluation(cfg: EvaluateConfig, problems: list[Problem]) -> tuple[int, float
     """(tokens, seconds) of the strategy "sample"."""
     interrupt, device = Interrupt(), pick_device(cfg.topology.device)
     with ray_session(cfg, RESULTS, device, interrupt) as session:
-        engine = RolloutEngine(RolloutPool(cfg, session), cfg.model.source)
+        engine = RolloutEngine(RolloutPool(cfg, session), cfg.model)
         list(run(make_strategy(cfg), problems[:WARM_UP], engine))
         before, started = engine.tokens, time.monotonic()
         list(run(make_strategy(cfg), problems, engine))

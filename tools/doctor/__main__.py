@@ -14,7 +14,7 @@ from rich.console import Console
 from conf.compose import compose_training
 from conf.launch import checking_settings
 from conf.sft import TrainingConfig
-from tools.doctor import cluster, gpus, host, network, software
+from tools.doctor import cluster, gpus, host, network, ports, software
 from tools.doctor.facts import Facts, Hub, Unknown
 from tools.doctor.findings import ERROR, WARNING, Checked, Finding, check, count, show
 from tools.doctor.gather import gather, uses_gpus
@@ -58,7 +58,6 @@ def check_gpus(facts: Facts, cfg: TrainingConfig) -> list[Checked]:
     checked.append(check("fit", gpus.judge_fit, needed))
     if len(driver.gpus) > 1:
         checked.append(check("peer access", gpus.judge_peers, facts.peers))
-        checked.append(check("rendezvous", host.judge_rendezvous, facts.rendezvous))
     return checked
 
 
@@ -77,9 +76,17 @@ def check_host(facts: Facts, cfg: TrainingConfig) -> list[Checked]:
         check("memory", host.judge_memory, facts.memory, facts.requirements),
         check("shared memory", host.judge_shared_memory, facts.shared_memory, facts.requirements),
         check("outputs", host.judge_outputs, facts.outputs, facts.requirements, cfg.checkpoint.keep),
+        *check_ray(facts),
         check("open files", host.judge_open_files, facts.open_files),
         check("leftovers", host.judge_leftovers, facts.leftovers, joins_cluster),
     ]
+
+
+def check_ray(facts: Facts) -> list[Checked]:
+    """What a run itself checks before it starts Ray."""
+    if isinstance(facts.obstacles, Unknown):
+        return []
+    return [(name, host.judge_obstacle(obstacle)) for name, obstacle in facts.obstacles.items()]
 
 
 def check_network(facts: Facts, cfg: TrainingConfig) -> list[Checked]:
@@ -91,6 +98,7 @@ def check_network(facts: Facts, cfg: TrainingConfig) -> list[Checked]:
         check("Hub token", network.judge_token, hub),
         check("wandb", network.judge_wandb, facts.wandb_account, cfg.tracker),
         check("clock", network.judge_clock, hub),
+        check("open ports", ports.judge_listeners, facts.listeners),
     ]
 
 
@@ -101,6 +109,7 @@ def check_cluster(facts: Facts, address: str) -> list[Checked]:
     return [
         check("versions", cluster.judge_versions, facts.cluster, cluster.this_node()),
         check("clocks", cluster.judge_clocks, facts.cluster),
+        check("token", cluster.judge_access, facts.cluster_is_open),
     ]
 
 

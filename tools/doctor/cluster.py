@@ -1,8 +1,10 @@
 """The nodes of a Ray cluster, compared with this machine."""
 
 import json
+import os
 import platform
 import sys
+import tempfile
 from importlib import metadata
 from pathlib import Path
 
@@ -26,6 +28,26 @@ def nodes(address: str | None, root: Path) -> tuple[Node, ...] | Unknown:
         check_port(address)
     printed = output_of([sys.executable, "-m", "workers.nodes", address], SECONDS, root)
     return tuple(Node(**node) for node in json.loads(printed.splitlines()[-1]))
+
+
+def is_open(address: str | None, root: Path) -> bool | Unknown:
+    """Whether a cluster, which accepts this process, also accepts those who have no token.
+
+    Raises:
+        TimeoutError: it did not answer.
+    """
+    if address is None:
+        return Unknown("topology.ray_address is not set")
+    without = {name: value for name, value in os.environ.items() if not name.startswith("RAY_AUTH")}
+    with tempfile.TemporaryDirectory() as home:  # which may have a token, too
+        without |= {"RAY_AUTH_MODE": "disabled", "HOME": home}
+        try:
+            output_of([sys.executable, "-m", "workers.nodes", address], SECONDS, root, without)
+        except TimeoutError:
+            raise
+        except OSError:
+            return False
+    return True
 
 
 def this_node() -> Node:
@@ -60,3 +82,12 @@ def judge_clocks(cluster: tuple[Node, ...]) -> Finding:
     if off:
         return Finding(WARNING, f"clocks differ from this machine's: {', '.join(off)}", "sudo timedatectl set-ntp true")
     return Finding(OK, f"within {MAX_CLOCK_OFFSET_SECONDS:.0f} s of each other")
+
+
+def judge_access(is_open: bool) -> Finding:
+    if not is_open:
+        return Finding(OK, "required")
+    saw = "anyone who can reach the cluster can execute code on it, because it requires no token"
+    return Finding(
+        WARNING, saw, "start it with RAY_AUTH_MODE=token and one RAY_AUTH_TOKEN on all nodes; see docs/security.md"
+    )

@@ -1,7 +1,9 @@
 """Facts about the machine, its software and its network. The checks judge them; nothing here looks anything up."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+from workers.machine import Obstacle
 from workers.nvidia import Driver
 
 
@@ -96,11 +98,14 @@ class Hub:
 
 
 @dataclass(frozen=True)
-class Port:
-    """in_use: another process listens on it."""
+class Listener:
+    """A port on which a process of Ray or of a run waits for connections. has_token: whether its Ray answers only to
+    those who have the token of the run."""
 
-    number: int
-    in_use: bool
+    process: str
+    address: str
+    port: int
+    has_token: bool
 
 
 @dataclass(frozen=True)
@@ -158,9 +163,11 @@ class Facts:
     outputs: DiskSpace | Unknown
     hub_cache: DiskSpace | Unknown
     open_files: int | Unknown
+    obstacles: Mapping[str, Obstacle | None] | Unknown
+    listeners: tuple[Listener, ...] | Unknown
     leftovers: Leftovers | Unknown
-    rendezvous: Port | Unknown
     hub: Hub | Unknown
     requirements: Requirements | Unknown
     wandb_account: bool | Unknown
     cluster: tuple[Node, ...] | Unknown
+    cluster_is_open: bool | Unknown

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -10,10 +10,10 @@ from typing import Any
 from huggingface_hub import constants
 
 from conf.sft import TrainingConfig
-from tools.doctor import cluster, gpus, host, network, software
+from tools.doctor import cluster, gpus, host, network, ports, software
 from tools.doctor.facts import Facts, Requirements, Unknown
 from tools.doctor.probe import known, output_of, within
-from workers import nvidia
+from workers import machine, nvidia
 from workers.nvidia import Driver
 from workers.shared_memory import SHARED_MEMORY
 
@@ -38,13 +38,15 @@ def gather(cfg: TrainingConfig, overrides: Sequence[str]) -> Facts:
         "shared_memory": lambda: host.space(SHARED_MEMORY),
         "outputs": lambda: host.space(Path("outputs")),
         "hub_cache": lambda: host.space(Path(constants.HF_HUB_CACHE)),
-        "open_files": host.open_files,
+        "open_files": machine.open_file_limit,
+        "obstacles": lambda: obstacles(cfg),
+        "listeners": ports.listeners,
         "leftovers": host.leftovers,
-        "rendezvous": host.rendezvous if num_gpus > 1 else lambda: single,
         "hub": lambda: network.hub(cfg),
         "requirements": lambda: requirements(cfg, driver, overrides),
         "wandb_account": lambda: account(cfg),
         "cluster": lambda: cluster.nodes(cfg.topology.ray_address, ROOT),
+        "cluster_is_open": lambda: cluster.is_open(cfg.topology.ray_address, ROOT),
     }
     with ThreadPoolExecutor(len(probes)) as pool:
         futures = {name: pool.submit(known, probe) for name, probe in probes.items()}
@@ -54,6 +56,10 @@ def gather(cfg: TrainingConfig, overrides: Sequence[str]) -> Facts:
 
 def uses_gpus(cfg: TrainingConfig, driver: Driver | Unknown) -> bool:
     return isinstance(driver, Driver) and cfg.topology.device != "cpu"
+
+
+def obstacles(cfg: TrainingConfig) -> Mapping[str, machine.Obstacle | None] | Unknown:
+    return Unknown("this run joins a cluster") if cfg.topology.ray_address else machine.local_obstacles()
 
 
 def requirements(cfg: TrainingConfig, driver: Driver | Unknown, overrides: Sequence[str]) -> Requirements:

@@ -3,21 +3,19 @@
 import os
 import platform
 import re
-import resource
 import shutil
-import socket
 from pathlib import Path
 
 import psutil
 
-from tools.doctor.facts import Cpu, DiskSpace, HostMemory, Leftovers, Port, Requirements
+from tools.doctor.facts import Cpu, DiskSpace, HostMemory, Leftovers, Requirements
 from tools.doctor.findings import ERROR, OK, WARNING, Finding
+from workers.machine import Obstacle, open_files_obstacle
 from workers.shared_memory import MORE, PREFIX, SHARED_MEMORY
 
 GB = 2**30
 CGROUP = Path("/sys/fs/cgroup")
 RAY = ("raylet", "gcs_server")
-LOOPBACK = "127.0.0.1"
 FEW_OPEN_FILES = 4096  # below this limit Ray warns: its workers and connections hold dozens of files each
 OBJECT_STORE_GB = 1.0  # of shared memory for Ray's object store
 SPARE_DISK_GB = 2.0  # for metrics, samples, a report and wandb's files
@@ -59,11 +57,6 @@ def space(folder: Path) -> DiskSpace:
     return DiskSpace(str(folder), usage.total / GB, usage.free / GB, os.access(existing, os.W_OK))
 
 
-def open_files() -> int:
-    soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    return 2**62 if soft == resource.RLIM_INFINITY else soft
-
-
 def leftovers() -> Leftovers:
     """Ray processes that a live run started have a Python process among their parents; those of a crashed run, and of
     `ray start`, do not."""
@@ -74,18 +67,6 @@ def leftovers() -> Leftovers:
             ray.append(process.pid)
     folders = sorted(SHARED_MEMORY.glob(f"{PREFIX}*"))
     return Leftovers(tuple(ray), tuple(map(str, folders)), run_in_progress)
-
-
-def rendezvous() -> Port:
-    """The port at which torch.distributed processes on this machine connect."""
-    number = int(os.environ.get("MASTER_PORT", "29500"))
-    with socket.socket() as listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind((LOOPBACK, number))
-        except OSError:
-            return Port(number, in_use=True)
-    return Port(number, in_use=False)
 
 
 def judge_cpu(cpu: Cpu, dtype: str) -> Finding:
@@ -135,6 +116,8 @@ def judge_outputs(space: DiskSpace, needed: Requirements, keep: int) -> Finding:
 
 
 def judge_open_files(limit: int) -> Finding:
+    if obstacle := open_files_obstacle(limit):
+        return judge_obstacle(obstacle)
     if limit < FEW_OPEN_FILES:
         return Finding(WARNING, f"{limit}", "ulimit -n 65536")
     return Finding(OK, "no limit" if limit > 2**31 else f"{limit}")
@@ -156,10 +139,9 @@ def judge_leftovers(leftovers: Leftovers, joins_cluster: bool) -> Finding:
     )
 
 
-def judge_rendezvous(port: Port) -> Finding:
-    if port.in_use:
-        return Finding(ERROR, f"port {port.number} is in use", f"export MASTER_PORT={port.number + 1}")
-    return Finding(OK, f"port {port.number} is free")
+def judge_obstacle(obstacle: Obstacle | None) -> Finding:
+    """What would keep Ray from starting, or change how it starts."""
+    return Finding(OK, "as Ray needs it") if obstacle is None else Finding(ERROR, obstacle.saw, obstacle.do)
 
 
 def _names_above(process: psutil.Process) -> list[str]:

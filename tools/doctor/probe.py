@@ -1,7 +1,7 @@
 """Helpers to look at the machine without changing it: probes return facts or raise one of FAILURES."""
 
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from threading import Thread
@@ -45,15 +45,19 @@ def within(seconds: float, probe: Callable[[], T]) -> T:
         raise TimeoutError(f"no answer within {seconds:.0f} s") from error
 
 
-def output_of(command: Sequence[str], seconds: float, folder: Path | None = None) -> str:
-    """Run a command in `folder` and return its standard output.
+def output_of(
+    command: Sequence[str], seconds: float, folder: Path | None = None, environment: Mapping[str, str] | None = None
+) -> str:
+    """Run a command in `folder`, by default with the environment of this process, and return its standard output.
 
     Raises:
         OSError: the command does not exist, or it failed; the message has the last line of its output.
         TimeoutError: the command took longer than `seconds`.
     """
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False, cwd=folder)
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=seconds, check=False, cwd=folder, env=environment
+        )
     except FileNotFoundError as error:
         raise OSError(f"there is no {command[0]} here") from error
     except subprocess.TimeoutExpired as error:

@@ -1,10 +1,13 @@
 """Attacks on the sandbox. Each is a program that a model could write, and all must fail."""
 
+import errno
 import os
+import platform
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import textwrap
 import time
 from pathlib import Path
@@ -34,8 +37,40 @@ def test_no_file_outside_can_be_read(path):
     assert "PermissionError" in call(body, path)["raised"] or not Path(path).exists()
 
 
-def test_the_memory_of_the_parent_cannot_be_read():
-    assert "PermissionError" in call("return open(f'/proc/{os.getppid()}/mem', 'rb').read(1).hex()")["raised"]
+@pytest.mark.parametrize("name", ["mem", "maps", "environ", "cmdline", "auxv", "root", "fd", "task"])
+@pytest.mark.parametrize("whose", ["self", "{os.getppid()}", "1"])
+def test_proc_tells_nothing_of_any_process(name, whose):
+    """Not even of its own: /proc/self/fd and /proc/self/root would lead around the filter of paths."""
+    act = "os.listdir" if name in ("root", "fd", "task") else "open"
+    assert "Error" in call(f"return str({act}(f'/proc/{whose}/{name}'))")["raised"]
+
+
+@pytest.mark.parametrize("path", ["../{tail}", "/proc/self/cwd/../{tail}"])
+def test_no_other_path_leads_out_of_its_folder(path, tmp_path):
+    target = tmp_path / "target"
+    target.write_text("kept")
+    tail = os.path.relpath(target, tempfile.gettempdir())
+    for act in (f"open({path.format(tail=tail)!r}, 'r+')", f"os.symlink({str(target)!r}, 'mine')"):
+        assert "Error" in call(f"{act}\nreturn 'done'")["raised"]
+    assert target.read_text() == "kept"
+
+
+def test_a_library_cannot_be_changed_through_a_memory_map():
+    body = """
+        import mmap
+        file = os.open(args[0], os.O_RDONLY)
+        try:
+            mmap.mmap(file, 4096, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
+        except PermissionError as error:
+            shared = str(error)
+        private = mmap.mmap(file, 4096, mmap.MAP_PRIVATE, mmap.PROT_READ | mmap.PROT_WRITE)
+        private[0:4] = b'gone'
+        return [shared, private[0:4].decode()]
+    """
+    path = Path(os.__file__)
+    before = path.read_bytes()
+    assert call(body, str(path))["result"] == ["[Errno 13] Permission denied", "gone"]
+    assert path.read_bytes() == before
 
 
 @pytest.mark.parametrize(
@@ -158,11 +193,34 @@ def test_its_limits_and_its_working_directory_cannot_be_changed(act):
     assert "rror" in call(f"import resource\n{act}\nreturn 'done'", os.getpid())["raised"]
 
 
-def test_raw_system_calls_are_refused_as_well():
-    body = "import ctypes\nlibc = ctypes.CDLL(None, use_errno=True)\n"
-    # ptrace, process_vm_readv, mount, unshare, keyctl, bpf, io_uring_setup, memfd_create, shmget (x86_64)
-    body += "return [libc.syscall(n, 0, 0, 0, 0, 0) for n in (101, 310, 165, 272, 250, 321, 425, 319, 29)]"
-    assert call(body) == {"result": [-1] * 9}
+# Numbers on x86_64. Known escapes use them to run code in the kernel, in other processes, or past the filter of paths.
+SYSTEM_CALLS = {
+    "io_uring": (425, 426, 427),
+    "ptrace and the memory of other processes": (101, 310, 311, 312, 440),
+    "descriptors of other processes": (434, 438),
+    "signals to other processes and threads": (62, 129, 200, 234, 297, 424),
+    "new processes": (56, 57, 58, 59, 322, 435),
+    "name spaces and mounts": (155, 161, 165, 166, 272, 308, 428, 429, 430, 432, 442),
+    "bpf, perf, userfaultfd, keys": (321, 298, 323, 248, 249, 250),
+    "files by handle or without a path": (304, 319, 437, 447),
+    "modules and reboot": (175, 176, 169, 246, 313, 320),
+    "System V shared memory and queues": (29, 30, 64, 68),
+    "terminals and devices (ioctl)": (16,),
+    "sockets": (41, 42, 53),
+    "limits and credentials": (105, 106, 117, 160, 302, 157, 203, 126),
+}
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="numbers of x86_64")
+@pytest.mark.parametrize("group", SYSTEM_CALLS)
+def test_raw_system_calls_are_refused_as_well(group):
+    body = """
+        import ctypes
+        libc = ctypes.CDLL(None, use_errno=True)
+        return [[libc.syscall(number, 0, 0, 0, 0, 0), ctypes.get_errno()] for number in args]
+    """
+    numbers = SYSTEM_CALLS[group]
+    assert call(body, *numbers) == {"result": [[-1, errno.EPERM]] * len(numbers)}
 
 
 @pytest.mark.parametrize(

@@ -2,13 +2,15 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from tools.doctor.cluster import judge_clocks, judge_versions, nodes, this_node
-from tools.doctor.facts import Node, Unknown
+from tools.doctor.cluster import is_open, judge_access, judge_clocks, judge_versions, nodes, this_node
+from tools.doctor.facts import Node
 from tools.doctor.gather import ROOT
 from tools.doctor.probe import known
 
@@ -25,22 +27,33 @@ def test_another_version_of_ray_is_an_error_and_another_clock_a_warning():
     assert judge_clocks(cluster[:1]).level == "ok"
 
 
+def test_a_cluster_without_a_token_is_a_warning():
+    assert judge_access(True).level == "warning" and "RAY_AUTH_TOKEN" in judge_access(True).do
+    assert judge_access(False).level == "ok"
+
+
 @pytest.mark.slow
-def test_the_nodes_of_a_real_cluster_report_their_versions():
+@pytest.mark.parametrize("token", [None, "a" * 64])
+def test_a_real_cluster_reports_its_versions_and_whether_it_is_open(token, monkeypatch):
     # A temporary folder of its own, so that no other Ray of this machine joins it; a socket's path must be short.
-    with tempfile.TemporaryDirectory(prefix="ray", dir="/tmp") as folder:
-        cluster = nodes_of_a_cluster(folder)
-    assert isinstance(cluster, tuple) and len(cluster) == 1
-    assert judge_versions(cluster, this_node()).level == "ok" and abs(cluster[0].seconds_ahead) < 20
+    for name, value in {"RAY_AUTH_MODE": "token" if token else "disabled", "RAY_AUTH_TOKEN": token or ""}.items():
+        monkeypatch.setenv(name, value)
+    with tempfile.TemporaryDirectory(prefix="ray", dir="/tmp") as folder, cluster(folder) as address:
+        found, open_to_all = known(lambda: nodes(address, ROOT)), known(lambda: is_open(address, ROOT))
+    assert isinstance(found, tuple) and len(found) == 1
+    assert judge_versions(found, this_node()).level == "ok" and abs(found[0].seconds_ahead) < 20
+    assert open_to_all is (token is None)
 
 
-def nodes_of_a_cluster(folder: str) -> tuple[Node, ...] | Unknown:
+@contextmanager
+def cluster(folder: str) -> Iterator[str]:
+    """The address of a Ray cluster of one node, with the token of the environment."""
     ray = str(Path(sys.executable).parent / "ray")
     start = [ray, "start", "--head", "--block", f"--port={PORT}", f"--temp-dir={folder}", "--include-dashboard=false"]
-    environment = {**os.environ, "RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
+    environment = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0"}
     with subprocess.Popen([*start, "--num-cpus=1"], stdout=subprocess.PIPE, text=True, env=environment) as head:
         try:
             assert head.stdout is not None and any("Ray runtime started" in line for line in head.stdout)
-            return known(lambda: nodes(f"127.0.0.1:{PORT}", ROOT))
+            yield f"127.0.0.1:{PORT}"
         finally:
             head.terminate()

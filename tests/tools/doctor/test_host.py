@@ -1,4 +1,3 @@
-import socket
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,12 +8,13 @@ from tools.doctor.host import (
     judge_cpu,
     judge_leftovers,
     judge_memory,
+    judge_obstacle,
     judge_open_files,
     judge_outputs,
-    judge_rendezvous,
     judge_shared_memory,
 )
 from workers import shared_memory
+from workers.machine import Obstacle
 
 SHM = DiskSpace("/dev/shm", 64.0, 64.0, True)
 
@@ -48,7 +48,7 @@ def test_available_memory_is_limited_by_the_container(tmp_path):
 
 
 def test_limits_and_cpu_kernels():
-    assert judge_open_files(1024).level == "warning" and judge_open_files(65536).level == "ok"
+    assert [judge_open_files(limit).level for limit in (256, 2048, 65536)] == ["error", "warning", "ok"]
     assert judge_cpu(Cpu("x86_64", 8, frozenset({"avx"})), "float32").level == "error"
     assert judge_cpu(Cpu("x86_64", 8, frozenset({"avx2"})), "bfloat16").level == "warning"
     assert judge_cpu(Cpu("x86_64", 8, frozenset({"avx2"})), "float32").level == "ok"
@@ -71,10 +71,7 @@ def test_leftover_folders_of_runs_are_found(tmp_path, monkeypatch):
     assert host.leftovers().folders == (str(shared_memory.shared_folder(Path("outputs/run"))),)
 
 
-def test_a_port_in_use_is_an_error(monkeypatch):
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        monkeypatch.setenv("MASTER_PORT", str(taken.getsockname()[1]))
-        assert judge_rendezvous(host.rendezvous()).level == "error"
-    assert judge_rendezvous(host.rendezvous()).level == "ok"
+def test_what_a_run_refuses_is_an_error_of_the_doctor():
+    assert judge_obstacle(None).level == "ok"
+    found = judge_obstacle(Obstacle("TMPDIR=/tmp is full", "free space there"))
+    assert (found.level, found.saw, found.do) == ("error", "TMPDIR=/tmp is full", "free space there")
