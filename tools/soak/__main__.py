@@ -3,11 +3,11 @@
     make soak                       # an hour
     make soak MINUTES=2 SEED=7
 
-A run is disturbed once: a process is killed or stopped, the disk is full, a checkpoint is damaged, and so on. If the run
-ends because of that, the same command is started again until the run has finished. It must then have the weights of an
-undisturbed run to the bit and the same rows in metrics.jsonl and samples.jsonl, and no process, shared memory or open
-port may be left. docs/robustness.md lists the faults. Results are written to outputs/soak/soak.json after each trial;
-the exit code is 1 if a trial failed, else 0.
+A run is disturbed once: a process is killed or stopped, the disk is full, a checkpoint is damaged, and so on. If the
+run ends because of that, the same command is started again until the run has finished. It must then have the weights
+of an undisturbed run to the bit and the same rows in metrics.jsonl and samples.jsonl, and no process, shared memory or
+open port may be left. docs/robustness.md lists the faults. Results are written to outputs/soak/soak.json after each
+trial; the exit code is 1 if a trial failed, else 0.
 """
 
 import argparse

@@ -66,11 +66,23 @@ def leftovers(outputs: Path, memory_before: set[str], ports: set[int]) -> list[s
     for process in descendants():
         with suppress(psutil.NoSuchProcess):
             found.append(f"process {process.pid} ({' '.join(process.cmdline())[:60]}) is left")
-    found += [f"/dev/shm/{name} is left" for name in sorted(shared_memory() - memory_before)]
+    unused = sorted(name for name in shared_memory() - memory_before if not is_mapped(name))
+    found += [f"/dev/shm/{name} is left" for name in unused]
     if (folder := shared_folder(outputs)).exists():
         found.append(f"{folder} is left")
     open_ports = {each.laddr.port for each in psutil.net_connections("tcp") if each.status == psutil.CONN_LISTEN}
     return found + [f"port {port} is open" for port in sorted(ports & open_ports)]
+
+
+def is_mapped(name: str) -> bool:
+    """Whether a process has this file of /dev/shm in its memory. What is left behind is in no memory, unlike what other
+    programs create there."""
+    needle = f" {SHARED_MEMORY / name}\n".encode()
+    for process in psutil.process_iter():
+        with suppress(OSError):
+            if needle in Path("/proc", str(process.pid), "maps").read_bytes():
+                return True
+    return False
 
 
 def kill_descendants() -> None:

@@ -61,4 +61,5 @@ def as_json(result: Result) -> dict[str, Any]:
     trial = result.trial
     drawn = {"number": trial.number, "fault": trial.name, "moment": trial.moment, "step": trial.step}
     drawn["fraction"] = trial.fraction
-    return drawn | {name: value for name, value in vars(result).items() if name != "trial"} | {"goes_on": result.outcome}
+    ended = {name: value for name, value in vars(result).items() if name != "trial"}
+    return drawn | ended | {"goes_on": result.outcome}

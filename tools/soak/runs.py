@@ -43,7 +43,7 @@ CALLS = {
     "weight transfer": {"publish_weights", "load_weights"},
 }
 PROCESSES = ("driver", "raylet", "gcs_server", "actor", "reference", "rollout", "scorer")
-POLL_SECONDS = 0.002
+POLL_SECONDS = 0.004
 
 
 def start(folder: Path, name: str, overrides: Sequence[str] = ()) -> TrainingRun:
@@ -132,8 +132,9 @@ def observe(run: TrainingRun, end: float) -> Timing:
     Raises:
         TimeoutError: it has not ended at `end`, by time.monotonic.
     """
-    seconds, visits = Counter[str](), Counter[str]()
-    before, since, first = None, time.monotonic(), 0.0
+    seconds, visits = dict.fromkeys(MOMENTS[1:], 0.0), Counter[str]()
+    before: str | None = None
+    since, first = time.monotonic(), 0.0
     while run.process.poll() is None:
         now, moment = time.monotonic(), moment_of(run)
         if moment == "evaluation" and not first:

@@ -83,8 +83,8 @@ def test_a_process_is_stopped_until_the_run_has_ended(started):
 
 def test_a_process_cannot_allocate_memory(started):
     run = started(
-        "import time\nprint('ready', flush=True)\nend = time.time() + 30\n"
-        "while time.time() < end:\n    time.sleep(0.01)\n    bytearray(2**28)"
+        "import time\nprint('ready', flush=True)\nend, kept = time.time() + 30, []\n"
+        "while time.time() < end:\n    time.sleep(0.01)\n    kept.append(bytearray(2**20))"
     )
     with faults.out_of_memory(run, trial(faults.out_of_memory)):
         assert run.process.wait(40) == 1
