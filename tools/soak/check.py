@@ -14,7 +14,7 @@ from tools.gpu_check.runs import TrainingRun
 from tools.soak.compare import differences
 from tools.soak.faults import Surprise, full_disk, small_disk
 from tools.soak.leftovers import kill_descendants, left_behind, listening_ports, shared_memory
-from tools.soak.runs import POLL_SECONDS, Timing, moment_of, observe, own_ray_folder, process_of, start
+from tools.soak.runs import POLL_SECONDS, Timing, moment_of, observe, own_ray, process_of, start
 from tools.soak.trial import Trial
 
 MAX_STARTS = 4
@@ -72,7 +72,7 @@ def run_undisturbed(folder: Path, overrides: Sequence[str]) -> Undisturbed:
     """
     folder.mkdir(parents=True)
     before = shared_memory()
-    with own_ray_folder():
+    with own_ray():
         run = start(folder, "start_1", overrides)
         try:
             timing = observe(run, time.monotonic() + UNDISTURBED_SECONDS)
@@ -92,7 +92,7 @@ def run_trial(trial: Trial, undisturbed: Undisturbed, folder: Path, overrides: S
     result, before, started = Result(trial), shared_memory(), time.monotonic()
     overrides = [f"topology.timeout_s={undisturbed.timeout_s:g}", *overrides]
     disk = small_disk(folder / "outputs") if trial.fault is full_disk else nullcontext()
-    with disk, own_ray_folder():
+    with disk, own_ray():
         run = start(folder, "start_1", overrides)
         try:
             ports = disturb(run, undisturbed, result)

@@ -44,6 +44,7 @@ CALLS = {
 }
 PROCESSES = ("driver", "raylet", "gcs_server", "actor", "reference", "rollout", "scorer")
 POLL_SECONDS = 0.004
+GCS_SECONDS = 3
 
 
 def start(folder: Path, name: str, overrides: Sequence[str] = ()) -> TrainingRun:
@@ -59,10 +60,11 @@ def start_command(command: Any, folder: Path, name: str) -> TrainingRun:
 
 
 @contextmanager
-def own_ray_folder() -> Iterator[None]:
-    """Let Ray write its logs and sockets to a folder that is removed afterwards."""
+def own_ray() -> Iterator[None]:
+    """Let Ray write its logs and sockets to a folder that is removed afterwards, and give up on a lost GCS after
+    GCS_SECONDS instead of a minute, since a short run would have ended by then."""
     with TemporaryDirectory(prefix="soak-", ignore_cleanup_errors=True) as folder:
-        os.environ["RAY_TMPDIR"] = folder
+        os.environ |= {"RAY_TMPDIR": folder, "RAY_gcs_rpc_server_reconnect_timeout_s": str(GCS_SECONDS)}
         yield
 
 
