@@ -13,11 +13,12 @@ from run.folder import RunFolder
 from tools.gpu_check.runs import TrainingRun
 from tools.soak.compare import differences
 from tools.soak.faults import Surprise, full_disk, small_disk
-from tools.soak.leftovers import kill_descendants, left_behind, listening_ports, shared_memory
+from tools.soak.leftovers import collect_orphans, kill_descendants, left_behind, listening_ports, shared_memory
 from tools.soak.runs import POLL_SECONDS, Timing, moment_of, observe, own_ray, process_of, start
 from tools.soak.trial import Trial
 
 MAX_STARTS = 4
+WAIT_SECONDS = 0.2
 UNDISTURBED_SECONDS = 600.0
 MIN_TIMEOUT = 20.0  # topology.timeout_s of a disturbed run, in seconds
 
@@ -98,7 +99,7 @@ def run_trial(trial: Trial, undisturbed: Undisturbed, folder: Path, overrides: S
             ports = disturb(run, undisturbed, result)
             while not finished(run) and len(result.codes) < MAX_STARTS:
                 run = start(folder, f"start_{len(result.codes) + 1}", overrides)
-                result.codes.append(run.process.wait(undisturbed.limit_s))
+                result.codes.append(wait(run, undisturbed.limit_s))
             if finished(run):
                 result.problems += differences(run.folder, undisturbed.folder)
             else:
@@ -121,12 +122,12 @@ def disturb(run: TrainingRun, undisturbed: Undisturbed, result: Result) -> set[i
             ports = listening_ports()
             with trial.fault(run, trial):
                 result.hit = True
-                run.process.wait(undisturbed.limit_s)
+                wait(run, undisturbed.limit_s)
     except psutil.NoSuchProcess:
         result.hit = False  # the process has just ended
     except Surprise as error:
         result.problems.append(str(error))
-    result.codes.append(run.process.wait(undisturbed.limit_s))
+    result.codes.append(wait(run, undisturbed.limit_s))
     result.message = last_line(run)
     return ports
 
@@ -150,6 +151,17 @@ def wait_for_moment(run: TrainingRun, trial: Trial, timing: Timing) -> bool:
             return False
         time.sleep(POLL_SECONDS)
     return run.process.poll() is None
+
+
+def wait(run: TrainingRun, seconds: float) -> int:
+    """Wait for the end of a start and return its exit code; raises TimeoutExpired after `seconds`."""
+    end = time.monotonic() + seconds
+    while (code := run.process.poll()) is None:
+        if time.monotonic() > end:
+            raise TimeoutExpired(run.process.args, seconds)
+        collect_orphans()
+        time.sleep(WAIT_SECONDS)
+    return code
 
 
 def finished(run: TrainingRun) -> bool:

@@ -31,6 +31,15 @@ def descendants() -> list[psutil.Process]:
     return found
 
 
+def collect_orphans() -> None:
+    """Collect adopted processes that have ended, as init does. Until then Ray's workers take a raylet for alive, and stay.
+    Processes that this one has started lead a session and are left alone, since their exit codes are needed."""
+    for child in psutil.Process().children():
+        with suppress(psutil.NoSuchProcess, ProcessLookupError, ChildProcessError):
+            if child.status() == psutil.STATUS_ZOMBIE and os.getsid(child.pid) != child.pid:
+                os.waitpid(child.pid, os.WNOHANG)
+
+
 def listening_ports() -> set[int]:
     """The TCP ports on which descendants listen."""
     found = set()
@@ -56,6 +65,7 @@ def left_behind(outputs: Path, memory_before: set[str], ports: set[int]) -> list
     end, found = time.monotonic() + EXIT_SECONDS, [""]
     while found and time.monotonic() < end:
         time.sleep(0.1)
+        collect_orphans()
         found = leftovers(outputs, memory_before, ports)
     kill_descendants()
     return found

@@ -55,7 +55,7 @@ def start(folder: Path, name: str, overrides: Sequence[str] = ()) -> TrainingRun
 def start_command(command: Any, folder: Path, name: str) -> TrainingRun:
     log = folder / f"{name}.log"
     with log.open("w") as file:
-        process = subprocess.Popen(command, cwd=folder, stdout=file, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(command, cwd=folder, stdout=file, stderr=subprocess.STDOUT, start_new_session=True)
     return TrainingRun(process, RunFolder(folder / "outputs" / "soak"), log, time.monotonic())
 
 

@@ -53,3 +53,9 @@ def test_shared_memory_is_found(tmp_path):
     finally:
         (SHARED_MEMORY / name).unlink(missing_ok=True)
     assert f"/dev/shm/{name} is left" in found and "ahazero-" in found
+
+
+def test_ended_orphans_are_collected_and_own_children_are_not(tmp_path):
+    program = "orphan('pass')\nown = subprocess.Popen(['false'], start_new_session=True)\ntime.sleep(0.5)\n"
+    program += "import psutil\nprint(len(psutil.Process().children()), end=' ')\nleftovers.collect_orphans()\n"
+    assert left(program + "print(len(psutil.Process().children()), own.wait())", tmp_path) == "2 1 1"
