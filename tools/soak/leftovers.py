@@ -32,8 +32,9 @@ def descendants() -> list[psutil.Process]:
 
 
 def collect_orphans() -> None:
-    """Collect adopted processes that have ended, as init does. Until then Ray's workers take a raylet for alive, and stay.
-    Processes that this one has started lead a session and are left alone, since their exit codes are needed."""
+    """Collect adopted processes that have ended, as init does. Until then Ray's workers stay,
+    because they take the raylet for alive. Processes that this one has started lead a session and are left alone, since
+    their exit codes are needed."""
     for child in psutil.Process().children():
         with suppress(psutil.NoSuchProcess, ProcessLookupError, ChildProcessError):
             if child.status() == psutil.STATUS_ZOMBIE and os.getsid(child.pid) != child.pid:
