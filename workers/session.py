@@ -6,7 +6,7 @@ import secrets
 import shutil
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,7 +17,7 @@ import torch
 
 from conf.sft import TrainingConfig
 from conf.workers import ModelConfig, RolloutConfig, TopologyConfig
-from run.lock import lock
+from run.lock import FolderInUse, lock
 from workers.interrupt import Interrupt
 from workers.placement import ROLES, Placement, check_ranks, make_placement, reserve_bundles
 from workers.rank_group import PhaseTimer, RankGroup, Worker
@@ -103,6 +103,16 @@ def shared_folder(output: Path) -> Path:
     no shared memory."""
     base = SHARED_MEMORY if SHARED_MEMORY.is_dir() else Path(os.environ.get("TMPDIR", "/tmp"))
     return base / f"ahazero-{hashlib.sha256(str(output.resolve()).encode()).hexdigest()[:12]}"
+
+
+def free_shared_memory(output: Path) -> None:
+    """Remove the folder in shared memory of a process that was killed, unless another one uses it."""
+    folder = shared_folder(output)
+    if folder.is_dir():
+        with suppress(FolderInUse):
+            own = lock(folder, "wait")
+            shutil.rmtree(folder, ignore_errors=True)
+            own.close()
 
 
 def _reserve(cfg: WorkerSettings, device: str) -> tuple[Placement, list[Any], bool]:
