@@ -11,7 +11,7 @@ import psutil
 from workers.session import SHARED_MEMORY, shared_folder
 
 PR_SET_CHILD_SUBREAPER = 36  # of prctl
-EXIT_SECONDS = 30.0  # within which processes must have noticed that their run is gone
+EXIT_SECONDS = 90.0  # Ray's agents first try to tell a GCS that is gone about the death of their raylet
 
 
 def adopt_orphans() -> None:
