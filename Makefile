@@ -1,4 +1,4 @@
-# `make` lists the targets. Variables: MODEL, ENV, ARGS ("hydra overrides"), DATA, PIPELINE, DRY, CLAIM, SEEDS, SWEEP, RUN, CKPT, GPU, GPU_REPORT, N, MINUTES, PYTHON.
+# `make` lists the targets. Variables: MODEL, ENV, ARGS ("hydra overrides"), DATA, PIPELINE, DRY, CLAIM, SEEDS, SWEEP, RUN, CKPT, GPU, GPU_REPORT, N, MINUTES, SEED, PYTHON.
 MODEL ?= tiny
 ENV ?= countdown
 ARGS ?=
@@ -8,6 +8,7 @@ GPU ?= a100-80gb
 N ?= 1
 MINUTES ?= 8
 SEEDS ?= 3
+SEED ?= 0
 PYTHON ?= python3
 UV_VERSION := 0.13.9
 
@@ -24,7 +25,7 @@ READY := .venv/ready-$(notdir $(REQUIREMENTS))
 BENCH := .venv-bench
 
 .DEFAULT_GOAL := help
-.PHONY: help setup doctor sft plan gpu-check train eval traces verifier pipeline reproduce sweep report test fuzz bench bench-setup bench-speed test-slow lint format tiny-base tiny-multiplication-base smollm2 lock check-lock clean english-traces
+.PHONY: help setup doctor sft plan gpu-check train eval traces verifier pipeline reproduce sweep report test fuzz soak bench bench-setup bench-speed test-slow lint format tiny-base tiny-multiplication-base smollm2 lock check-lock clean english-traces
 
 help: ## list the targets
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 27
@@ -98,6 +99,9 @@ test: lint ## lint, type check and run the tests
 
 fuzz: $(READY) ## score a million hostile completions with every rule-based reward (ARGS="--seed 1")
 	$(BIN)/python -m tests.fuzz.run $(ARGS)
+
+soak: $(READY) ## disturb short runs (kill, full disk, damaged checkpoint, ...) and compare with undisturbed ones: MINUTES=60 SEED=0
+	$(BIN)/python -m tools.soak --minutes $(if $(filter file,$(origin MINUTES)),60,$(MINUTES)) --seed $(SEED) $(ARGS)
 
 bench: $(READY) $(BENCH)/ready ## measure scoring speed, agreement with other projects' rules, memory, and steps of the tiny model against TRL
 	$(BIN)/python -m tools.benchmarks.scoring

@@ -42,7 +42,7 @@ from workers.judge import make_behavior_judge, make_judge
 from workers.models import check_model, check_optimizer, fitting_problems
 from workers.preparation import prepare_machine
 from workers.rank_group import WorkerDied, WorkerTimeout
-from workers.session import check_topology
+from workers.session import check_topology, free_shared_memory
 from workers.trio import Trio, start_trio
 from workers.weights import Weights
 
@@ -292,6 +292,7 @@ def main(raw: DictConfig) -> None:
         folder.claim(resolved)
         is_finished = folder.is_finished(cfg.num_steps, cfg.num_tokens)
     if is_finished:
+        free_shared_memory(folder.path)  # it may have been killed after its end
         print_end(Console(), folder)
         print(f"this run is finished; choose another run=NAME, or num_steps > {cfg.num_steps} to continue it")
         return

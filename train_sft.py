@@ -32,7 +32,7 @@ from train_grpo import Training, train
 from workers.actor import UpdateResult
 from workers.examples import Examples, StepPlan, check_held_out, describe, load_examples, make_batch
 from workers.models import check_model, check_optimizer, fitting_problems, load_tokenizer
-from workers.session import check_topology
+from workers.session import check_topology, free_shared_memory
 from workers.trio import Trio
 
 REPORTED = ("entropy", "grad_norm", "lr", "skipped", "skipped_in_row", "gpu_gb")  # the others are of RL
@@ -121,6 +121,7 @@ def main(raw: DictConfig) -> None:
         folder.claim(resolved)
         is_finished = folder.is_finished(cfg.num_steps, cfg.num_tokens)
     if is_finished:
+        free_shared_memory(folder.path)  # it may have been killed after its end
         print_end(console, folder)
         print(f"this run is finished; choose another run=NAME, or num_steps > {cfg.num_steps} to continue it")
         return

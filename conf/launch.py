@@ -69,7 +69,7 @@ def disk_error(error: Exception) -> str | None:
         return str(error)
     if isinstance(error, OSError) and error.filename is not None and error.errno in DISK_ERRORS:
         return f"{error.filename}: {os.strerror(error.errno)}; {DISK_ERRORS[error.errno]}"
-    for number in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+    for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS):
         if os.strerror(number) in str(error):
             return f"a file could not be written: {os.strerror(number)}; {DISK_ERRORS[number]}"
     return None

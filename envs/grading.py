@@ -1,9 +1,11 @@
 """Scores completions in separate processes, while others are still being generated.
 
-A grader that hangs, dies or raises costs one completion its score. The failure is counted, the grader is restarted,
-and the run continues. Graders read text that a model wrote, so their memory is limited as well. They are started
-with subprocess rather than multiprocessing, which would import the training script, and with it torch and Ray,
-into each of them: `python -m envs.grading FD`, where FD is the file descriptor of a pipe.
+A grader that hangs, raises, or dies twice costs one completion its score. The failure is counted, the grader is
+restarted, and the run continues. A completion whose grader died is scored once more by a new one: the kernel may have
+killed it for lack of memory, which must not change what the run computes. Graders read text that a model wrote, so
+their memory is limited as well. They are started with subprocess rather than multiprocessing, which would import the
+training script, and with it torch and Ray, into each of them: `python -m envs.grading FD`, where FD is the file
+descriptor of a pipe.
 """
 
 import json
@@ -13,6 +15,7 @@ import signal
 import subprocess
 import sys
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
@@ -27,6 +30,7 @@ from rewards.tags import read_tags
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 START_TIMEOUT = 60.0  # extra seconds for the imports of a new process
+ATTEMPTS = 2  # to score a completion, if the grader dies
 MAX_MEMORY = 4 * 2**30  # bytes of address space
 
 
@@ -61,7 +65,8 @@ class GraderProcess:
             start_new_session=True,  # Ctrl-C does not reach the grader, and killing its group kills its children
         )
         child_end.close()
-        self.connection.send((env, reward))
+        with suppress(OSError):  # it has died already, which the first completion notices
+            self.connection.send((env, reward))
 
     def kill(self) -> None:
         self.connection.close()
@@ -84,21 +89,25 @@ class GradingPool:
         return self.threads.submit(self._grade, problem, text, num_tokens)
 
     def _grade(self, problem: Problem, text: str, num_tokens: int | None) -> Score:
-        grader, timeout = self.idle.get(), self.reward.timeout_s
+        grader = self.idle.get()
         try:
-            if grader is None:
-                grader = GraderProcess(self.env, self.reward)
-                timeout += START_TIMEOUT
-            try:
-                grader.connection.send((problem, text, num_tokens))
-                if grader.connection.poll(timeout):
-                    return Score(**json.loads(grader.connection.recv_bytes()))
-                error = f"took longer than reward.timeout_s={self.reward.timeout_s:g} s"
-            except (EOFError, OSError):
-                error = "died"
-            grader.kill()
-            grader = None
-            return failed(self.reward, error)
+            for _ in range(ATTEMPTS):
+                timeout = self.reward.timeout_s
+                if grader is None:
+                    grader = GraderProcess(self.env, self.reward)
+                    timeout += START_TIMEOUT
+                died = False
+                try:
+                    grader.connection.send((problem, text, num_tokens))
+                    if grader.connection.poll(timeout):
+                        return Score(**json.loads(grader.connection.recv_bytes()))
+                except (EOFError, OSError):
+                    died = True
+                grader.kill()
+                grader = None
+                if not died:
+                    return failed(self.reward, f"took longer than reward.timeout_s={self.reward.timeout_s:g} s")
+            return failed(self.reward, "died")
         finally:
             self.idle.put(grader)
 

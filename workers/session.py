@@ -18,7 +18,7 @@ from ray.exceptions import RayError
 
 from conf.sft import TrainingConfig
 from conf.workers import ModelConfig, RolloutConfig, TopologyConfig
-from run.lock import lock
+from run.lock import FolderInUse, lock
 from workers.interrupt import Interrupt
 from workers.machine import check_machine, ray_folder
 from workers.placement import ROLES, Placement, check_ranks, make_placement, reserve_bundles
@@ -97,6 +97,16 @@ def ray_session(cfg: WorkerSettings, output: Path, device: str, interrupt: Inter
         _stop_ray()
         shutil.rmtree(folder, ignore_errors=True)
         own.close()
+
+
+def free_shared_memory(output: Path) -> None:
+    """Remove the folder in shared memory of a process that was killed, unless another one uses it."""
+    folder = shared_folder(output)
+    if folder.is_dir():
+        with suppress(FolderInUse):
+            own = lock(folder, "wait")
+            shutil.rmtree(folder, ignore_errors=True)
+            own.close()
 
 
 def _reserve(cfg: WorkerSettings, device: str) -> tuple[Placement, list[Any], bool]:

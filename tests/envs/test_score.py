@@ -2,6 +2,7 @@ import os
 import signal
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -72,6 +73,37 @@ def test_a_grader_that_hangs_dies_raises_or_exhausts_memory_costs_one_score():
     assert errors[1] == "took longer than reward.timeout_s=1 s" and errors[3] == "died"
     assert errors[5] == "ZeroDivisionError('no')" and "MemoryError" in str(errors[6])
     assert [error for index, error in enumerate(errors) if index not in (1, 3, 5, 6)] == [None] * 4
+
+
+@dataclass
+class DiesOnce:
+    """A task whose checker dies the first time, as if something else had killed it."""
+
+    marker: Path
+    name: str = "dies-once"
+
+    def check(self, problem, answer):
+        if not self.marker.exists():
+            self.marker.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return CORRECT
+
+
+def test_a_completion_whose_grader_died_is_scored_by_a_new_one(tmp_path):
+    with Scorer(DiesOnce(tmp_path / "marker"), RewardConfig({"correct": 1.0}, workers=1)) as scorer:
+        [group] = scorer.score([PROBLEM], enumerate([completion(text="<answer>x</answer>")] * 2), 2)
+    assert [rollout.score.correct for rollout in group.rollouts] == [True, True]
+    assert [rollout.score.error for rollout in group.rollouts] == [None, None]
+
+
+def test_a_killed_idle_grader_costs_no_score():
+    with Scorer(Treacherous(), RewardConfig({"correct": 1.0}, workers=1)) as scorer:
+        for _ in range(2):
+            [group] = scorer.score([PROBLEM], enumerate([completion(text="<answer>fine</answer>")]))
+            assert group.rollouts[0].score.error is None
+            grader = scorer.pool.idle.get()
+            os.kill(grader.process.pid, signal.SIGKILL)
+            scorer.pool.idle.put(grader)
 
 
 def test_completions_in_any_order_are_assigned_to_their_problems():

@@ -86,5 +86,6 @@ def test_a_line_cut_short_by_a_full_disk_is_dropped_when_the_run_resumes(tmp_pat
 
 def test_errors_of_workers_are_recognized_and_others_are_not():
     assert "free disk space" in str(disk_error(RuntimeError("I/O error: No space left on device (os error 28)")))
+    assert "free disk space" in str(disk_error(RuntimeError("I/O error: File too large (os error 27)")))
     assert disk_error(FileNotFoundError(2, "No such file or directory", "x")) is None
     assert disk_error(PermissionError(13, "Permission denied")) is None

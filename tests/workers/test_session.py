@@ -1,4 +1,5 @@
 import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -9,7 +10,7 @@ import ray
 from conf.workers import RolloutConfig
 from workers import session
 from workers.placement import Placement
-from workers.session import check_transfer
+from workers.session import check_transfer, free_shared_memory
 from workers.shared_memory import shared_folder
 from workers.weights import Transfer
 
@@ -17,6 +18,23 @@ from workers.weights import Transfer
 def test_runs_do_not_share_a_folder(tmp_path):
     assert shared_folder(Path("one")) != shared_folder(Path("other"))
     assert shared_folder(Path("one")) != shared_folder(tmp_path / "one")
+
+
+def test_the_shared_memory_of_a_killed_run_is_freed_unless_it_is_in_use(tmp_path):
+    folder = shared_folder(tmp_path)
+    free_shared_memory(tmp_path)  # there is none
+    (folder / "weights_000001").mkdir(parents=True)
+    hold = (
+        "import sys; from pathlib import Path; from run.lock import lock; f = lock(Path(sys.argv[1]), str()); print(1)"
+    )
+    command = [sys.executable, "-uc", hold + "; input()", str(folder)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as owner:
+        owner.stdout.readline()
+        free_shared_memory(tmp_path)
+        assert folder.is_dir()
+        owner.kill()
+    free_shared_memory(tmp_path)
+    assert not folder.exists()
 
 
 COLOCATED = Placement((0, 1), ((0,), (1,)))
