@@ -21,9 +21,9 @@ def words(prompt) -> int:
 
 
 def task(folder: Path, lengths: list[int], eval_fraction: float = 0.2) -> Questions:
-    """Questions of the given lengths in words."""
+    """Questions of the given lengths in words, all of which the tiny model knows."""
     path = folder / f"questions{sum(lengths)}.jsonl"  # the file is read once per path
-    rows = [{"question": " ".join([f"q{i}"] * n), "answer": str(i)} for i, n in enumerate(lengths)]
+    rows = [{"question": " ".join([str(i)] * n), "answer": str(i)} for i, n in enumerate(lengths)]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return Questions(path=str(path), prompt_style="tiny", eval_fraction=eval_fraction)
 
