@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import shutil
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -69,6 +70,7 @@ def left_behind(outputs: Path, memory_before: set[str], ports: set[int]) -> list
         collect_orphans()
         found = leftovers(outputs, memory_before, ports)
     kill_descendants()
+    shutil.rmtree(shared_folder(outputs), ignore_errors=True)
     return found
 
 

@@ -47,12 +47,12 @@ def test_shared_memory_is_found(tmp_path):
     name = f"soak-{tmp_path.name}-{tmp_path.parent.name}"
     program = f"Path({str(SHARED_MEMORY / name)!r}).touch()\n"
     program += "from workers.shared_memory import shared_folder\nshared_folder(outputs).mkdir()\n"
-    program += "print(leftovers.left_behind(outputs, before, set()))\nshared_folder(outputs).rmdir()"
+    program += "print(leftovers.left_behind(outputs, before, set()))\nprint(shared_folder(outputs).exists())"
     try:
         found = left(program, tmp_path)
     finally:
         (SHARED_MEMORY / name).unlink(missing_ok=True)
-    assert f"/dev/shm/{name} is left" in found and "ahazero-" in found
+    assert f"/dev/shm/{name} is left" in found and "ahazero-" in found and found.endswith("False")
 
 
 def test_ended_orphans_are_collected_and_own_children_are_not(tmp_path):
