@@ -79,8 +79,8 @@ def nvidia_smi(*arguments: str) -> str:
     except subprocess.TimeoutExpired as error:
         raise TimeoutError(f"nvidia-smi gave no answer within {SECONDS:.0f} s") from error
     if done.returncode != 0:
-        said = " ".join((done.stderr.strip() or done.stdout.strip() or "no output").split())
-        raise OSError(f"nvidia-smi failed: {said}")
+        message = " ".join((done.stderr.strip() or done.stdout.strip() or "no output").split())
+        raise OSError(f"nvidia-smi failed: {message}")
     return done.stdout
 
 

@@ -114,7 +114,7 @@ def judge_fit(needed: Requirements) -> Finding:
 def judge_no_gpu(why: str, cfg: TrainingConfig, needed: Requirements) -> Finding:
     """why: the reason why there is no GPU, which begins with "nvidia-smi" if that is installed but lists none."""
     is_broken = why.startswith("nvidia-smi")
-    repair = next((do for said, do in REPAIRS.items() if said in why), REPAIRS["No devices"])
+    repair = next((do for message, do in REPAIRS.items() if message in why), REPAIRS["No devices"])
     if cfg.topology.device == "cuda":
         do = f"{repair if is_broken else 'rent a GPU'}, or set topology=cpu"
         return Finding(ERROR, f"{why}; topology.device=cuda", do)

@@ -127,7 +127,7 @@ def test_no_gpu_is_fine_for_the_tiny_model_and_an_error_for_a_large_one():
 
 
 @pytest.mark.parametrize(
-    ("said", "do"),
+    ("message", "do"),
     [
         ("No devices were found", "docker run --gpus all"),
         ("Failed to initialize NVML: Driver/library version mismatch", "reboot"),
@@ -136,8 +136,8 @@ def test_no_gpu_is_fine_for_the_tiny_model_and_an_error_for_a_large_one():
         ("something new", "docker run --gpus all"),
     ],
 )
-def test_an_nvidia_smi_that_lists_no_gpu_is_a_warning_or_an_error_with_the_repair(said, do):
-    why, small = f"nvidia-smi failed: {said}", replace(NEEDED, training_state=0.01)
+def test_an_nvidia_smi_that_lists_no_gpu_is_a_warning_or_an_error_with_the_repair(message, do):
+    why, small = f"nvidia-smi failed: {message}", replace(NEEDED, training_state=0.01)
     found = judge_no_gpu(why, compose_config([]), small)
     assert found.level == "warning" and found.saw == f"{why}; the run uses the CPU" and do in found.do
     for cfg, needed in ((compose_config(["topology.device=cuda"]), small), (compose_config(["model=qwen-3b"]), NEEDED)):
