@@ -8,11 +8,9 @@ The samples, made by any strategy of evaluate.py, are kept in <output>/samples.j
 command resumes, and another one with other filters, or with samples=<output> and another output, uses them again.
 """
 
-import json
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 from conf.compose import compose_traces
@@ -34,7 +32,7 @@ from pipelines.traces import (
     restyled,
     traces_of,
 )
-from run.files import replace_json, replace_text
+from run.files import replace_json, replace_rows, replace_text
 from run.lock import lock
 from workers.checksum import weights_sha256
 from workers.models import fitting_problems, load_tokenizer, stored_weights
@@ -130,8 +128,8 @@ def write(cfg: TracesConfig, filtered: Filtered, written: Mapping[str, Problem],
     kept = in_style(filtered.kept, written)
     rejected = in_style([trace for _, trace in filtered.rejected], written)
     reasons = [name for name, _ in filtered.rejected]
-    data_sha256 = write_rows(folder / "data.jsonl", (trace.row for trace in kept))
-    write_rows(
+    data_sha256 = replace_rows(folder / "data.jsonl", (trace.row for trace in kept))
+    replace_rows(
         folder / "rejected.jsonl",
         (trace.row | {"rejected_by": name} for name, trace in zip(reasons, rejected, strict=True)),
     )
@@ -158,11 +156,6 @@ def write(cfg: TracesConfig, filtered: Filtered, written: Mapping[str, Problem],
         "weights_sha256": weights,
         "data_sha256": data_sha256,
     }
-
-
-def write_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> str:
-    """Write a JSONL file and return its SHA-256."""
-    return replace_text(path, (json.dumps(row) + "\n" for row in rows))
 
 
 def report(cfg: TracesConfig, summary: Mapping[str, Any]) -> None:

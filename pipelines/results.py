@@ -11,6 +11,7 @@ from pipelines.graph import given_models
 from pipelines.ledger import Ledger
 from rewards.scripts import mixes_scripts
 from rewards.tags import read_tags
+from run.files import read_json
 
 Interval = Mapping[str, float]  # "mean", "low" and "high" of a 95% interval
 
@@ -77,7 +78,7 @@ def read_results(ledger: Ledger) -> list[StageResult]:
 
 def read_accuracy(path: Path) -> Accuracy:
     """Read eval/accuracy.json and the completions beside it."""
-    summary = json.loads(path.read_text(encoding="utf-8"))
+    summary = read_json(path, "remove it, and run the pipeline again to repeat the evaluation")
     candidates = [candidate for row in read_rows(path) for candidate in row["candidates"]]
     votes = summary["majority_at"]
     return Accuracy(

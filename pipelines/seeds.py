@@ -7,7 +7,6 @@ difference to a baseline, paired by seed.
 """
 
 import argparse
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 from conf.launch import checking_settings
 from report.sweep import percent
 from report.sweep_results import estimate
+from run.files import read_json
 
 Summary = Mapping[str, Any]  # summary.json of a pipeline
 
@@ -25,12 +25,12 @@ def read_summaries(folders: Sequence[Path]) -> list[Summary]:
     Raises:
         ValueError: a folder has no summary, or the runs differ in more than their seed.
     """
-    summaries = []
+    summaries: list[Summary] = []
     for folder in folders:
         path = folder / "summary.json"
         if not path.is_file():
             raise ValueError(f"{folder} has no summary.json; give the folder of a pipeline that has run")
-        summaries.append(json.loads(path.read_text(encoding="utf-8")))
+        summaries.append(read_json(path, "run the pipeline again, which writes it"))
     for key in ("pipeline", "model", "teacher", "env"):
         if len(values := {summary[key] for summary in summaries}) > 1:
             raise ValueError(f"the pipelines have different values of {key}: {', '.join(map(str, sorted(values)))}")

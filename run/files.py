@@ -38,6 +38,11 @@ def replace_json(path: Path, content: object) -> None:
     replace_text(path, [json.dumps(content, indent=2) + "\n"])
 
 
+def replace_rows(path: Path, rows: Iterable[Mapping[str, Any]], ensure_ascii: bool = True) -> str:
+    """`replace_text` for rows as a JSONL file."""
+    return replace_text(path, (json.dumps(row, ensure_ascii=ensure_ascii) + "\n" for row in rows))
+
+
 def append_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     """Append rows to a JSONL file. If this fails or the process dies, the last line may be incomplete; readers skip
     it."""

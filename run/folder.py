@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from grpo.types import Group
-from run.files import append_rows, read_json, read_yaml, replace_json, replace_text
+from run.files import append_rows, read_json, read_yaml, replace_json, replace_rows, replace_text
 from run.lock import lock
 from run.reflection import GroupBehaviors
 
@@ -96,7 +96,7 @@ class RunFolder:
         """Drop the lines of `step` and later steps, which the resumed run will write again."""
         for path in (self.metrics, self.samples, self.events):
             if path.is_file():
-                replace_text(path, (json.dumps(row) + "\n" for row in read_rows(path) if row["step"] < step))
+                replace_rows(path, (row for row in read_rows(path) if row["step"] < step))
 
     def add_metrics(self, line: Mapping[str, Any]) -> None:
         """Append the metrics of one step, including the key `step`."""

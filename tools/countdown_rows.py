@@ -9,7 +9,6 @@ tiny model's corpus (envs/countdown/corpus.py), general data that keeps a tiny m
 """
 
 import argparse
-import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,15 +18,14 @@ from conf.launch import checking_settings
 from envs.countdown.corpus import drills
 from envs.countdown.english import traces
 from envs.countdown.task import Countdown
+from run.files import replace_rows
 
 
 def write_rows(folder: Path, rows: Iterable[Mapping[str, Any]]) -> Path:
     """Write `folder`/data.jsonl and return its path."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "data.jsonl"
-    with path.open("w", encoding="utf-8") as file:
-        for row in rows:
-            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+    replace_rows(path, rows, ensure_ascii=False)  # make takes a file that is there for a complete one
     return path
 
 

@@ -2,6 +2,8 @@ import json
 import subprocess
 import sys
 
+import pytest
+
 from envs.countdown.corpus import drills
 from tools.countdown_rows import english_rows, write_rows
 
@@ -26,3 +28,13 @@ def test_the_command_writes_drills_and_refuses_unknown_settings(tmp_path):
     assert rows == list(drills(3, seed=0))
     refused = run("english", "env.max_nomber=9")
     assert refused.returncode == 2 and refused.stderr.startswith("error:") and "max_nomber" in refused.stderr
+
+
+def test_rows_that_were_interrupted_leave_no_file_that_make_would_take_for_complete(tmp_path):
+    def interrupted():
+        yield {"prompt": "1", "completion": "2"}
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_rows(tmp_path, interrupted())
+    assert not list(tmp_path.iterdir())
