@@ -6,7 +6,7 @@ SWEEP ?= algorithms
 DATA ?=
 GPU ?= a100-80gb
 N ?= 1
-MINUTES ?= 8
+MINUTES ?= 15
 SEEDS ?= 3
 SEED ?= 0
 PYTHON ?= python3
@@ -53,7 +53,7 @@ sft: $(READY) ## fine-tune on examples: DATA=rows.jsonl (prompt and completion, 
 plan: $(READY) ## plan a run before renting a GPU: memory, hours, dollars: MODEL=qwen-3b GPU=a100-80gb N=2, or PIPELINE=r1_gsm8k
 	$(BIN)/python -m tools.planner --gpu $(GPU) --count $(N) $(if $(GPU_REPORT),--report $(GPU_REPORT)) $(if $(PIPELINE),--pipeline $(PIPELINE)) $(GIVEN) $(ARGS)
 
-gpu-check: $(READY) ## prove that this GPU machine works, in minutes: MODEL=qwen-0.5b MINUTES=8 (report in outputs/gpu-check)
+gpu-check: $(READY) ## prove that this GPU machine works, in minutes: MODEL=qwen-0.5b MINUTES=15 (report in outputs/gpu-check)
 	$(BIN)/python -m tools.gpu_check --model $(if $(filter file,$(origin MODEL)),qwen-0.5b,$(MODEL)) --minutes $(MINUTES) $(ARGS)
 
 doctor: $(READY) ## check whether a run would start and fit here; same arguments as train, or as sft

@@ -1,7 +1,8 @@
 """The speed of generation: measured, as the planner expects it, and with vLLM alone.
 
-A decoding step reads the weights once and the keys and values of every sequence. The planner's model of it is
-seconds = bytes / (memory bandwidth * decode_bandwidth) + decode_seconds; two runs of different size give both numbers.
+A decoding step reads the weights once and the keys and values of every sequence, and vLLM's scheduler handles every
+sequence in Python meanwhile. The planner's model of it is the longer of bytes / (memory bandwidth * decode_bandwidth)
+and decode_seconds + sequences * sequence_seconds; two runs of different size show which one it is.
 """
 
 import time
@@ -18,6 +19,8 @@ from tools.planner.memory import kv_bytes_per_token, model_bytes
 from tools.planner.roofline import Workload, generation_seconds
 from tools.planner.shape import config_of, shape_of
 from workers.rollout import RolloutPool, VllmSampler
+
+LONGEST = 512  # tokens of a completion
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,10 @@ def requests_of(cfg: Config, problems: range, size: int) -> list[Request]:
     return [Request(prompt, 1000 * index + n) for index, prompt in zip(problems, prompts) for n in range(size)]
 
 
+def sampling_of(cfg: Config) -> SamplingParams:
+    return SamplingParams(1.0, min(LONGEST, cfg.model.max_completion_tokens))
+
+
 def generate(pool: RolloutPool, requests: Sequence[Request], sampling: SamplingParams) -> Generated:
     completions, seconds = clocked(lambda: in_request_order(pool.generate(requests, sampling)))
     return Generated(completions, seconds)
@@ -64,19 +71,17 @@ def speed(
     setup: Setup, cfg: Config, pool: RolloutPool, requests: Sequence[Request], few: Sequence[Request]
 ) -> Generator[Measurement, None, list[Completion]]:
     """Generate for `requests`, for `few` of them, and for `requests` with vLLM alone. Returns the first completions."""
-    limit, work = cfg.model.max_completion_tokens, workload(setup, cfg)
-    sampling = SamplingParams(1.0, limit)
+    work, sampling = workload(setup, cfg), sampling_of(cfg)
     list(pool.generate(requests, SamplingParams(1.0, 8)))  # compiles what is compiled late, and caches the prompts
     many = generate(pool, requests, sampling)
     rate = many.tokens / many.seconds
     yield Measurement("tokens a second", rate, "tokens/s", many.tokens / planned_seconds(work, many) if work else None)
     yield decoding_step(work, many)
-    some = generate(pool, few, SamplingParams(1.0, max(8, limit // 4)))
+    some = generate(pool, few, SamplingParams(1.0, max(8, sampling.max_tokens // 4)))
     yield decoding_step(work, some)
     if work:
-        bandwidth, seconds = decode_constants(work, some, many)
-        yield Measurement("decode_bandwidth", bandwidth, "", Efficiencies().decode_bandwidth)
-        yield Measurement("decode_seconds", seconds, "s", Efficiencies().decode_seconds)
+        for name, value in decode_constants(work, some, many).items():
+            yield Measurement(name, value, "s" if name.endswith("seconds") else "", getattr(Efficiencies(), name))
     seconds, count = pool.group.call("__ray_call__", generate_alone, requests, sampling, phase="generate")
     yield Measurement("tokens a second of vLLM's LLM.generate", count / seconds, "tokens/s")
     yield Measurement("speed of the rollout pool, of LLM.generate's", rate / (count / seconds))
@@ -105,17 +110,16 @@ def planned_seconds(work: Workload, run: Generated) -> float:
     return generation_seconds(work, run.tokens / run.steps, 0, 1, len(run.completions))
 
 
-def decode_constants(work: Workload, few: Generated, many: Generated) -> tuple[float, float]:
-    """(decode_bandwidth in 0..1, decode_seconds >= 0) that explain the seconds of `many`, and those of `few` as far as
-    these ranges permit."""
+def decode_constants(work: Workload, few: Generated, many: Generated) -> dict[str, float]:
+    """The planner's constants by name: decode_bandwidth (0..1) if the memory limits `many`, and otherwise those of the
+    host, decode_seconds and sequence_seconds (>= 0)."""
     weights, kv = model_bytes(work.shape, work.model.dtype), kv_bytes_per_token(work.shape, work.model.dtype)
-    best = [
-        (weights + run.tokens_read * kv / run.steps) / (work.gpu.bandwidth_gbs * 1e9) for run in (few, many)
-    ]  # seconds of a step at the full bandwidth
-    took = [run.seconds / run.steps for run in (few, many)]
-    slope = (took[1] - took[0]) / (best[1] - best[0]) if best[1] > best[0] else 1.0
-    slope = min(max(slope, 1.0), max(took[1] / best[1], 1.0))
-    return 1 / slope, max(0.0, took[1] - slope * best[1])
+    at_full_bandwidth = (weights + many.tokens_read * kv / many.steps) / (work.gpu.bandwidth_gbs * 1e9)
+    small, large = (run.seconds / run.steps for run in (few, many))
+    if at_full_bandwidth / large >= Efficiencies().decode_bandwidth:
+        return {"decode_bandwidth": min(1.0, at_full_bandwidth / large)}
+    of_one = max(0.0, (large - small) / (len(many.completions) - len(few.completions)))
+    return {"decode_seconds": max(0.0, small - len(few.completions) * of_one), "sequence_seconds": of_one}
 
 
 def generate_alone(sampler: VllmSampler, requests: Sequence[Request], sampling: SamplingParams) -> tuple[float, int]:

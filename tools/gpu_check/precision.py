@@ -43,7 +43,8 @@ BFLOAT16 = Bounds(largest=0.1, mean=0.02, loss=0.01, gradient=0.15, cosine=0.99)
 
 @dataclass(frozen=True)
 class Computed:
-    """What a model makes of a batch. logprobs are float32 [B, T] on the CPU; so is the gradient of each parameter."""
+    """What a model makes of a batch. logprobs: float32 [B, T] on the CPU; gradient: float32, of each parameter, on
+    the device of the model."""
 
     logprobs: Tensor
     loss: float
@@ -75,7 +76,7 @@ def compute(model: Any, batch: Batch, algorithm: AlgorithmConfig, dtype: torch.d
     weights = token_weights(part.loss_mask, algorithm.loss.aggregation, COMPLETION)
     loss = (weights * losses).sum()
     loss.backward()
-    gradient = [parameter.grad.cpu() for parameter in model.parameters()]
+    gradient = [parameter.grad for parameter in model.parameters()]
     model.zero_grad()
     return Computed(logprobs.detach().cpu(), loss.item(), gradient)
 
@@ -94,7 +95,7 @@ def differences(name: str, one: Computed, other: Computed, bounds: Bounds) -> It
 
 def relative_difference(one: list[Tensor], other: list[Tensor]) -> float:
     """|one - other| / |other|, over all tensors together."""
-    change = sum(float((a - b).double().square().sum()) for a, b in zip(one, other, strict=True))
+    change = sum(float((a - b.to(a.device)).double().square().sum()) for a, b in zip(one, other, strict=True))
     return (change / dot(other, other)) ** 0.5
 
 
@@ -103,4 +104,4 @@ def cosine_of(one: list[Tensor], other: list[Tensor]) -> float:
 
 
 def dot(one: list[Tensor], other: list[Tensor]) -> float:
-    return sum(float((a.double() * b.double()).sum()) for a, b in zip(one, other, strict=True))
+    return sum(float((a.double() * b.to(a.device).double()).sum()) for a, b in zip(one, other, strict=True))

@@ -119,7 +119,7 @@ def update(setup: Setup, cfg: Config, actor: Actor, size: int) -> Trained:
         logprobs.append(actor.logprobs(batch))
         result, seconds = setup.timed(lambda: actor.update(batch))
         metrics.append(result.metrics)
-    changes = [after - first for after, first in zip(full_weights(actor), before, strict=True)]
+    changes = [(after - first).to(setup.device) for after, first in zip(full_weights(actor), before, strict=True)]
     return Trained(torch.stack(logprobs), metrics, changes, seconds)
 
 

@@ -38,7 +38,6 @@ def measure(setup: Setup) -> Iterator[Measurement]:
 
 def settings(setup: Setup) -> list[str]:
     small = [
-        "rollout.enforce_eager=true",
         "algorithm.num_prompts=4",
         "algorithm.group_size=4",
         "model.max_completion_tokens=64",

@@ -22,7 +22,7 @@ from grpo.grpo import Batch, make_batch
 from grpo.types import Completion, Group, Problem, Rollout, SamplingParams, Score
 from tools.doctor.facts import Unknown
 from tools.doctor.probe import known, output_of
-from tools.gpu_check.generation import clocked, engine_facts, generate, requests_of, speed, workload
+from tools.gpu_check.generation import clocked, engine_facts, generate, requests_of, sampling_of, speed, workload
 from tools.gpu_check.stage import GIB, Measurement, Setup
 from tools.planner.roofline import sync_seconds
 from workers.actor import Actor
@@ -114,13 +114,9 @@ def generation(setup: Setup, cfg: Config, trio: Trio) -> Generator[Measurement, 
     problems, size, few = (32, 8, 8) if setup.on_gpu else (2, 2, 1)
     requests = requests_of(cfg, range(problems), size)
     completions = yield from speed(setup, cfg, trio.rollout, requests, requests[:: len(requests) // few])
-    again = generate(trio.rollout, requests, sampling(cfg)).completions
+    again = generate(trio.rollout, requests, sampling_of(cfg)).completions
     yield from equality("repeated with the same seeds", completions, again, cfg.model.dtype)
     return completions[:: max(1, len(completions) // COMPARED)]
-
-
-def sampling(cfg: Config) -> SamplingParams:
-    return SamplingParams(1.0, cfg.model.max_completion_tokens)
 
 
 def equality(name: str, before: Sequence[Completion], after: Sequence[Completion], dtype: str) -> Iterator[Measurement]:
@@ -181,7 +177,7 @@ def changed_weights(setup: Setup, cfg: Config, trio: Trio, transfer: str) -> Ite
     """Let the engine sleep as in a training step, change the actor's weights and transfer them: vLLM must agree with
     the actor again, far better than the actor agrees with its former self."""
     requests = requests_of(cfg, range(2000, 2000 + COMPARED), 1)
-    old = generate(trio.rollout, requests, sampling(cfg)).completions
+    old = generate(trio.rollout, requests, sampling_of(cfg)).completions
     _, asleep = clocked(trio.rollout.sleep)
     if setup.on_gpu and cfg.topology.colocate:
         yield Measurement(f"{transfer}: sleep", asleep, "s")
@@ -192,7 +188,7 @@ def changed_weights(setup: Setup, cfg: Config, trio: Trio, transfer: str) -> Ite
     yield Measurement(f"{transfer}: wake and load", loaded, "s")
     yield from gpu_memory(setup, f"after new weights ({transfer})")
     moved = float(logprob_gaps(trio, old).abs().mean())
-    gap = logprob_gaps(trio, generate(trio.rollout, requests, sampling(cfg)).completions)
+    gap = logprob_gaps(trio, generate(trio.rollout, requests, sampling_of(cfg)).completions)
     yield from agreement(f"after new weights ({transfer}): ", gap, cfg.model.dtype)
     left = float(gap.abs().mean())
     yield Measurement(f"{transfer}: mean change of a log-probability by the new weights", moved)

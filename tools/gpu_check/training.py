@@ -31,7 +31,7 @@ RESERVED_SECONDS = 15.0  # for the imports before this stage's clock starts, and
 LEARNING_STEPS = 20  # after which the accuracy must have risen
 LEARNING_SHARE = 0.45  # of the stage's time, for the tiny model
 BIG_MODEL = "qwen-1.5b"
-BIG_SECONDS = 100.0  # until the first step of the large run has ended
+BIG_SECONDS = 150.0  # until the first step of the large run has ended
 NEVER = 10**6
 
 Row = Mapping[str, Any]

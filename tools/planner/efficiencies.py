@@ -7,7 +7,8 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Efficiencies:
-    """The defaults are within the range that is commonly reported for such software.
+    """A default is what `make gpu-check` measured (docs/gpu.md), or else within the range that is commonly reported for
+    such software.
 
     decode_bandwidth  decoding in vLLM, of the memory bandwidth
     prefill_flops     prefill in vLLM, of the bfloat16 peak
@@ -18,7 +19,10 @@ class Efficiencies:
     host_bandwidth    between a GPU and the host's memory, of the link
     host_copy_gbs     GB/s at which one process copies weights in host memory
     host_checksum_gbs GB/s of the checksum of weights in host memory, on one core
-    decode_seconds    per decoding step: scheduler, sampler, kernel launches
+    decode_seconds    of the host per decoding step: scheduler, kernel launches
+    sequence_seconds  of the host per generated token: vLLM's bookkeeping of each sequence, in Python
+    load_seconds      of a transfer of weights, whatever their size: calls to the processes
+    layer_seconds     per layer that vLLM loads
     step_seconds      per training step: Ray's messages, scoring, building the batch
     mean_prompt       mean length of a prompt, of its limit
     mean_completion   mean length of a completion, of its limit; the longest completion reaches it
@@ -27,13 +31,16 @@ class Efficiencies:
     decode_bandwidth: float = 0.6
     prefill_flops: float = 0.5
     forward_flops: float = 0.4
-    train_flops: float = 0.35
+    train_flops: float = 0.28
     touch_bandwidth: float = 0.7
     link_bandwidth: float = 0.7
-    host_bandwidth: float = 0.7
+    host_bandwidth: float = 0.85
     host_copy_gbs: float = 5.0
     host_checksum_gbs: float = 3.5
-    decode_seconds: float = 0.004
+    decode_seconds: float = 0.0017
+    sequence_seconds: float = 0.000034
+    load_seconds: float = 0.1
+    layer_seconds: float = 0.01
     step_seconds: float = 2.0
     mean_prompt: float = 0.5
     mean_completion: float = 0.5

@@ -74,17 +74,18 @@ class Workload:
 
 def generation_seconds(work: Workload, completions: float, prompts: float, replicas: int, concurrency: int) -> float:
     """Generate all completions with `replicas` engines that run up to `concurrency` sequences each. The prefix cache
-    reads the prompt of a group once."""
+    reads the prompt of a group once. vLLM schedules a step while the GPU computes another: the longer one counts."""
     gpu, model, shape, reached = work.gpu, work.model, work.shape, work.efficiencies
     longest = model.max_completion_tokens
     tokens = completions / replicas * work.mean_completion
     decoding_steps = max(longest, tokens / concurrency)
     context = work.mean_prompt + work.mean_completion / 2
     read = work.synced_bytes * decoding_steps + tokens * context * kv_bytes_per_token(shape, model.dtype)
-    decoding = read / (gpu.bandwidth_gbs * 1e9 * reached.decode_bandwidth) + decoding_steps * reached.decode_seconds
+    on_gpu = read / (gpu.bandwidth_gbs * 1e9 * reached.decode_bandwidth)
+    on_host = decoding_steps * reached.decode_seconds + tokens * reached.sequence_seconds
     prompt_tokens = prompts / replicas * work.mean_prompt
     prefill = 2 * shape.matrix_parameters * prompt_tokens / (gpu.tflops * 1e12 * reached.prefill_flops)
-    return prefill + decoding
+    return prefill + max(on_gpu, on_host)
 
 
 def logprobs_seconds(work: Workload, ranks: int, micro_batch_tokens: int) -> float:
@@ -132,6 +133,8 @@ def sync_seconds(work: Workload, transfer: str, ranks: int) -> dict[str, float]:
         "gather the ranks' shards": (ranks - 1) / ranks * size / link,
         "convert to the dtype of generation": converting / memory,
         "the actor's checksum": CHECKSUM_PASSES * size / memory,
+        "calls to the processes": reached.load_seconds,
+        "vLLM's work for each layer": work.shape.layers * reached.layer_seconds,
     }
     if transfer == "shm":
         return seconds | {

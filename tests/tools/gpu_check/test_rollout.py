@@ -28,32 +28,38 @@ def work(tmp_path) -> Workload:
     return found
 
 
-def seconds_of(work: Workload, count: int, length: int, fraction: float, fixed: float) -> Generated:
-    """A run that takes exactly these constants' seconds."""
+def seconds_of(work: Workload, count: int, length: int, fraction: float) -> Generated:
+    """A run that reads its bytes with this fraction of the bandwidth."""
     run = Generated(completions(count, length), 1.0)
     read = model_bytes(work.shape, "bfloat16") * length + run.tokens_read * kv_bytes_per_token(work.shape, "bfloat16")
-    return replace(run, seconds=read / (work.gpu.bandwidth_gbs * 1e9 * fraction) + length * fixed)
+    return replace(run, seconds=read / (work.gpu.bandwidth_gbs * 1e9 * fraction))
 
 
 def test_keys_and_values_of_all_earlier_tokens_are_read_for_each_token():
     assert Generated(completions(2, 3), 1.0).tokens_read == 2 * (4 + 5 + 6)
 
 
-def test_two_runs_give_both_constants_of_decoding(work):
-    few, many = (seconds_of(work, count, 512, 0.4, 0.003) for count in (8, 256))
-    assert decode_constants(work, few, many) == pytest.approx((0.4, 0.003))
+def test_two_runs_give_the_constants_of_the_host(work):
+    # 512 steps of 2 ms + 30 us for each sequence
+    few, many = (Generated(completions(count, 512), 512 * (0.002 + count * 30e-6)) for count in (8, 256))
+    expected = {"decode_seconds": 0.002, "sequence_seconds": 30e-6}
+    assert decode_constants(work, few, many) == pytest.approx(expected)
 
 
-@pytest.mark.parametrize("slowdown", [0.1, 3.0])
-def test_the_constants_stay_in_range_and_explain_the_larger_run(work, slowdown):
-    few, many = (seconds_of(work, count, 512, 0.4, 0.003) for count in (8, 256))
-    fraction, fixed = decode_constants(work, replace(few, seconds=few.seconds * slowdown), many)
-    assert 0 < fraction <= 1 and fixed >= 0
-    assert seconds_of(work, 256, 512, fraction, fixed).seconds == pytest.approx(many.seconds)
+def test_generation_that_the_memory_limits_gives_its_share_of_the_bandwidth(work):
+    few, many = (seconds_of(work, count, 512, 0.7) for count in (8, 256))
+    assert decode_constants(work, few, many) == pytest.approx({"decode_bandwidth": 0.7})
+
+
+@pytest.mark.parametrize("few_seconds", [0.01, 100.0])
+def test_the_constants_of_decoding_are_not_negative(work, few_seconds):
+    few, many = Generated(completions(8, 512), few_seconds), Generated(completions(256, 512), 5.0)
+    assert all(value >= 0 for value in decode_constants(work, few, many).values())
 
 
 def test_the_planned_seconds_are_those_of_the_planner_for_the_tokens_that_were_generated(work):
-    run = seconds_of(work, 64, 512, work.efficiencies.decode_bandwidth, work.efficiencies.decode_seconds)
+    seconds = 512 * (work.efficiencies.decode_seconds + 64 * work.efficiencies.sequence_seconds)
+    run = Generated(completions(64, 512), seconds)
     assert planned_seconds(work, run) == pytest.approx(run.seconds, rel=0.01)
 
 
@@ -122,7 +128,7 @@ def test_a_transfer_for_which_no_time_is_left_is_named(on_gpu, monkeypatch):
     for part in ("engine", "same_weights", "changed_weights"):
         monkeypatch.setattr(rollout, part, lambda *args: iter(()))
     found = {each.name: each.value for each in measure(replace(on_gpu, seconds=1.0))}
-    assert str(found["shm"]).startswith("not checked: 1 s left")
+    assert str(found["shm"]).startswith("not checked: ") and " s left, it takes about" in str(found["shm"])
     assert str(found["nccl"]) == "not checked: needs two GPUs"
 
 
