@@ -20,6 +20,10 @@ REQUIREMENTS := $(INSTALL)/requirements$(if $(filter-out 0,$(HAS_GPU)),,-cpu).tx
 TORCH_SOURCE ?= $(if $(PIP_FIND_LINKS),--find-links $(PIP_FIND_LINKS),--torch-backend cpu)
 INSTALL_FLAGS := $(if $(filter-out 0,$(HAS_GPU)),,$(TORCH_SOURCE))
 
+# Threads that wait for work sleep. If they spin instead, two processes with all threads slow each other down a hundredfold.
+export OMP_WAIT_POLICY := passive
+export GOMP_SPINCOUNT := 0
+
 BIN := .venv/bin
 READY := .venv/ready-$(notdir $(REQUIREMENTS))
 BENCH := .venv-bench

@@ -53,9 +53,10 @@ class TransformersSampler(Sampler):
         mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts], device=self.device)
         positions = (mask.cumsum(1) - 1).clamp(min=0)
         generators = [torch.Generator(self.device).manual_seed(r.seed) for r in requests]
-        alive = torch.ones(len(requests), dtype=torch.bool, device=self.device)
+        rows = torch.arange(len(requests), device=self.device)  # the requests that the batch still holds
         tokens: list[list[int]] = [[] for _ in requests]
         logprobs: list[list[float]] = [[] for _ in requests]
+        alive = torch.ones(len(requests), dtype=torch.bool, device=self.device)
         cache = None
         for _ in range(sampling.max_tokens):
             output = self.model(
@@ -63,18 +64,25 @@ class TransformersSampler(Sampler):
             )
             cache = output.past_key_values
             chosen, chosen_logprobs = _sample(output.logits[:, -1].float(), sampling, generators)
-            for row in alive.nonzero().flatten().tolist():
-                tokens[row].append(int(chosen[row]))
-                logprobs[row].append(float(chosen_logprobs[row]))
+            for row, token, logprob in zip(
+                rows[alive].tolist(), chosen[alive].tolist(), chosen_logprobs[alive].tolist(), strict=True
+            ):
+                tokens[row].append(token)
+                logprobs[row].append(logprob)
             alive &= chosen != self.tokenizer.eos_token_id
             if sampling.stop:
-                stopped = [_wrote(sampling.stop, self.tokenizer.decode(row)) for row in tokens]
+                stopped = [_wrote(sampling.stop, self.tokenizer.decode(tokens[row])) for row in rows.tolist()]
                 alive &= ~torch.tensor(stopped, device=self.device)
             if not alive.any():
                 break
             ids = chosen[:, None]
             mask = torch.cat([mask, torch.ones_like(ids)], dim=1)
             positions = positions[:, -1:] + 1
+            if 2 * int(alive.sum()) <= len(rows):  # half of the completions have ended
+                kept = alive.nonzero().flatten()
+                ids, mask, positions, rows, alive = (each[kept] for each in (ids, mask, positions, rows, alive))
+                generators = [generators[row] for row in kept.tolist()]
+                cache.batch_select_indices(kept)
         return [self._completion(*row, sampling.stop) for row in zip(prompts, tokens, logprobs, strict=True)]
 
     def _completion(

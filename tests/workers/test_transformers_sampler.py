@@ -26,10 +26,13 @@ def requests(count):
 
 
 def test_a_request_gives_the_same_completion_alone_and_in_a_batch(sampler):
-    sampling = SamplingParams(1.0, 64)
-    together = in_request_order(sampler.generate(requests(8), sampling))
-    alone = [in_request_order(sampler.generate([request], sampling))[0] for request in requests(8)]
+    sampling = SamplingParams(1.0, 128)
+    ten = requests(15)[5:]
+    together = in_request_order(sampler.generate(ten, sampling))
+    alone = [in_request_order(sampler.generate([request], sampling))[0] for request in ten]
     assert [c.token_ids for c in together] == [c.token_ids for c in alone]
+    lengths = sorted(len(c.token_ids) for c in together[:5])
+    assert lengths[2] < lengths[4]  # the first batch went on without those that had ended
 
 
 def test_behavior_logprobs_equal_those_of_the_policy(sampler):
