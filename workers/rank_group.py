@@ -1,6 +1,5 @@
 """Calls to worker processes. Every wait ends: with an answer, a time-out that shows the stack, or a WorkerDied."""
 
-import ctypes
 import faulthandler
 import os
 import signal
@@ -14,10 +13,10 @@ import ray
 from ray.exceptions import GetTimeoutError, RayActorError
 
 from workers.interrupt import Interrupt
+from workers.shared_memory import reuse_freed_memory
 
 POLL_SECONDS = 0.2
 DUMP_SECONDS = 20.0
-M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of mallopt(3)
 
 
 class WorkerTimeout(RuntimeError):  # noqa: N818 - reads as a state
@@ -63,15 +62,6 @@ def announce(info: RankInfo) -> TextIO | None:
     faulthandler.register(signal.SIGUSR1, file=stack, all_threads=True)
     (info.folder / f"{info.role}-{info.rank}.pid").write_text(str(os.getpid()), encoding="utf-8")
     return stack
-
-
-def reuse_freed_memory() -> None:
-    """Let glibc keep freed memory for the next tensors instead of returning it to the system, which would hand it back
-    page by page: a million page faults in each update of a 135M model, a fifth of its time."""
-    libc = ctypes.CDLL(None)
-    if hasattr(libc, "mallopt"):  # other C libraries keep memory by their own rules
-        libc.mallopt(M_MMAP_MAX, 0)
-        libc.mallopt(M_TRIM_THRESHOLD, -1)
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,14 @@
-"""The folders of runs in shared memory. Without imports of torch and Ray, since the doctor uses them."""
+"""The memory of a run: its folder in shared memory, and what its processes keep. Without imports of torch and Ray,
+since the doctor uses it."""
 
+import ctypes
 import hashlib
 import os
 from pathlib import Path
 
 SHARED_MEMORY = Path("/dev/shm")
 PREFIX = "ahazero-"
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of mallopt(3)
 MORE = "sudo mount -o remount,size={gb:.0f}G /dev/shm; in a container: docker run --shm-size={gb:.0f}g"
 
 
@@ -17,3 +20,12 @@ def shared_folder(output: Path) -> Path:
 def shared_root() -> Path:
     """The folder of all runs; the temporary folder if the system has no shared memory."""
     return SHARED_MEMORY if SHARED_MEMORY.is_dir() else Path(os.environ.get("TMPDIR", "/tmp"))
+
+
+def reuse_freed_memory() -> None:
+    """Let glibc keep freed memory for the next tensors instead of returning it to the system, which would hand it back
+    page by page: a million page faults in each update of a 135M model, a fifth of its time."""
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "mallopt"):  # other C libraries keep memory by their own rules
+        libc.mallopt(M_MMAP_MAX, 0)
+        libc.mallopt(M_TRIM_THRESHOLD, -1)

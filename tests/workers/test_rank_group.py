@@ -2,8 +2,6 @@
 
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 
@@ -125,22 +123,3 @@ def test_the_user_can_interrupt_a_wait(cluster, tmp_path):
     with pytest.raises(Interrupted):
         group.call("sleep", [600.0], phase="start", interruptible=True)
     end(group)
-
-
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="mallopt belongs to glibc")
-def test_freed_memory_is_used_again_without_page_faults():
-    program = """
-import resource, torch
-from workers.rank_group import reuse_freed_memory
-reuse_freed_memory()
-def faults():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-for _ in range(3):
-    torch.ones(2**25)  # 32,768 pages
-before = faults()
-for _ in range(4):
-    torch.ones(2**25)
-print(faults() - before)
-"""
-    command = [sys.executable, "-c", program]
-    assert int(subprocess.run(command, capture_output=True, text=True, check=True).stdout) < 1000
