@@ -26,9 +26,9 @@ from tools.planner.shape import SHIPPED
 from tools.planner.trace import UpdateMemory, trace_update
 from workers.actor import Actor
 from workers.models import load_config
+from workers.session import PASSIVE_THREADS
 
 GLIBC = {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
-PASSIVE_THREADS = {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "0"}
 TINY = "envs/countdown/models/tiny"
 LINE = "{:<13} {:<9} {:>7} {:>5} {:>10} {:>9} {:>6} {:>8} {:>9} {:>6}"
 

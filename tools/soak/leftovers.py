@@ -78,7 +78,8 @@ def leftovers(outputs: Path, memory_before: set[str], ports: set[int]) -> list[s
     found = []
     for process in descendants():
         with suppress(psutil.NoSuchProcess):
-            found.append(f"process {process.pid} ({' '.join(process.cmdline())[:60]}) is left")
+            program, *arguments = process.cmdline() or [process.name()]
+            found.append(f"process {process.pid} ({' '.join([Path(program).name, *arguments])[:60]}) is left")
     unused = sorted(name for name in shared_memory() - memory_before if not is_mapped(name))
     found += [f"/dev/shm/{name} is left" for name in unused]
     if (folder := shared_folder(outputs)).exists():
