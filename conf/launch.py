@@ -1,11 +1,12 @@
 """Start an entry point, and report errors that the user can correct in one line: exit code 2 if nothing was started, 1
-afterwards."""
+afterwards, and 130 if a second Ctrl-C or SIGTERM ended it at once."""
 
 import dataclasses
 import difflib
 import errno
 import os
 import re
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -31,6 +32,9 @@ def launch(main: Callable[[], None], schema: type) -> None:
             main()
     except (HydraException, OmegaConfBaseException) as error:
         refuse(one_line(error, schema))
+    except KeyboardInterrupt:
+        print("stopped at once; the same command goes on from the last checkpoint", file=sys.stderr)
+        raise SystemExit(128 + signal.SIGINT) from None
 
 
 @contextmanager

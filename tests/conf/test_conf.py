@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from conf.compose import compose_config, compose_training
-from conf.launch import one_line
+from conf.launch import launch, one_line
 from conf.schema import Config
 from conf.sft import SftConfig
 from envs.countdown.task import Countdown
@@ -230,3 +230,13 @@ def test_a_run_folder_with_other_settings_is_rejected(tmp_path):
 def test_overrides_that_name_data_are_those_of_train_sft():
     assert isinstance(compose_training(["data.paths=[rows.jsonl]", "model=tiny"]), SftConfig)
     assert isinstance(compose_training(["model=tiny", "env=countdown"]), Config)
+
+
+def test_a_second_signal_ends_a_run_in_one_line(capsys):
+    def main() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(SystemExit) as ended:
+        launch(main, Config)
+    assert ended.value.code == 130
+    assert capsys.readouterr().err == "stopped at once; the same command goes on from the last checkpoint\n"
