@@ -169,7 +169,7 @@ def check(cfg: DecodingConfig) -> None:
         ValueError: the model or the verifier is missing, a setting of the strategy is not allowed, or something on this
             machine is in the way of Ray.
     """
-    check_model(cfg.model)
+    check_model(cfg.model, cfg.rollout, cfg.topology)
     check_machine(cfg.topology.ray_address)
     if cfg.learned_verifier is not None:
         check_verifier(cfg.learned_verifier, cfg)

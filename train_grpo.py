@@ -282,7 +282,7 @@ def main(raw: DictConfig) -> None:
         resolved: Any = OmegaConf.to_container(raw, resolve=True)
         resolved["git"] = git_commit(Path(__file__).parent)
         folder = RunFolder.of(cfg.run)
-        check_model(cfg.model)
+        check_model(cfg.model, cfg.rollout, cfg.topology)
         check_optimizer(cfg.algorithm.optimizer)
         check_tracker(cfg.tracker)
         check_topology(cfg)

@@ -102,7 +102,7 @@ def main(raw: DictConfig) -> None:
     console = Console()
     with checking_settings():
         cfg = settings_of(raw, SftConfig)
-        check_model(cfg.model)
+        check_model(cfg.model, cfg.rollout, cfg.topology)
         check_optimizer(cfg.optimizer)
         check_tracker(cfg.tracker)
         check_topology(cfg)

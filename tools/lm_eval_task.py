@@ -79,7 +79,7 @@ def main() -> None:
     args = parser.parse_intermixed_args()
     with checking_settings():
         cfg = compose_config(args.overrides)
-        check_model(cfg.model)
+        check_model(cfg.model, cfg.rollout, cfg.topology)
         name = write_task(cfg, args.overrides, args.number, args.output)
     print(f"lm_eval --include_path {args.output} --tasks {name}")
 

@@ -123,7 +123,7 @@ def main() -> None:
     console = Console()
     with checking_settings():
         cfg = run_settings(compose_verifier, sys.argv[1:])
-        check_model(cfg.model)
+        check_model(cfg.model, cfg.rollout, cfg.topology)
         check_machine(cfg.topology.ray_address)
         device, problems = pick_device(cfg.topology.device), draw_problems(cfg)
         download(cfg.model.source, WEIGHTS)

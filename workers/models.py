@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from conf.algorithms import OptimizerConfig
-from conf.workers import ModelConfig
+from conf.workers import ModelConfig, RolloutConfig, TopologyConfig
 from envs.env import Env
 from envs.fitting import FittingProblems
 from grpo.packing import packed_attention
@@ -24,19 +24,29 @@ if TYPE_CHECKING:
 
 # Left to itself, transformers asks on the terminal whether to execute the Python code of a model.
 NO_CODE = {"trust_remote_code": False}
+# Sizes of an attention head for which vLLM has CPU kernels (CPUAttentionBackend.get_supported_head_sizes).
+CPU_HEAD_SIZES = (32, 64, 80, 96, 112, 128, 160, 192, 224, 256, 512)
 
 
-def check_model(model: ModelConfig) -> None:
-    """Check that the model can be found, before anything starts.
+def check_model(model: ModelConfig, rollout: RolloutConfig, topology: TopologyConfig) -> None:
+    """Check that the model can be found and sampled from, before anything starts.
 
     Raises:
-        ValueError: the folder does not exist, the Hub does not have the model or cannot be reached, or the model needs
-            Python code of its own.
+        ValueError: the folder does not exist, the Hub does not have the model or cannot be reached, the model needs
+            Python code of its own, its context is too short, or vLLM cannot generate with it on a CPU.
     """
+    config = read_config(model)
+    check_context(model, config)
+    on_cpu = topology.device == "cpu" or not torch.cuda.is_available()
+    if rollout.backend == "vllm" and on_cpu:
+        check_head_size(model, config)
+
+
+def read_config(model: ModelConfig) -> Mapping[str, Any]:
+    """The content of the model's config.json; raises what `check_model` raises if it is missing or damaged."""
     config = Path(model.source) / "config.json"
     if not config.is_file():
-        check_context(model, load_config(model.source).to_dict())
-        return
+        return dict(load_config(model.source).to_dict())
     try:
         content = json.loads(config.read_text(encoding="utf-8"))
     except ValueError as error:
@@ -48,7 +58,7 @@ def check_model(model: ModelConfig) -> None:
             f"model.path={model.source} has Python code of its own (auto_map in config.json), which is never executed; "
             "choose a model that transformers supports by itself"
         )
-    check_context(model, content)
+    return dict(content)
 
 
 def is_known(model_type: str) -> bool:
@@ -72,6 +82,21 @@ def check_context(model: ModelConfig, config: Mapping[str, Any]) -> None:
             f"model.max_prompt_tokens={model.max_prompt_tokens} + model.max_completion_tokens="
             f"{model.max_completion_tokens} must be at most {context}, the context of model.path={model.source}; lower "
             "one of them"
+        )
+
+
+def check_head_size(model: ModelConfig, config: Mapping[str, Any]) -> None:
+    """Check that vLLM's CPU kernels support the attention heads of a model with this config.json.
+
+    Raises:
+        ValueError: they do not.
+    """
+    heads, width = config.get("num_attention_heads"), config.get("hidden_size")
+    size = config.get("head_dim") or (width // heads if heads and width else None)
+    if size is not None and size not in CPU_HEAD_SIZES:
+        raise ValueError(
+            f"model.path={model.source} has attention heads of size {size}, but on a CPU vLLM supports only "
+            f"{', '.join(map(str, CPU_HEAD_SIZES))}; choose rollout.backend=transformers or another model"
         )
 
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from conf.workers import ModelConfig
+from conf.workers import ModelConfig, RolloutConfig, TopologyConfig
 from grpo.types import Chat
-from workers.models import check_model, empty_model, encode, load_config, load_model, load_tokenizer
+from workers.models import CPU_HEAD_SIZES, check_model, empty_model, encode, load_config, load_model, load_tokenizer
 
 
 def test_a_chat_is_rendered_by_the_template_with_its_last_turn_open():
@@ -32,7 +32,7 @@ def test_a_chat_without_a_template_is_rejected_with_its_key():
 def test_a_damaged_config_is_found_before_anything_starts(tmp_path, text, problem):
     (tmp_path / "config.json").write_text(text)
     with pytest.raises(ValueError, match=f"config.json {problem}"):
-        check_model(ModelConfig("m", str(tmp_path)))
+        check_model(ModelConfig("m", str(tmp_path)), RolloutConfig(), TopologyConfig())
 
 
 TINY = Path("envs/countdown/models/tiny")
@@ -65,7 +65,7 @@ def with_code(folder: Path, marker: Path, model_type: str) -> ModelConfig:
 def test_the_code_of_a_model_is_never_executed(tmp_path):
     """Its own classes are ignored where transformers has the type of the model."""
     model = with_code(tmp_path / "model", tmp_path / "marker", "qwen2")
-    check_model(model)
+    check_model(model, RolloutConfig(), TopologyConfig())
     load_tokenizer(model.source)
     loaded = load_model(model.source, "float32")
     assert type(loaded).__module__.startswith("transformers.models.qwen2")
@@ -76,10 +76,32 @@ def test_the_code_of_a_model_is_never_executed(tmp_path):
 def test_a_model_that_needs_code_of_its_own_is_refused(tmp_path):
     model = with_code(tmp_path / "model", tmp_path / "marker", "made_up")
     with pytest.raises(ValueError, match="has Python code of its own .*, which is never executed"):
-        check_model(model)
+        check_model(model, RolloutConfig(), TopologyConfig())
     with pytest.raises(ValueError, match="model.path="):
         load_config(model.source)
     assert not (tmp_path / "marker").exists()
+
+
+@pytest.mark.parametrize("heads", [{"num_attention_heads": 8}, {"head_dim": 16}])
+def test_heads_without_a_cpu_kernel_are_found_before_anything_starts(tmp_path, heads):
+    shutil.copytree(TINY, tmp_path / "model")
+    config = json.loads((TINY / "config.json").read_text())  # hidden size 128
+    (tmp_path / "model" / "config.json").write_text(json.dumps(config | heads))
+    model = ModelConfig("m", str(tmp_path / "model"), max_completion_tokens=64)
+    with pytest.raises(ValueError, match=r"attention heads of size 16, but on a CPU vLLM supports only 32, 64, .*"):
+        check_model(model, RolloutConfig(), TopologyConfig(device="cpu"))
+    check_model(model, RolloutConfig(backend="transformers"), TopologyConfig(device="cpu"))
+
+
+def test_the_listed_head_sizes_are_those_of_vllm():
+    from vllm.v1.attention.backends.cpu_attn import CPUAttentionBackend
+
+    assert list(CPU_HEAD_SIZES) == CPUAttentionBackend.get_supported_head_sizes()
+
+
+@pytest.mark.parametrize("folder", sorted(path.parent for path in Path("envs").glob("*/models/*/config.json")))
+def test_vllm_can_generate_with_every_shipped_model_on_a_cpu(folder):
+    check_model(ModelConfig("m", str(folder), max_completion_tokens=64), RolloutConfig(), TopologyConfig(device="cpu"))
 
 
 def test_no_module_trusts_the_code_of_a_model():

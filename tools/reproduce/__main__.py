@@ -92,7 +92,7 @@ def read_seeds(text: str) -> list[int]:
         seeds = list(dict.fromkeys(map(int, parts))) if "," in text else list(range(int(text)))
         if seeds:
             return seeds
-    raise ValueError(f"SEEDS={text}: give their number, such as 3, or a list, such as 3,4,5")
+    raise ValueError(f"SEEDS={text}: give their number, such as 3, or a list, such as 3,4,5 or 7,")
 
 
 def pipeline_of(run: str, seed: int, stages: Sequence[str], overrides: Sequence[str]) -> Pipeline:
@@ -146,7 +146,8 @@ def check_models(pipeline: Pipeline) -> None:
     given = {stage.model: name for name, stage in pipeline.stages.items() if stage.model not in pipeline.stages}
     for name in given.values():
         try:
-            check_model(settings_of(pipeline.stages[name].kind, pipeline.overrides(name, Known())).model)
+            cfg = settings_of(pipeline.stages[name].kind, pipeline.overrides(name, Known()))
+            check_model(cfg.model, cfg.rollout, cfg.topology)
         except ValueError as error:
             raise ValueError(f"stages.{name}: {error}") from error
 

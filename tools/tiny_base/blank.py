@@ -7,6 +7,7 @@ from torch import Tensor
 from transformers import AddedToken, Qwen2Config, Qwen2ForCausalLM, Qwen2Tokenizer
 
 END = "<|endoftext|>"
+HEAD_SIZE = 32  # the smallest that vLLM supports on a CPU
 
 
 def make_tokenizer(words: Sequence[str]) -> Qwen2Tokenizer:
@@ -40,7 +41,7 @@ def make_model(
         vocab_size=len(tokenizer),
         hidden_size=hidden_size,
         num_hidden_layers=4,
-        num_attention_heads=4,
+        num_attention_heads=hidden_size // HEAD_SIZE,
         num_key_value_heads=1,
         intermediate_size=intermediate_size,
         max_position_embeddings=512,
