@@ -74,9 +74,9 @@ BULLET = re.compile(r"^\s*(?:[*•]\s+|#{1,6}\s*)")
 
 
 def unmarked(text: str) -> str:
-    """The text with a single kind of dash, without a heading or bullet, and with braces in place of emphasis."""
+    """The text with a single kind of dash, without a heading or bullet, and with backticks in place of emphasis."""
     text = BULLET.sub("", text.translate(DASHES))
-    return EMPHASIS.sub(lambda found: f"{{{found[2] or found[4]}}}", text)
+    return EMPHASIS.sub(lambda found: f"`{found[2] or found[4]}`", text)
 
 
 def tokens_of(text: str) -> list[Token]:
