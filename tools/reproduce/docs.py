@@ -70,10 +70,10 @@ def body(results: Mapping[str, Any], claims: Mapping[str, ClaimConfig]) -> str:
 def _summary(results: Mapping[str, Any], claims: Mapping[str, ClaimConfig]) -> Iterator[str]:
     if deciding_rows(results):
         yield "![the effect and its interval for every comparison, coloured by verdict](reproduction.png)"
-        seeds = ", ".join(map(str, results["seeds"]))
+        seeds = f"seed{'s' * (len(results['seeds']) > 1)} {', '.join(map(str, results['seeds']))}"
         commit = f", commit {results['git']['commit'][:10]}" if results["git"] else ""
         yield (
-            f"One run of `make reproduce` with the seeds {seeds} on a machine with {results['cores']} cores: "
+            f"One run of `make reproduce` with {seeds} on a machine with {results['cores']} cores: "
             f"{results['minutes']:.0f} minutes, {results['kwh']:.2f} kWh at {results['watts']:g} W, "
             f"${results['usd']:.2f} at ${results['usd_per_hour']:g} per hour{commit}."
         )
