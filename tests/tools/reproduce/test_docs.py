@@ -39,7 +39,8 @@ def test_every_claim_has_its_verdict_and_figures_in_the_text(made):
     assert "| RL against the base | zero 75.0%, base 25.0% | +50.0 | " in text and "| at least -50.0 | holds |" in text
     assert "| shown | zero 75.0%, base 25.0% | +50.0 |" in text and "shown only |" in text
     assert text.count("What a decision would need") == 1  # for the refuted one
-    assert "with the seeds 0, 1" in text
+    assert "with seeds 0, 1 on a machine" in text
+    assert "with seed 0 on a machine" in body(results | {"seeds": [0]}, claims)
 
 
 def test_results_without_a_run_show_every_claim_as_not_run():
