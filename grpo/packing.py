@@ -54,14 +54,15 @@ def pack(batch: "Batch") -> Packed:
     """Neighbouring rows with the same prompt share it, as those of a group; the first of them computes it."""
     prompts = batch.prompt_lengths
     lengths = prompts + (batch.mask.sum(dim=1) - 1).clamp(min=0)
-    columns, is_token = columns_within(lengths)
+    columns = torch.arange(int(lengths.max()), device=lengths.device)
+    is_token = columns < lengths[:, None]
     prompt_ids = torch.where(columns < prompts[:, None], batch.input_ids[:, : len(columns)], -1)
     is_first = torch.ones_like(prompts, dtype=torch.bool)
     is_first[1:] = (prompt_ids[1:] != prompt_ids[:-1]).any(dim=1)
     shared = torch.where(is_first, 0, prompts)  # tokens at the start of a sequence that another one computes
-    order = lengths.argsort(stable=True)
+    computed, order = lengths - shared, lengths.argsort(stable=True)
     starts = torch.empty_like(lengths)
-    starts[order] = (lengths - shared)[order].cumsum(0) - (lengths - shared)[order]
+    starts[order] = computed[order].cumsum(0) - computed[order]
     prompt_starts = starts[is_first][is_first.cumsum(0) - 1]
     starts = starts + prompts - shared
 
@@ -76,12 +77,6 @@ def pack(batch: "Batch") -> Packed:
         positions.append(column[own])
         sequences.append(Sequences(tokens * is_real, own.flatten().nonzero().squeeze(1)))
     return Packed(torch.cat(ids)[None], torch.cat(positions)[None], starts, prompt_starts + prompts - 1, sequences)
-
-
-def columns_within(lengths: Tensor) -> tuple[Tensor, Tensor]:
-    """The columns [C] of padded rows with these lengths [S], and bool [S, C], true on tokens."""
-    columns = torch.arange(int(lengths.max()), device=lengths.device)
-    return columns, columns < lengths[:, None]
 
 
 def similar(order: Tensor, lengths: Tensor) -> list[Tensor]:

@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 from transformers import AddedToken, Qwen2Config, Qwen2ForCausalLM, Qwen2Tokenizer
 
+from workers.models import CPU_HEAD_SIZES
+
 END = "<|endoftext|>"
-HEAD_SIZE = 32  # the smallest that vLLM supports on a CPU
 
 
 def make_tokenizer(words: Sequence[str]) -> Qwen2Tokenizer:
@@ -41,7 +42,7 @@ def make_model(
         vocab_size=len(tokenizer),
         hidden_size=hidden_size,
         num_hidden_layers=4,
-        num_attention_heads=hidden_size // HEAD_SIZE,
+        num_attention_heads=hidden_size // min(CPU_HEAD_SIZES),
         num_key_value_heads=1,
         intermediate_size=intermediate_size,
         max_position_embeddings=512,
