@@ -36,11 +36,11 @@ from workers.download import WEIGHTS, download
 from workers.interrupt import Interrupt, Interrupted
 from workers.judge import ask_of
 from workers.machine import check_machine
-from workers.models import check_model, encode, fitting_problems, load_tokenizer
+from workers.models import check_model, encode, fitting_problems, load_tokenizer, pick_device
 from workers.outcome_verifier import OutcomeVerifier, check_verifier, verifier_id
 from workers.rank_group import WorkerDied, WorkerTimeout
 from workers.rollout import RolloutPool
-from workers.session import pick_device, ray_session
+from workers.session import ray_session
 
 DEFAULT_SAMPLING = SamplingParams(temperature=1.0, max_tokens=1)  # unused: each request has its own parameters
 

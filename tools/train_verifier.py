@@ -27,10 +27,10 @@ from workers.download import WEIGHTS, download
 from workers.interrupt import Interrupt, Interrupted
 from workers.judge import make_judge
 from workers.machine import check_machine
-from workers.models import check_model, fitting_problems
+from workers.models import check_model, fitting_problems, pick_device
 from workers.outcome_verifier import OutcomeVerifier
 from workers.rollout import RolloutPool
-from workers.session import pick_device, ray_session
+from workers.session import ray_session
 from workers.verifier_training import EpochLosses, graded_completions, split_by_problem, train
 
 

@@ -33,13 +33,24 @@ def check_model(model: ModelConfig, rollout: RolloutConfig, topology: TopologyCo
 
     Raises:
         ValueError: the folder does not exist, the Hub does not have the model or cannot be reached, the model needs
-            Python code of its own, its context is too short, or vLLM cannot generate with it on a CPU.
+            Python code of its own, its context is too short, vLLM cannot generate with it on a CPU, or a GPU is
+            requested and there is none.
     """
     config = read_config(model)
     check_context(model, config)
-    on_cpu = topology.device == "cpu" or not torch.cuda.is_available()
-    if rollout.backend == "vllm" and on_cpu:
+    if rollout.backend == "vllm" and pick_device(topology.device) == "cpu":
         check_head_size(model, config)
+
+
+def pick_device(wanted: str) -> str:
+    """Resolve "auto", "cpu" or "cuda" to "cpu" or "cuda".
+
+    Raises:
+        ValueError: a GPU is requested and PyTorch finds none.
+    """
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise ValueError("topology.device=cuda, but PyTorch finds no GPU; make doctor tells why, or choose cpu or auto")
+    return "cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu"
 
 
 def read_config(model: ModelConfig) -> Mapping[str, Any]:

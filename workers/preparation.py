@@ -13,9 +13,9 @@ import torch
 from conf.sft import TrainingConfig
 from conf.workers import RolloutConfig
 from workers.download import WEIGHTS, download
+from workers.models import pick_device
 from workers.nvidia import InstalledGpu, visible_gpus
 from workers.placement import Placement, make_placement
-from workers.session import pick_device
 from workers.shared_memory import MORE, shared_folder, shared_root
 from workers.weights import Transfer
 

@@ -21,6 +21,7 @@ from conf.workers import ModelConfig, RolloutConfig, TopologyConfig
 from run.lock import FolderInUse, lock
 from workers.interrupt import Interrupt
 from workers.machine import check_machine, ray_folder
+from workers.models import pick_device
 from workers.placement import ROLES, Placement, check_ranks, make_placement, reserve_bundles
 from workers.rank_group import PhaseTimer, RankGroup, Worker
 from workers.shared_memory import shared_folder
@@ -235,14 +236,3 @@ def check_transfer(transfer: Transfer, rollout: RolloutConfig, placement: Placem
 def _own_gpus(topology: TopologyConfig, device: str) -> int | None:
     """The number of this machine's GPUs, or of simulated GPUs on a CPU."""
     return torch.cuda.device_count() if device == "cuda" else topology.num_gpus
-
-
-def pick_device(wanted: str) -> str:
-    """Resolve "auto", "cpu" or "cuda" to "cpu" or "cuda".
-
-    Raises:
-        ValueError: a GPU is requested and PyTorch finds none.
-    """
-    if wanted == "cuda" and not torch.cuda.is_available():
-        raise ValueError("topology.device=cuda, but PyTorch finds no GPU; make doctor tells why, or choose cpu or auto")
-    return "cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu"

@@ -11,10 +11,11 @@ import ray
 from conf.sft import TrainingConfig
 from workers.actor import Actor, Reference
 from workers.interrupt import Interrupt
+from workers.models import pick_device
 from workers.placement import check_ranks, free_address
 from workers.rank_group import PhaseTimer, RankGroup, RankInfo, Worker
 from workers.rollout import RolloutPool
-from workers.session import Session, check_transfer, pick_device, ray_session
+from workers.session import Session, check_transfer, ray_session
 from workers.weights import Transfer, Weights
 
 REFERENCE = "reference.safetensors"  # in a checkpoint, if the reference follows the actor
