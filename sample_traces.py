@@ -4,8 +4,8 @@
     python sample_traces.py model=smollm2-135m env=gsm8k strategy=majority output=outputs/traces
     python sample_traces.py model=tiny env=countdown build=journey
 
-The samples, made by any strategy of evaluate.py, are kept in <output>/samples.jsonl as problems finish: an interrupted
-command resumes, and another one with other filters, or with samples=<output> and another output, uses them again.
+The samples come from any strategy of evaluate.py and are written to <output>/samples.jsonl as problems finish, so an
+interrupted command resumes. A command with other filters, or with samples=<output> and another output, reuses them.
 """
 
 import sys

@@ -1,9 +1,9 @@
 """R1-Zero: a base model learns to reason from rewards alone, by GRPO (arXiv 2402.03300).
 
-Deviations from the paper: the loss is averaged over all completion tokens of a step, as in DAPO
-(`algorithm.loss.aggregation=token`), while the paper averages within each completion first (`=sequence`); by default a
-step makes one optimizer update, so the policy ratio is 1 and clipping never acts; rewards come from rules, there is no
-reward model. docs/algorithms.md has the rest of the family, docs/architecture.md follows one problem through one step.
+Unlike in the paper, the loss is averaged over all completion tokens of a step, as in DAPO, not within each completion
+first (`algorithm.loss.aggregation=sequence`), and rewards come from rules instead of a reward model. A step makes one
+optimizer update unless the recipe asks for more; with one update, the policy ratio is 1 and clipping has no effect.
+docs/algorithms.md has the rest of the family, and docs/architecture.md follows one problem through one step.
 
     make train                                     # the tiny model on countdown
     python train_grpo.py model=smollm2-135m seed=1 run=my-run

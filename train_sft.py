@@ -1,8 +1,8 @@
 """Supervised fine-tuning: the model learns to continue prompts as the examples do.
 
-A run is the same as that of train_grpo.py, with the same actor, topologies, checkpoints and reports, but a step draws
-examples instead of generating completions. The loss is the mean negative log-likelihood of the completions' tokens over
-all of a step's examples. Examples share a row without padding and do not see each other (grpo/packing.py).
+A run has the same actor, topologies, checkpoints and reports as a run of train_grpo.py, but a step draws examples
+instead of generating completions. The loss is the mean negative log-likelihood of the completion tokens of all examples
+of a step. Examples share a row without padding and do not see each other (grpo/packing.py).
 
     make sft DATA=outputs/my-traces/data.jsonl
     python train_sft.py model=smollm2-135m env=gsm8k data.paths=[rows.jsonl] run=my-sft epochs=2

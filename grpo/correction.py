@@ -1,5 +1,5 @@
-"""Importance weights for the mismatch between the sampler's and the trainer's probabilities, which differ by their
-kernels and their precision."""
+"""Importance weights for the mismatch between the sampler's and the trainer's probabilities, which differ because
+kernels and precision differ."""
 
 import torch
 from torch import Tensor

@@ -3,7 +3,7 @@
 Every tensor is [B, T], B completions of up to T tokens, and
     ratio = policy_ratio = exp(logprobs - old_logprobs),   A = advantages.
 The papers maximize objectives; these are losses, so the sign is reversed. At ratio 1, in the first update of a step,
-the gradient of each is -A times that of `logprobs`: they differ in the updates that follow. train_sft.py uses `nll`.
+the gradient of each is -A times that of `logprobs`; they differ in the updates that follow. train_sft.py uses `nll`.
 """
 
 from collections.abc import Mapping

@@ -3,7 +3,7 @@
     prompt of group 1 and a completion | completion | ... | prompt of group 2 and a completion | ...
 
 Linear layers see this row, which has no padding. Attention sees each completion after its prompt, so that it is causal
-and needs no mask: PyTorch's fast kernels accept none. Loss and gradients equal those of the padded sequences.
+and needs no mask, which PyTorch's fast kernels do not accept. Loss and gradients equal those of the padded sequences.
 """
 
 from collections.abc import Sequence

@@ -1,5 +1,5 @@
-"""The settings under `algorithm` that the mathematics reads, with their checks. Does not import torch, so that a
-configuration composes quickly."""
+"""The settings under `algorithm` that the mathematics reads, with their checks. This module does not import torch, so
+that a configuration composes quickly."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""The vocabulary of the project as frozen dataclasses, from problem to group. Needs no torch."""
+"""The vocabulary of the project as frozen dataclasses, from problem to group. This module does not import torch."""
 
 import hashlib
 from collections.abc import Iterable, Mapping

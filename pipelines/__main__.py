@@ -3,7 +3,7 @@
     make pipeline PIPELINE=r1
     python -m pipelines pipeline=r1 model=tiny env=countdown seed=1 rl.num_steps=20
 
-A stage is an ordinary run in outputs/<run>/<stage>/. A finished stage is not run again, and an interrupted one goes on.
+A stage is an ordinary run in outputs/<run>/<stage>/. A finished stage is not run again, and an interrupted one resumes.
 """
 
 import sys

@@ -1,7 +1,7 @@
-"""Builds journeys and their controls from the samples of many problems.
+"""Build journeys and their controls from the samples of many problems.
 
-The controls show what the wrong attempts of a journey are worth: shortcuts, the right attempts alone, as many of them
-as there are journeys, or as many as have the tokens of the journeys.
+The controls show what the wrong attempts of a journey are worth. They are shortcuts, which are right attempts alone:
+either as many as there are journeys, or enough to have as many tokens as the journeys.
 """
 
 import itertools

@@ -1,6 +1,6 @@
 """Which stages have finished, and pipeline.json: the command of each stage and the checksums of what it has read.
 
-A finished stage is not run again, and an interrupted one goes on, only with the same command and the same inputs.
+A finished stage is not run again and an interrupted one resumes, but only with the same command and the same inputs.
 """
 
 import hashlib

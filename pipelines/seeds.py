@@ -3,7 +3,7 @@
     python -m pipelines.seeds outputs/journey-countdown-tiny-direct-seed0 outputs/journey-countdown-tiny-direct-seed1
 
 Prints a Markdown table: the accuracy after each stage as a mean over the seeds with its 95% t interval, and the
-difference to a baseline, paired by seed.
+difference from a baseline, paired by seed.
 """
 
 import argparse

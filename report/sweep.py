@@ -48,7 +48,7 @@ def write_report(sweep_folder: Path) -> str:
 
 def table(variants: Sequence[SweepVariant]) -> list[str]:
     """A Markdown table with one row per variant."""
-    heads = ["variant", "seeds", "step 0", "final", "to the baseline (points)", "tokens", "seconds", "USD"]
+    heads = ["variant", "seeds", "step 0", "final", "vs. baseline (points)", "tokens", "seconds", "USD"]
     rows = [heads]
     for variant in variants:
         done, planned = len(variant.results), len(variant.jobs)

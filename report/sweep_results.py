@@ -140,7 +140,7 @@ class Result:
 
 @dataclass
 class SweepVariant:
-    """Jobs that differ only in the seed. difference: to the baseline; None for a baseline, or if no job has a
+    """Jobs that differ only in the seed. difference: from the baseline; None for a baseline, or if no job has a
     counterpart in the baseline."""
 
     name: str

@@ -1,7 +1,7 @@
 """Checksums of weights.
 
-`checksum` is computed where the tensor is, on a GPU at about the speed of its memory, on a CPU faster than SHA-256. It
-shows that a transfer went wrong, but does not resist an attacker.
+`checksum` is computed on the tensor's device, on a GPU at about the speed of its memory, on a CPU faster than SHA-256.
+It detects a transfer that went wrong, but does not protect against an attacker.
 """
 
 import hashlib

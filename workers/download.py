@@ -1,6 +1,6 @@
-"""Models of the Hugging Face Hub, downloaded before a run starts its processes.
+"""Download models from the Hugging Face Hub before a run starts its processes.
 
-The processes would download a model themselves, but within `topology.timeout_s`, and an error would be a worker's.
+The processes could download a model themselves, but only within `topology.timeout_s`, and a worker would report errors.
 """
 
 import errno

@@ -1,4 +1,4 @@
-"""What Ray needs of this machine, checked before it starts; `make doctor` reports the same checks.
+"""What Ray needs from this machine, checked before it starts; `make doctor` reports the same checks.
 
 Nothing here imports ray or torch, because the doctor also runs where they cannot be imported.
 """

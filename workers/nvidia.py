@@ -1,5 +1,5 @@
-"""The GPUs of this machine as nvidia-smi reports them. PyTorch would need memory of a GPU to look at it, and does not
-name the processes that hold the rest."""
+"""The GPUs of this machine as nvidia-smi reports them. PyTorch would have to allocate memory on a GPU to inspect
+it, and does not name the processes that hold the rest."""
 
 import os
 import re

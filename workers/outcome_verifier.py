@@ -2,7 +2,7 @@
 
 This is the verifier of Cobbe et al. (arXiv 2110.14168, section 4), used as the outcome reward model of Lightman et al.
 (arXiv 2305.20050). The final outcome is predicted at every token of a completion, so that a partial completion can be
-scored; the score is the prediction at the last token. Unlike in Cobbe et al. the loss is cross-entropy, not squared
+scored; the score is the prediction at the last token. Unlike in Cobbe et al., the loss is cross-entropy, not squared
 error, and there is no auxiliary language-modelling loss.
 """
 

@@ -1,5 +1,5 @@
-"""What a training run needs of this machine, checked right before its first process starts: the weights, room for them
-in shared memory, and GPUs whose memory nobody else holds."""
+"""What a training run needs from this machine, checked right before its first process starts: the weights, room for
+them in shared memory, and GPUs whose memory nobody else holds."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""Calls to worker processes. Every wait ends: with an answer, a time-out that shows the stack, or a WorkerDied."""
+"""Calls to worker processes. Every wait ends with an answer, a time-out that shows the stack, or a WorkerDied."""
 
 import faulthandler
 import os

@@ -1,5 +1,5 @@
-"""The memory of a run: its folder in shared memory, and what its processes keep. Without imports of torch and Ray,
-since the doctor uses it."""
+"""The memory of a run: its folder in shared memory, and what its processes keep. This module imports neither torch nor
+Ray, because the doctor uses it."""
 
 import ctypes
 import hashlib

@@ -94,7 +94,7 @@ def test_the_report_is_a_table_with_the_best_variant_first(tmp_path):
     write_report(tmp_path)
     lines = (tmp_path / "sweep.md").read_text().splitlines()
     table = [cells(line) for line in lines if line.startswith("|")]
-    assert table[0][:5] == ["variant", "seeds", "step 0", "final", "to the baseline (points)"]
+    assert table[0][:5] == ["variant", "seeds", "step 0", "final", "vs. baseline (points)"]
     assert table[2] == ["dapo", "3", "20.0% ± 0.0", "70.0% ± 24.8", "+10.0 ± 0.0", "1,500", "90", "0.50"]
     assert table[3] == ["grpo", "3", "20.0% ± 0.0", "60.0% ± 24.8", "baseline", "1,500", "90", "0.50"]
     assert "Not finished" not in "".join(lines) and (tmp_path / "sweep.png").stat().st_size > 10_000
