@@ -83,7 +83,7 @@ def _summary(results: Mapping[str, Any], claims: Mapping[str, ClaimConfig]) -> I
         cells = [f"[{claim.number}. {claim.title}](#{_anchor(claim)})", _verdict(found)]
         shown = [each for each in found["comparisons"] if each["at_least"] is not None] if found else []
         for each in [each for each in shown if each["effect"]]:
-            rows.append([*cells, each["label"], effect_text(each, "mean"), interval_text(each), claimed_text(each)])
+            rows.append([*cells, each["label"], effect_text(each), interval_text(each), claimed_text(each)])
             cells = ["", ""]
         if cells[0]:
             rows.append([*cells, "", "", "", ""])
@@ -101,18 +101,18 @@ def _claim(name: str, claim: ClaimConfig, found: Mapping[str, Any] | None) -> It
             if each["note"]:
                 yield f"{each['label']}: {each['note']}."
         if any(each["effect"]["seeds"] == 1 for each in measured):
-            yield "With one seed the intervals cover the choice of problems only, not the variation between trainings."
+            yield "With one seed, the intervals cover the choice of problems only, not the variation between runs."
         if found["curves"]:
             yield f"![{claim.title}](reproduction_{name}.png)"
         spent = f"{found['minutes']:.0f} minutes, ${found['usd']:.2f} and {found['kwh']:.3f} kWh"
-        yield f"Its stages took {spent}, those that it shares with other claims included."
+        yield f"Its stages took {spent}, including stages that it shares with other claims."
     yield f"*What it does not show.* {claim.limits}"
     if found and found["verdict"] in (Verdict.REFUTED, Verdict.UNDECIDED):
         yield f"*What a decision would need.* {claim.needed[0].upper()}{claim.needed[1:]}."
 
 
 def _row(comparison: Mapping[str, Any]) -> Sequence[str]:
-    cells = [comparison["label"], ", ".join(arm_texts(comparison)), effect_text(comparison, "mean")]
+    cells = [comparison["label"], ", ".join(arm_texts(comparison)), effect_text(comparison)]
     cells.append(interval_text(comparison))
     return [*cells, p_text(comparison["effect"]["p"]), claimed_text(comparison), comparison["verdict"] or "shown only"]
 

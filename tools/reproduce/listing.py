@@ -57,7 +57,7 @@ def list_verdicts(results: Mapping[str, Any]) -> Table:
         table.add_row(str(claim["number"]), claim["title"], "", "", "", claim["verdict"], style="bold")
         for comparison in claim["comparisons"]:
             if comparison["at_least"] is not None and comparison["effect"] is not None:
-                cells = [effect_text(comparison, "mean"), interval_text(comparison), claimed_text(comparison)]
+                cells = [effect_text(comparison), interval_text(comparison), claimed_text(comparison)]
                 table.add_row("", comparison["label"], *cells, comparison["verdict"])
     return table
 

@@ -185,7 +185,7 @@ class Measure:
 
     words          what it is
     unit           of its values and of their differences
-    of             what a ratio is the logarithm of
+    of             what is counted, or what a ratio is the logarithm of
     of_completions if it reads the completions of a stage alone
     of_stage       otherwise
     """
@@ -203,9 +203,9 @@ MEASURES: Mapping[str, Measure] = {
     "majority": Measure("accuracy of a majority vote", Unit.SHARE, majority),
     "best_of": Measure("accuracy of the completion with the highest log-probability", Unit.SHARE, best_of),
     "pass_at": Measure("share of problems that one of k completions solves", Unit.SHARE, pass_at),
-    "length": Measure("tokens per completion", Unit.COUNT, length),
+    "length": Measure("tokens per completion", Unit.COUNT, length, of="tokens"),
     "behavior": Measure("share of completions that show a behaviour", Unit.SHARE, behavior),
-    "tries": Measure("attempts per completion", Unit.COUNT, tries),
+    "tries": Measure("attempts per completion", Unit.COUNT, tries, of="attempts"),
     "mixed_scripts": Measure("share of completions that mix scripts", Unit.SHARE, mixed_scripts),
     "abandoned": Measure("share of completions that abandon a right candidate", Unit.SHARE, abandoned),
     "shorter_advantage": Measure("accuracy of shorter minus longer completions", Unit.SHARE, shorter_advantage),

@@ -62,7 +62,7 @@ def _comparison(comparison: Mapping[str, Any]) -> dict[str, Any]:
     if comparison["effect"] is None:
         return found
     return found | {
-        "effect": effect_text(comparison, "mean"),
+        "effect": effect_text(comparison),
         "interval": interval_text(comparison),
         "p": p_text(comparison["effect"]["p"]),
         "seeds": comparison["effect"]["seeds"],

@@ -75,7 +75,7 @@ def _draw_group(axis: Axes, rows: Sequence[Row]) -> None:
         axis.plot(effect["mean"], place, "o", color=color, markersize=5)
         axis.plot(bound_of(comparison), place, "|", color="0.35", markersize=13, markeredgewidth=1.4)
         interval = interval_text(comparison)
-        text = effect_text(comparison, "mean") + (f"  ({interval})" if interval else "")
+        text = effect_text(comparison) + (f"  ({interval})" if interval else "")
         axis.annotate(text, (1.01, place), xycoords=("axes fraction", "data"), va="center", fontsize=8, color=color)
     unit = Unit(rows[0][1]["unit"])
     axis.axvline(0, color="0.6", linewidth=0.8)

@@ -9,15 +9,27 @@ from tools.reproduce.measures import Unit
 Result = Mapping[str, Any]  # a comparison in results.json
 
 
-def effect_text(comparison: Result, part: str) -> str:
-    """An effect ("mean", "low" or "high"), or the bound "at_least": points of a share, a difference of counts, or the
-    factor of a ratio. The effect of a single arm that decides nothing is a value of the measure."""
-    value = bound_of(comparison) if part == "at_least" else comparison["effect"][part]
-    if value is None:
-        return ""
-    if comparison["at_least"] is None and len(comparison["arms"]) == 1:
+def effect_text(comparison: Result) -> str:
+    """The mean effect: "+25.0 points" of a share, "+3.2 tokens", or the factor of a ratio, "2.00 x"."""
+    return number_text(comparison, comparison["effect"]["mean"]) + unit_text(comparison)
+
+
+def number_text(comparison: Result, value: float) -> str:
+    """An effect without its unit. The effect of a single arm that decides nothing is a value of the measure."""
+    if is_level(comparison):
         return level(value, comparison["unit"], comparison["of"])
     return difference(value, comparison["unit"])
+
+
+def unit_text(comparison: Result) -> str:
+    """The unit of a difference, if its number does not show it."""
+    if is_level(comparison) or comparison["unit"] == Unit.RATIO:
+        return ""
+    return " points" if comparison["unit"] == Unit.SHARE else f" {comparison['of']}"
+
+
+def is_level(comparison: Result) -> bool:
+    return comparison["at_least"] is None and len(comparison["arms"]) == 1
 
 
 def bound_of(comparison: Result) -> float:
@@ -28,9 +40,8 @@ def bound_of(comparison: Result) -> float:
 
 def interval_text(comparison: Result) -> str:
     """ "51.0 to 57.2"; empty for a single value."""
-    if comparison["effect"]["low"] is None:
-        return ""
-    return f"{effect_text(comparison, 'low')} to {effect_text(comparison, 'high')}"
+    low, high = comparison["effect"]["low"], comparison["effect"]["high"]
+    return "" if low is None else f"{number_text(comparison, low)} to {number_text(comparison, high)}"
 
 
 def difference(value: float, unit: str) -> str:
@@ -60,7 +71,9 @@ def p_text(p: float | None) -> str:
 
 def claimed_text(comparison: Result) -> str:
     """What is claimed of the effect; empty for a comparison that decides nothing."""
-    return "" if comparison["at_least"] is None else f"at least {effect_text(comparison, 'at_least')}"
+    if comparison["at_least"] is None:
+        return ""
+    return f"at least {number_text(comparison, bound_of(comparison))}{unit_text(comparison)}"
 
 
 def arm_texts(comparison: Result) -> list[str]:

@@ -19,19 +19,19 @@ def made(unit, mean, at_least, *arms, of="tokens"):
 
 def test_shares_are_percent_and_their_differences_points():
     found = made("share", 0.25, 0.1, ("a", 1.0, 0.75, None), ("b", -1.0, 0.5, None))
-    assert effect_text(found, "mean") == "+25.0" and interval_text(found) == "+15.0 to +35.0"
-    assert claimed_text(found) == "at least +10.0" and arm_texts(found) == ["a 75.0%", "b 50.0%"]
+    assert effect_text(found) == "+25.0 points" and interval_text(found) == "+15.0 to +35.0"
+    assert claimed_text(found) == "at least +10.0 points" and arm_texts(found) == ["a 75.0%", "b 50.0%"]
 
 
 def test_ratios_are_logarithms_shown_as_factors():
     found = made("ratio", math.log(2), 1.5, ("a", 1.0, math.log(80), None), ("b", -1.0, math.log(40), None))
-    assert effect_text(found, "mean") == "2.00 x" and claimed_text(found) == "at least 1.50 x"
+    assert effect_text(found) == "2.00 x" and claimed_text(found) == "at least 1.50 x"
     assert arm_texts(found) == ["a 80 tokens", "b 40 tokens"] and bound_of(found) == pytest.approx(math.log(1.5))
 
 
 def test_a_single_arm_that_decides_nothing_is_a_value():
     road = made("ratio", math.log(0.05), None, ("a", 1.0, math.log(0.05), False), of="hours")
-    assert effect_text(road, "mean") == "3.0 min" and claimed_text(road) == ""
+    assert effect_text(road) == "3.0 min" and claimed_text(road) == ""
     assert arm_texts(road) == ["a 3.0 min (not reached)"]
 
 
@@ -44,6 +44,7 @@ def test_a_single_value_has_no_interval():
     found = made("count", 3.0, 1.0, ("a", 1.0, 5.0, None), ("b", -1.0, 2.0, None))
     found["effect"] |= {"low": None, "high": None}
     assert interval_text(found) == "" and arm_texts(found) == ["a 5.0", "b 2.0"]
+    assert effect_text(found) == "+3.0 tokens" and claimed_text(found) == "at least +1.0 tokens"
 
 
 @pytest.mark.parametrize(("p", "text"), [(None, ""), (0.0004, "< 0.001"), (0.0466, "0.047"), (1.0, "1.000")])
