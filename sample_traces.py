@@ -123,8 +123,10 @@ def passing(
 
 
 def write(cfg: TracesConfig, filtered: Filtered, written: Mapping[str, Problem], weights: str) -> dict[str, Any]:
-    """Write data.jsonl, rejected.jsonl and README.md, and return their part of the summary."""
+    """Write data.jsonl, rejected.jsonl and README.md, and return their part of the summary. The summary of other rows
+    that an earlier command has left is removed first, so that it never describes these."""
     folder = cfg.output_folder
+    (folder / "summary.json").unlink(missing_ok=True)
     kept = in_style(filtered.kept, written)
     rejected = in_style([trace for _, trace in filtered.rejected], written)
     reasons = [name for name, _ in filtered.rejected]
@@ -172,7 +174,8 @@ def main() -> None:
         problems = make_problems(cfg)
         weights = weights_sha256(stored_weights(cfg.model.source))
         settings = result_settings(cfg) | {"weights_sha256": weights}
-        del settings["num_problems"]  # the samples of a problem do not depend on the number of problems
+        # The samples of a problem depend neither on the number of problems nor on the folder of the weights.
+        del settings["num_problems"], settings["model"]
         output_lock = lock(cfg.output_folder, "choose another output=FOLDER")
         results = Results(cfg.samples_folder, "samples", "output=FOLDER")
         done = results.open(settings)

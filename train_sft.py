@@ -30,9 +30,10 @@ from run.terminal import print_end
 from run.trackers import check_tracker
 from train_grpo import Training, train
 from workers.actor import UpdateResult
-from workers.examples import Examples, StepPlan, check_held_out, describe, load_examples, make_batch
+from workers.examples import Examples, check_held_out, describe, load_examples
 from workers.models import check_model, check_optimizer, fitting_problems, load_tokenizer
 from workers.session import check_topology, free_shared_memory
+from workers.step_plan import StepPlan, make_batch
 from workers.trio import Trio
 
 REPORTED = ("entropy", "grad_norm", "lr", "skipped", "skipped_in_row", "gpu_gb")  # the others are of RL

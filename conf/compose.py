@@ -86,11 +86,15 @@ def compose_pipeline(arguments: Sequence[str]) -> PipelineConfig:
         raise ValueError(f"pipeline={', '.join(chosen)}: choose one of {', '.join(names)}")
     rest = [argument for argument in arguments if not argument.startswith("pipeline=")]
     try:
-        # A folder of its own, because model=NAME would choose a file of conf/model/ otherwise.
+        # A folder of its own, because model=NAME would choose a file of conf/model/ otherwise. env=NAME is set
+        # afterwards, because Hydra would choose among the schemas of the tasks.
         with initialize_config_dir(str(CONF / "pipeline"), version_base=None):
             stages = list(compose(chosen[0]).stages)
             of_stages = [argument for argument in rest if argument.partition(".")[0] in (*stages, *ENTRY_POINTS, ALL)]
-            raw = compose(chosen[0], [argument for argument in rest if argument not in of_stages])
+            envs = [argument for argument in rest if argument.startswith("env=")]
+            raw = compose(chosen[0], [argument for argument in rest if argument not in (*of_stages, *envs)])
+        for argument in envs:
+            raw.env = argument.removeprefix("env=")
         cfg = settings_of(raw, PipelineConfig)
     except (HydraException, OmegaConfBaseException) as error:
         raise ValueError(one_line(error, PipelineConfig)) from error

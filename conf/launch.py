@@ -14,7 +14,7 @@ from typing import NoReturn, TypeVar
 
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from envs.printable import printable
 
@@ -28,7 +28,7 @@ def launch(main: Callable[[], None], schema: type) -> None:
     """
     os.environ["HYDRA_FULL_ERROR"] = "1"  # let Hydra raise instead of printing its own traceback
     try:
-        with explaining_disk_errors():
+        with explaining_disk_errors():  # Hydra writes too
             main()
     except (HydraException, OmegaConfBaseException) as error:
         refuse(one_line(error, schema))
@@ -39,7 +39,9 @@ def launch(main: Callable[[], None], schema: type) -> None:
 
 @contextmanager
 def explaining_disk_errors() -> Iterator[None]:
-    """If the body fails because a file cannot be written, print a one-line error and exit with code 1."""
+    """If the body fails because a file cannot be written, print a one-line error and exit with code 1.
+
+    Hydra prints a line of its own if another exception than SystemExit leaves its main, so it is also used inside."""
     try:
         yield
     except Exception as error:
@@ -97,11 +99,14 @@ def settings_of(raw: DictConfig, schema: type[Settings]) -> Settings:
     """The composed settings as the dataclass `schema`.
 
     Raises:
-        ValueError: a value is not allowed, or `+key=value` added a key that no dataclass has. Hydra composes such a
-            key, and nothing would read it.
+        ValueError: a value is missing or not allowed, or `+key=value` added a key that no dataclass has. Hydra composes
+            such a key, and nothing would read it.
     """
     _refuse_added_keys(raw, "")
-    cfg = OmegaConf.to_object(raw)
+    try:
+        cfg = OmegaConf.to_object(raw)
+    except MissingMandatoryValue as error:
+        raise ValueError(f"{error.full_key} has no value; set it with {error.full_key}=VALUE") from error
     assert isinstance(cfg, schema)
     return cfg
 

@@ -32,6 +32,11 @@ SET_BY_PIPELINE = (
 )
 # The folder of another stage, or a number in its summary.json.
 REFERENCE = re.compile(r"\{([a-z]\w*)(?:\.(\w+))?\}")
+NUMBERS = {
+    "rl": ("steps", "tokens"),
+    "sft": ("steps", "tokens"),
+    "traces": ("rows", "data_tokens", "samples", "tokens"),
+}
 
 
 @dataclass
@@ -42,8 +47,8 @@ class StageConfig:
     model      the weights it starts from: "base", "teacher", the name of an rl or sft stage, or a file of conf/model/
     data       sft only: the traces stages, files, folders or data sets on the Hub to train on; each with its number of
                rows relative to the others, or all with null for all rows
-    overrides  further overrides of the entry point; {STAGE} stands for another stage's folder, and {STAGE.KEY} for a
-               number in its summary.json
+    overrides  further overrides of the entry point; {STAGE} stands for another stage's folder, and {STAGE.KEY} for one
+               of the NUMBERS in its summary.json
     arm        the arm of a comparison that the stage belongs to; empty if the arms share it
     """
 
@@ -94,6 +99,8 @@ class PipelineConfig:
         for group, overrides in self.overrides.items():
             one_of("overrides", group, (ALL, *ENTRY_POINTS))
             _check_overrides(f"overrides.{group}", overrides)
+            if named := REFERENCE.search(" ".join(overrides)):
+                raise ValueError(f"overrides.{group}: {named[0]} is for the overrides of a single stage; set it there")
         for name, stage in self.stages.items():
             self._check_stage(name, stage)
 
@@ -109,31 +116,36 @@ class PipelineConfig:
         one_of(f"{key}.model", stage.model, (*GIVEN_MODELS, *trained, *MODELS))
         if stage.model == "teacher" and self.teacher is None:
             raise ValueError(f"{key}.model=teacher needs a teacher; set teacher=NAME, a file of conf/model/")
+        self._check_data(f"{key}.data", stage)
+        _check_overrides(f"{key}.overrides", stage.overrides)
+        for other, number in REFERENCE.findall(" ".join(stage.overrides)):
+            one_of(f"{key}.overrides: the stage in braces", other, [each for each in self.stages if each != name])
+            if number:
+                numbers = NUMBERS.get(self.stages[other].kind, ("none, since it is an evaluation",))
+                one_of(f"{key}.overrides: the number of {other} in braces", number, numbers)
+
+    def _check_data(self, key: str, stage: StageConfig) -> None:
         if bool(stage.data) != (stage.kind == "sft"):
-            raise ValueError(f"{key}.data is for stages of kind sft, which need it; got {stage.data} for {stage.kind}")
+            raise ValueError(f"{key} is for stages of kind sft, which need it; got {stage.data} for {stage.kind}")
         for source, rows in stage.data.items():
             if source in self.stages:
-                one_of(f"{key}.data", source, [o for o, each in self.stages.items() if each.kind == "traces"])
+                one_of(key, source, [o for o, each in self.stages.items() if each.kind == "traces"])
             elif re.fullmatch(r"\w+", source):
                 raise ValueError(
-                    f"{key}.data names {source}, which is neither a stage nor a path; stages are "
-                    f"{', '.join(self.stages)}"
+                    f"{key} names {source}, which is neither a stage nor a path; stages are {', '.join(self.stages)}"
                 )
             if rows is not None:
-                at_least(f"{key}.data.{source}", rows, 1)
+                at_least(f"{key}.{source}", rows, 1)
         if len({rows is None for rows in stage.data.values()}) > 1:
-            raise ValueError(f"{key}.data must give a number for every source, or null for all; got {stage.data}")
-        _check_overrides(f"{key}.overrides", stage.overrides)
-        for other in stage.referenced:
-            one_of(f"{key}.overrides: the stage in braces", other, [each for each in self.stages if each != name])
+            raise ValueError(f"{key} must give a number for every source, or null for all; got {stage.data}")
 
 
 def _check_overrides(key: str, overrides: list[str]) -> None:
     for override in overrides:
         if "=" not in override:
             raise ValueError(f"{key}: {override} is not an override; write KEY=VALUE")
-        if override.partition("=")[0] in SET_BY_PIPELINE:
-            raise ValueError(f"{key}: {override} is not allowed, since the pipeline sets {override.partition('=')[0]}")
+        if (name := override.partition("=")[0].lstrip("+~")) in SET_BY_PIPELINE:
+            raise ValueError(f"{key}: {override} is not allowed, since the pipeline sets {name}")
 
 
 ConfigStore.instance().store(name="pipeline_schema", node=PipelineConfig)

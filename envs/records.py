@@ -51,7 +51,10 @@ def hub_records(name: str, config: str | None, split: str) -> Iterator[tuple[int
     try:
         rows = load_dataset(name, config, split=split)
     except Exception as error:  # noqa: BLE001 - every kind of failure has the same remedy
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        cause: BaseException = error
+        while cause.__cause__ is not None:  # such as that of a damaged file among those of a folder
+            cause = cause.__cause__
+        reason = str(cause).splitlines()[0] if str(cause) else type(cause).__name__
         raise ValueError(
             f"data set {name} could not be loaded ({reason}); give the path of a local copy instead"
         ) from error
@@ -65,17 +68,22 @@ def _jsonl(path: Path) -> Iterator[tuple[int, Mapping[str, Any] | str]]:
             continue
         try:
             record = json.loads(line)
-        except ValueError:  # includes UnicodeDecodeError
+        except (ValueError, RecursionError):  # ValueError includes UnicodeDecodeError
             yield number, "not JSON"
             continue
         yield number, record if isinstance(record, dict) else "not a JSON object"
 
 
 def _parquet(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    import pyarrow
     import pyarrow.parquet as parquet
 
+    try:
+        file = parquet.ParquetFile(path)
+    except pyarrow.ArrowInvalid as error:
+        raise ValueError(f"{path} is not a parquet file ({error})") from error
     number = 0
-    for batch in parquet.ParquetFile(path).iter_batches():
+    for batch in file.iter_batches():
         for record in batch.to_pylist():
             number += 1
             yield number, record

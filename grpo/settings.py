@@ -1,6 +1,7 @@
 """The settings under `algorithm` that the mathematics reads, with their checks. This module does not import torch, so
 that a configuration composes quickly."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -143,13 +144,17 @@ def not_empty(key: str, value: str | None) -> None:
 
 
 def at_least(key: str, value: float, least: float) -> None:
-    if not value >= least:
-        raise ValueError(f"{key} must be >= {least}, got {value}")
+    if not least <= value < math.inf:
+        raise ValueError(f"{key} must be >= {least}{_finite(value)}, got {value}")
 
 
 def above(key: str, value: float, bound: float) -> None:
-    if not value > bound:
-        raise ValueError(f"{key} must be > {bound}, got {value}")
+    if not bound < value < math.inf:
+        raise ValueError(f"{key} must be > {bound}{_finite(value)}, got {value}")
+
+
+def _finite(value: float) -> str:
+    return " and finite" if math.isinf(value) else ""
 
 
 def one_of(key: str, value: object, allowed: Sequence[str]) -> None:

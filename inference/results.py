@@ -1,6 +1,7 @@
 """The files of an evaluation: a line per problem, written as problems finish, and a summary."""
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypedDict, cast
@@ -9,7 +10,7 @@ from grpo.types import Problem, Score
 from inference.statistics import Interval, bootstrap, majority_at_k, pass_at_k, wilson
 from inference.types import StrategyOutput
 from inference.voting import answer_key
-from run.files import append_rows, replace_json, replace_text
+from run.files import append_rows, replace_json
 from run.lock import lock
 
 
@@ -63,7 +64,7 @@ class Results:
             append_rows(self.lines, [{"settings": settings}])
             return {}
         before, *rows = lines
-        if "settings" not in before:
+        if not isinstance(before.get("settings"), dict):
             raise ValueError(f"{self.lines} does not begin with its settings; remove it, or choose {self.elsewhere}")
         now = json.loads(json.dumps(settings))
         for key in sorted(before["settings"].keys() | now.keys()):
@@ -98,15 +99,18 @@ def _complete_lines(path: Path) -> list[dict[str, Any]]:
     Raises:
         ValueError: another line is damaged.
     """
-    complete, end, torn = path.read_text(encoding="utf-8").rpartition("\n")
-    if torn:
-        replace_text(path, [complete, end])
+    lines = path.read_bytes().split(b"\n")
+    if torn := lines.pop():
+        os.truncate(path, path.stat().st_size - len(torn))
     rows = []
-    for number, line in enumerate(complete.split("\n") if end else [], start=1):
+    for number, line in enumerate(lines, start=1):
         try:
-            rows.append(json.loads(line))
-        except ValueError as error:
-            raise ValueError(f"{path}:{number} is damaged; remove this line, and run the same command again") from error
+            row = json.loads(line)
+        except ValueError:  # includes UnicodeDecodeError
+            row = None
+        if not isinstance(row, dict) or ("key" in row and not ProblemRow.__required_keys__ <= row.keys()):
+            raise ValueError(f"{path}:{number} is damaged; remove this line, and run the same command again")
+        rows.append(row)
     return rows
 
 

@@ -10,6 +10,7 @@ from conf.compose import compose_config, compose_evaluation, compose_sft, compos
 from conf.pipelines import ALL, ENTRY_POINTS, GIVEN_MODELS, REFERENCE, PipelineConfig, StageConfig
 from conf.schema import RunConfig
 from pipelines.graph import selected, with_evaluations
+from run.folder import RunFolder
 
 EVALUATION = "accuracy"  # an evaluate stage writes eval/accuracy.json and eval/accuracy.jsonl
 
@@ -27,12 +28,16 @@ class Known:
 
 
 class Pipeline:
-    """The stages of a pipeline that run, in order and with evaluations, and their commands."""
+    """The stages of a pipeline that run, in order and with evaluations, and their commands.
+
+    Raises:
+        ValueError: its `run` is not the name of a folder in outputs/.
+    """
 
     def __init__(self, cfg: PipelineConfig) -> None:
         self.cfg = cfg
         self.stages = selected(with_evaluations(cfg.stages), cfg.only)
-        self.folder = Path("outputs", cfg.run)
+        self.folder = RunFolder.of(cfg.run).path
 
     def model_name(self, model: str) -> str:
         """The file of conf/model/ for the model of a stage; a trained stage has that of the model it started from."""

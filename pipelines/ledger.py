@@ -51,9 +51,13 @@ class Ledger:
         self.pipeline = pipeline
         self.path = pipeline.folder / "pipeline.json"
         do = "remove it, and the folders of the stages, to run them again"
-        stored = read_json(self.path, do)["stages"] if self.path.is_file() else {}
+        stored = read_json(self.path, do) if self.path.is_file() else {"stages": {}}
+        try:
+            records = {name: Record(**row) for name, row in stored["stages"].items()}
+        except (AttributeError, KeyError, TypeError) as error:
+            raise ValueError(f"{self.path} is not a record of stages; {do}") from error
         # To run a stage again, the user removes its folder.
-        self.records = {name: Record(**row) for name, row in stored.items() if (pipeline.folder / name).is_dir()}
+        self.records = {name: record for name, record in records.items() if (pipeline.folder / name).is_dir()}
 
     def state(self, name: str) -> StageState:
         if name not in self.records:

@@ -30,7 +30,10 @@ def read_summaries(folders: Sequence[Path]) -> list[Summary]:
         path = folder / "summary.json"
         if not path.is_file():
             raise ValueError(f"{folder} has no summary.json; give the folder of a pipeline that has run")
-        summaries.append(read_json(path, "run the pipeline again, which writes it"))
+        summary = read_json(path, "run the pipeline again, which writes it")
+        if "pipeline" not in summary:
+            raise ValueError(f"{folder} is not the folder of a pipeline; give one that has pipeline.json")
+        summaries.append(summary)
     for key in ("pipeline", "model", "teacher", "env"):
         if len(values := {summary[key] for summary in summaries}) > 1:
             raise ValueError(f"the pipelines have different values of {key}: {', '.join(map(str, sorted(values)))}")
@@ -45,16 +48,20 @@ def table(summaries: Sequence[Summary], baseline: str | None = None) -> list[str
     baseline  the stage with which the others are compared; None for the first one
 
     Raises:
-        ValueError: the baseline was not evaluated.
+        ValueError: no stage was evaluated in all runs, or not the baseline.
     """
     evaluated = [
-        name for name in summaries[0]["stages"] if all(summary["stages"][name]["accuracy"] for summary in summaries)
+        name
+        for name in summaries[0]["stages"]
+        if all(summary["stages"].get(name, {}).get("accuracy") for summary in summaries)
     ]
+    if not evaluated:
+        raise ValueError("no stage has been evaluated in all of these pipelines; run them again, to continue them")
     baseline = baseline or evaluated[0]
     if baseline not in evaluated:
         raise ValueError(f"baseline={baseline} must be one of {', '.join(evaluated)}")
     lines = [
-        f"| stage | arm | pass@1 | to {baseline} (points) | majority | tokens per completion | mixed scripts | tokens "
+        f"| stage | arm | pass@1 | vs. {baseline} (points) | majority | tokens per completion | mixed scripts | tokens "
         "trained on or generated | minutes |",
         "|---|---|--:|--:|--:|--:|--:|--:|--:|",
     ]
@@ -67,7 +74,7 @@ def table(summaries: Sequence[Summary], baseline: str | None = None) -> list[str
             summaries[0]["stages"][name]["arm"],
             percent(estimate(found)),
             "" if name == baseline else percent(estimate(differences), "+", ""),
-            percent(estimate(_values(summaries, name, "majority"))),
+            percent(estimate(votes)) if (votes := _values(summaries, name, "majority")) else "-",
             f"{_mean(_values(summaries, name, 'length')):.1f}",
             f"{_mean(_values(summaries, name, 'mixed')):.1%}",
             f"{_mean([summary['stages'][name]['tokens'] for summary in summaries]):,.0f}",
@@ -78,9 +85,9 @@ def table(summaries: Sequence[Summary], baseline: str | None = None) -> list[str
 
 
 def _values(summaries: Sequence[Summary], stage: str, measure: str) -> list[float]:
-    """A measure of the accuracy after a stage, of each seed."""
+    """A measure of the accuracy after a stage, of each seed; none if a seed lacks it, as one sample has no majority."""
     found = [summary["stages"][stage]["accuracy"][measure] for summary in summaries]
-    return [value["mean"] if isinstance(value, Mapping) else value for value in found]
+    return [] if None in found else [value["mean"] if isinstance(value, Mapping) else value for value in found]
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -8,6 +8,7 @@ from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from grpo.grpo import Batch, make_batch
 from grpo.types import Completion, Group, Problem, Rollout, Score
+from workers.examples import Example
 from workers.models import model_settings
 
 PROBLEM = Problem(
@@ -81,3 +82,8 @@ def random_batch(lengths: Sequence[int], seed: int = 0) -> Batch:
     noise = torch.randn(batch.mask.shape, generator=generator) * batch.mask
     fields = {"advantages": advantages, "old_logprobs": -3 + 0.3 * noise, "ref_logprobs": -3 - 0.2 * noise}
     return Batch(**vars(batch) | fields)
+
+
+def example(prompt, tokens, weight=1.0, loss=None, origin="rows.jsonl:1", problem=None) -> Example:
+    loss = loss or [True] * len(tokens)
+    return Example(tuple(prompt), tuple(tokens), tuple(loss), weight, origin, problem)

@@ -2,6 +2,7 @@
 
 import json
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+import safetensors.torch
 from datasets import load_dataset
 
 import evaluate
@@ -203,11 +205,30 @@ def test_samples_of_other_settings_are_refused(sampling, capsys):
     assert "choose another output=FOLDER, or remove the file" in capsys.readouterr().err
 
 
+def test_samples_belong_to_the_weights_and_not_to_the_folder_they_are_in(sampling):
+    sampling("output=traces")
+    shutil.copytree(TINY, "moved")
+    assert sampling("output=traces", "model.path=moved") == 0
+    weights = safetensors.torch.load_file("moved/model.safetensors")
+    name = next(iter(weights))
+    safetensors.torch.save_file(weights | {name: weights[name] + 1}, "moved/model.safetensors", {"format": "pt"})
+    with pytest.raises(SystemExit):
+        sampling("output=traces", "model.path=moved")
+
+
 def test_a_command_that_keeps_no_row_fails(sampling):
     with pytest.raises(SystemExit, match="no row is left; empty/rejected.jsonl names the filter"):
         sampling("output=empty", "thresholds.language=zh")
     assert len(Path("empty/rejected.jsonl").read_text().splitlines()) == 180
     assert not Path("empty/summary.json").exists()
+
+
+def test_no_summary_of_earlier_rows_is_left_beside_others(sampling):
+    sampling("output=traces")
+    assert json.loads(Path("traces/summary.json").read_text())["rows"] > 0
+    with pytest.raises(SystemExit, match="no row is left"):
+        sampling("output=traces", "thresholds.language=zh")
+    assert not read("traces") and not Path("traces/summary.json").exists()
 
 
 def test_too_few_held_out_problems_are_told_from_training_problems():

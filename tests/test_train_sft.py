@@ -106,6 +106,8 @@ def test_bad_data_is_refused_in_one_line_before_anything_starts(tmp_path):
     (tmp_path / "rows.jsonl").write_text(json.dumps(row) + "\n")
     code, output = run(tmp_path, "refused")
     assert code == 2 and f"rows.jsonl:1: the problem {problem.key} of countdown is in the evaluation set" in output
+    code, output = run(tmp_path, "refused", "data.paths=???")
+    assert code == 2 and output.strip() == "error: data.paths has no value; set it with data.paths=VALUE"
     code, output = run(tmp_path, "refused", "data.paths=[missing.jsonl]")
     assert code == 2 and output.strip() == "error: data.paths: there is no file missing.jsonl"
     assert not (tmp_path / "outputs" / "refused").exists()

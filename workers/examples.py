@@ -1,28 +1,29 @@
-"""Examples for supervised fine-tuning: how they are read and tokenized, and which of them make up a step.
+"""Examples for supervised fine-tuning: how they are read, checked and tokenized.
 
 An example is read as a language model sees it when it generates: the prompt is tokenized by itself, and each turn of
-the assistant by itself. A step's examples depend on the seed and the step alone.
+the assistant by itself.
 """
 
 import hashlib
-import math
 import random
+import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
+from jinja2 import TemplateError
 
 from conf.sft import DataConfig
 from envs.records import file_records, hub_records
-from grpo.grpo import Batch
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 Turns = list[Mapping[str, str]]
 NAMED = 5  # examples listed in a message
+MAX_WEIGHT = 1_000_000  # so that weights can be added in float32
+MESSAGES = "a list of messages with role and content"
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Example:
     """A tokenized example: a prompt and the completion that follows it.
 
     carries_loss  for each token of the completion
-    weight        of its tokens in the loss, relative to those of other examples; >= 0
+    weight        of its tokens in the loss, relative to those of other examples; > 0
     origin        the file and line, or the data set and row, that it comes from
     problem       (task, key) of the problem it solves, if the data states it
     """
@@ -71,6 +72,8 @@ def load_examples(cfg: DataConfig, tokenizer: "PreTrainedTokenizerBase", max_tok
         ValueError: a source cannot be read, a row is malformed (the message gives its line), or no example fits.
     """
     sources = [list(_read(path, cfg, tokenizer)) for path in cfg.paths]
+    if empty := [path for path, source in zip(cfg.paths, sources, strict=True) if not source]:
+        raise ValueError(f"data.paths: {empty[0]} has no rows; remove it from the list")
     too_long = [example for source in sources for example in source if example.num_tokens > max_tokens]
     sources = [[example for example in source if example.num_tokens <= max_tokens] for source in sources]
     if not all(sources):
@@ -122,88 +125,6 @@ def describe(too_long: Sequence[Example]) -> str:
     return named + (", ..." if len(too_long) > NAMED else "")
 
 
-class StepPlan:
-    """The examples of each step: in every epoch all of them, in a new order, in batches of up to `batch_tokens` tokens.
-    An example with more tokens is a batch of its own."""
-
-    def __init__(self, examples: Sequence[Example], batch_tokens: int, seed: int) -> None:
-        self.examples, self.batch_tokens, self.seed = examples, batch_tokens, seed
-        self.epochs: list[list[list[int]]] = []
-
-    def num_steps(self, epochs: float) -> int:
-        """The number of steps of so many epochs, at least one."""
-        whole, part = int(epochs), epochs - int(epochs)
-        steps = sum(len(self.epoch(index)) for index in range(whole))
-        return max(1, steps + (math.ceil(part * len(self.epoch(whole))) if part else 0))
-
-    def step(self, step: int) -> list[Example]:
-        """The examples of a step, those with equal prompts side by side."""
-        epoch, batch = self.position(step)
-        chosen = [self.examples[index] for index in self.epoch(epoch)[batch]]
-        return sorted(chosen, key=lambda e: (len(e.prompt_ids), e.prompt_ids, len(e.token_ids), e.token_ids))
-
-    def epoch_of(self, step: int) -> float:
-        """How many epochs are done after a step."""
-        epoch, batch = self.position(step)
-        return epoch + (batch + 1) / len(self.epoch(epoch))
-
-    def position(self, step: int) -> tuple[int, int]:
-        """The epoch of a step, and its batch within the epoch."""
-        epoch = 0
-        while step >= len(self.epoch(epoch)):
-            step -= len(self.epoch(epoch))
-            epoch += 1
-        return epoch, step
-
-    def epoch(self, epoch: int) -> list[list[int]]:
-        """The batches of an epoch, as indexes of examples."""
-        while len(self.epochs) <= epoch:
-            order = list(range(len(self.examples)))
-            random.Random(f"{self.seed}/{len(self.epochs)}").shuffle(order)
-            batches, tokens = list[list[int]](), 0
-            for index in order:
-                tokens += self.examples[index].num_tokens
-                if not batches or tokens > self.batch_tokens:
-                    batches.append([])
-                    tokens = self.examples[index].num_tokens
-                batches[-1].append(index)
-            self.epochs.append(batches)
-        return self.epochs[epoch]
-
-
-def make_batch(examples: Sequence[Example], ranks: int = 1) -> Batch:
-    """The examples as a batch whose `advantages` are their weights, scaled so that the mean weight of the tokens that
-    carry loss is 1. The last example is repeated, without loss, until `ranks` divides the number of rows."""
-    fill = -len(examples) % ranks
-    rows = [*examples, *[examples[-1]] * fill]
-    lengths = torch.tensor([len(row.token_ids) for row in rows])
-    mask = torch.arange(int(lengths.max()))[None, :] < lengths[:, None]
-    loss_mask = _padded([row.carries_loss for row in rows], torch.bool)
-    loss_mask[len(examples) :] = False
-    weights = torch.tensor([row.weight for row in rows])[:, None] * loss_mask
-    total = weights.sum()
-    scale = loss_mask.sum() / total if total > 0 else 0.0
-    prompts = [row.prompt_ids for row in rows]
-    groups = [0] * len(rows)
-    for index in range(1, len(rows)):
-        groups[index] = groups[index - 1] + (prompts[index] != prompts[index - 1])
-    return Batch(
-        input_ids=_padded([row.prompt_ids + row.token_ids for row in rows], torch.int64),
-        prompt_lengths=torch.tensor([len(prompt) for prompt in prompts]),
-        mask=mask,
-        loss_mask=loss_mask,
-        behavior_logprobs=torch.zeros(mask.shape),
-        rewards=torch.zeros(len(rows), dtype=torch.float64),
-        group_ids=torch.tensor(groups),
-        advantages=weights * scale,
-    )
-
-
-def _padded(rows: Sequence[Sequence[int]], dtype: torch.dtype) -> torch.Tensor:
-    tensors = [torch.tensor(row, dtype=dtype) for row in rows]
-    return torch.nn.utils.rnn.pad_sequence(tensors, batch_first=True)
-
-
 def _read(path: str, cfg: DataConfig, tokenizer: "PreTrainedTokenizerBase") -> Iterator[Example]:
     is_file = Path(path).suffix in (".jsonl", ".parquet")
     if is_file and not Path(path).is_file():
@@ -213,33 +134,30 @@ def _read(path: str, cfg: DataConfig, tokenizer: "PreTrainedTokenizerBase") -> I
         origin = f"{path}:{number}"
         if isinstance(row, str):
             raise ValueError(f"{origin}: {row}; every line must be a JSON object")
-        try:
-            yield read_example(row, tokenizer, cfg.loss_on, origin)
-        except (TypeError, KeyError) as error:
-            raise ValueError(
-                f"{origin} must have the fields prompt and completion, messages, or text, as strings or lists of "
-                f"messages with role and content ({error!r})"
-            ) from error
+        yield read_example(row, tokenizer, cfg.loss_on, origin)
 
 
 def read_example(row: Mapping[str, Any], tokenizer: "PreTrainedTokenizerBase", loss_on: str, origin: str) -> Example:
     """Tokenize a row. Fields are those of the data sets that TRL reads: `prompt` and `completion`, as text or as
     messages; `messages`; or `text`. A prompt may end with a message of the assistant, which the completion then
     continues. Further fields: `weight`; `env` and `key` of the problem; `truncated`, for a completion without an end.
+    A field that is null is the same as none.
 
     Raises:
-        KeyError, TypeError, ValueError: the row is malformed.
+        ValueError: the row is malformed, or has text that the tokenizer does not know.
     """
+    row = {key: value for key, value in row.items() if value is not None}
+    _check_row(row, origin)
     end = [] if row.get("truncated") else [tokenizer.eos_token_id]
-    if "text" in row and "completion" not in row:
-        segments = [("", False), (row["text"], True)]
-    elif "messages" in row and "completion" not in row:
+    if "completion" in row:
+        segments, end = _completion(row["prompt"], row["completion"], tokenizer, origin, end)
+    elif "messages" in row:
         segments, end = _turns(row["messages"], tokenizer, origin), []
     else:
-        segments, end = _completion(row["prompt"], row["completion"], tokenizer, origin, end)
+        segments = [("", False), (row["text"], True)]
     ids, loss = list[int](), list[bool]()
     for text, carries_loss in segments:
-        found = tokenizer(text, add_special_tokens=False)["input_ids"] if text else []
+        found = _token_ids(text, tokenizer, origin) if text else []
         ids += found
         loss += [carries_loss] * len(found)
     ids, loss = [*ids, *end], [*loss, *[True] * len(end)]
@@ -248,12 +166,66 @@ def read_example(row: Mapping[str, Any], tokenizer: "PreTrainedTokenizerBase", l
     if len(ids) <= split:
         raise ValueError(f"{origin} has no tokens to learn; remove the row")
     carries = [True] * (len(ids) - split) if loss_on == "all" else loss[split:]
-    weight = 1.0 if row.get("weight") is None else float(row["weight"])
-    if not (0 <= weight < math.inf):
-        raise ValueError(f"{origin}: weight must be 0 or more, got {row['weight']}")
-    states_problem = row.get("env") is not None and row.get("key") is not None
-    problem = (str(row["env"]), str(row["key"])) if states_problem else None
+    weight = float(row.get("weight", 1.0))
+    problem = (str(row["env"]), str(row["key"])) if "env" in row and "key" in row else None
     return Example(tuple(ids[:split]), tuple(ids[split:]), tuple(carries), weight, origin, problem)
+
+
+def _check_row(row: Mapping[str, Any], origin: str) -> None:
+    """
+    Raises:
+        ValueError: a field is missing, or is of another type.
+    """
+    fields = ("prompt", "completion") if "completion" in row else ("messages",) if "messages" in row else ("text",)
+    if missing := [field for field in fields if field not in row]:
+        raise ValueError(
+            f"{origin} has no {missing[0]}; a row must have the fields prompt and completion, messages, or text"
+        )
+    for field in fields:
+        is_text = isinstance(row[field], str) and field != "messages"
+        if not is_text and (field == "text" or not _are_turns(row[field])):
+            kinds = {"text": "text", "messages": MESSAGES}.get(field, f"text or {MESSAGES}")
+            raise ValueError(f"{origin}: {field} must be {kinds}, got {str(row[field])[:80]!r}")
+    if "completion" in row and isinstance(row["prompt"], str) > isinstance(row["completion"], str):
+        raise ValueError(f"{origin}: the completion is a list of messages, so the prompt must be one too")
+    weight = row.get("weight", 1.0)
+    if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 < weight <= MAX_WEIGHT:
+        raise ValueError(
+            f"{origin}: weight must be a number above 0 and at most {MAX_WEIGHT:,}, got {str(weight)[:80]!r}; remove "
+            "the row if it is not to count"
+        )
+
+
+def _are_turns(value: object) -> bool:
+    """Whether this is a list of messages, at least one."""
+    if not isinstance(value, list) or not value:
+        return False
+    return all(
+        isinstance(turn, Mapping) and isinstance(turn.get("role"), str) and isinstance(turn.get("content"), str)
+        for turn in value
+    )
+
+
+def _token_ids(text: str, tokenizer: "PreTrainedTokenizerBase", origin: str) -> list[int]:
+    """The tokens of a text.
+
+    Raises:
+        ValueError: the tokenizer drops characters of it. Those of the tiny models drop the words of other tasks.
+    """
+    found: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
+    kept = tokenizer.decode(found, clean_up_tokenization_spaces=False)
+    unknown = tokenizer.unk_token_id in found and str(tokenizer.unk_token) not in text
+    if unknown or len(_characters(kept)) < len(_characters(text)):
+        raise ValueError(
+            f"{origin}: the tokenizer of the model reads {text[:40]!r} as {kept[:40]!r}; write the row with the tokens "
+            "that it has, or choose another model"
+        )
+    return found
+
+
+def _characters(text: str) -> str:
+    """The text without spaces, and with characters that a tokenizer may replace by equal ones in one form."""
+    return "".join(unicodedata.normalize("NFKC", text).split())
 
 
 def _completion(
@@ -261,7 +233,7 @@ def _completion(
 ) -> tuple[list[tuple[str, bool]], list[int]]:
     """The segments (text, carries loss) of a prompt and its completion, and the ids that end the completion."""
     if not isinstance(completion, str):
-        assert not isinstance(prompt, str)
+        assert not isinstance(prompt, str)  # _check_row
         return _turns([*prompt, *completion], tokenizer, origin, first=len(prompt)), []
     if isinstance(prompt, str):
         return [(prompt, False), (completion, True)], end
@@ -279,6 +251,8 @@ def _turns(
     for index, message in enumerate(messages):
         if message["role"] != "assistant" or index < first:
             continue
+        if index == 0:
+            raise ValueError(f"{origin}: the assistant begins the conversation; give it a message to answer")
         before = _render(messages[:index], tokenizer, origin, add_generation_prompt=True)
         after = _render(messages[: index + 1], tokenizer, origin)
         if not (whole.startswith(before) and whole.startswith(after)):
@@ -298,4 +272,7 @@ def _render(messages: Turns, tokenizer: "PreTrainedTokenizerBase", origin: str, 
         raise ValueError(
             f"{origin} has messages, but the model has no chat template; give text as prompt and completion"
         )
-    return tokenizer.apply_chat_template(list(messages), tokenize=False, **options)
+    try:
+        return tokenizer.apply_chat_template(list(messages), tokenize=False, **options)
+    except TemplateError as error:
+        raise ValueError(f"{origin}: the chat template of the model refuses the messages ({error})") from error

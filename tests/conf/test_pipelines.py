@@ -31,7 +31,19 @@ TRACES = StageConfig("traces", "base")
         ({"t": TRACES, "a": StageConfig("sft", "base", {"t": 3, "x/y": None})}, "stages.a.data must give a number for"),
         ({"a": StageConfig("rl", overrides=["num_steps"])}, "stages.a.overrides: num_steps is not an override"),
         ({"a": StageConfig("rl", overrides=["run=x"])}, "stages.a.overrides: run=x is not allowed, since the pipeline"),
+        (
+            {"a": StageConfig("rl", overrides=["+run=x"])},
+            "stages.a.overrides: +run=x is not allowed, since the pipeline",
+        ),
         ({"a": StageConfig("rl", overrides=["num_tokens={b.tokens}"])}, "stages.a.overrides: the stage in braces must"),
+        (
+            {"t": TRACES, "a": StageConfig("rl", overrides=["num_tokens={t.usd}"])},
+            "the number of t in braces must be one of rows, data_tokens, samples, tokens, got usd",
+        ),
+        (
+            {"e": StageConfig("evaluate"), "a": StageConfig("rl", overrides=["num_tokens={e.tokens}"])},
+            "the number of e in braces must be one of none, since it is an evaluation, got tokens",
+        ),
     ],
 )
 def test_a_wrong_stage_is_refused_in_one_line(stages, message):
@@ -43,6 +55,8 @@ def test_a_wrong_stage_is_refused_in_one_line(stages, message):
 def test_overrides_are_for_all_stages_or_for_a_kind():
     with pytest.raises(ValueError, match="overrides must be one of all, rl, sft, traces, evaluate, got rlhf"):
         config({"a": StageConfig("rl")}, overrides={"rlhf": []})
+    with pytest.raises(ValueError, match=r"overrides.rl: \{a.tokens\} is for the overrides of a single stage"):
+        config({"a": StageConfig("rl")}, overrides={"rl": ["num_tokens={a.tokens}"]})
 
 
 def test_an_argument_belongs_to_a_stage_a_kind_all_stages_or_the_pipeline():
@@ -53,6 +67,12 @@ def test_an_argument_belongs_to_a_stage_a_kind_all_stages_or_the_pipeline():
     assert cfg.stages["cold_start"].overrides[-2:] == ["epochs=1", "topology=cpu"]
     assert cfg.overrides["rl"][-1] == "num_steps=2" and cfg.overrides["all"] == ["topology=cpu"]
     assert cfg.stages["r1_zero"].overrides == ["reward=r1_zero", "num_steps=2", "topology=cpu"]
+
+
+@pytest.mark.parametrize("arguments", [["env=multiplication"], ["env=countdown", "env=multiplication"]])
+def test_the_task_is_a_setting_of_the_pipeline_although_hydra_knows_a_group_of_this_name(arguments):
+    cfg = compose_pipeline(["pipeline=r1", *arguments, "seed=1"])
+    assert cfg.env == "multiplication" and cfg.run == "r1-multiplication-tiny-seed1"
 
 
 @pytest.mark.parametrize(

@@ -50,13 +50,31 @@ def test_failures_of_the_grader_are_counted():
 def test_an_interrupted_evaluation_resumes_without_its_incomplete_last_line(tmp_path):
     results = Results(tmp_path, "greedy")
     assert results.open({"seed": 0}) == {}
-    results.add({"key": "one", "correct": True})
+    results.add(row(True) | {"key": "one"})
     with results.lines.open("a") as file:
         file.write('{"key": "tw')
     assert set(Results(tmp_path, "greedy").open({"seed": 0})) == {"one"}
-    results.add({"key": "two", "correct": False})
+    results.add(row(False) | {"key": "two"})
     assert set(Results(tmp_path, "greedy").open({"seed": 0})) == {"one", "two"}
     assert all(json.loads(line) for line in results.lines.read_text().splitlines())
+
+
+@pytest.mark.parametrize("line", [b"5", b'{"key": "one"}', b'{"key": "one", "correct": "\xff"}', b"{"])
+def test_a_damaged_line_is_named_and_not_passed_over(tmp_path, line):
+    results = Results(tmp_path, "greedy")
+    results.open({"seed": 0})
+    with results.lines.open("ab") as file:
+        file.write(line + b"\n")
+    with pytest.raises(ValueError, match="greedy.jsonl:2 is damaged; remove this line, and run the same command again"):
+        Results(tmp_path, "greedy").open({"seed": 0})
+
+
+def test_an_incomplete_last_line_may_end_within_a_character(tmp_path):
+    results = Results(tmp_path, "greedy")
+    results.open({"seed": 0})
+    whole = results.lines.read_bytes()
+    results.lines.write_bytes(whole + '{"key": "é'.encode()[:-1])
+    assert Results(tmp_path, "greedy").open({"seed": 0}) == {} and results.lines.read_bytes() == whole
 
 
 def test_the_cost_of_several_starts_is_summed(tmp_path):

@@ -62,11 +62,17 @@ def test_braces_stand_for_another_stages_folder_or_number():
     assert pipeline.overrides("a", Known())[-1] == "num_problems=1"
 
 
-@pytest.mark.parametrize("key", ["usd", "words"])
-def test_a_number_that_is_missing_or_not_whole_is_refused(key):
-    stages = {"zero": StageConfig("rl"), "a": StageConfig("rl", overrides=[f"num_steps={{zero.{key}}}"])}
-    with pytest.raises(ValueError, match=f"stages.a.overrides: .* the summary of zero has no whole number {key}"):
-        small_pipeline(stages=stages).overrides("a", KNOWN)
+@pytest.mark.parametrize("summary", [{}, {"steps": 1.5}])
+def test_a_number_that_is_missing_or_not_whole_is_refused(summary):
+    stages = {"zero": StageConfig("rl"), "a": StageConfig("rl", overrides=["num_steps={zero.steps}"])}
+    with pytest.raises(ValueError, match="stages.a.overrides: .* the summary of zero has no whole number steps"):
+        small_pipeline(stages=stages).overrides("a", Known(summaries={"zero": summary}))
+
+
+@pytest.mark.parametrize("run", ["", ".", "..", "../../elsewhere", "/tmp"])
+def test_a_pipeline_stays_in_a_folder_of_outputs(run):
+    with pytest.raises(ValueError, match="must be the name of a folder in outputs/; choose run=NAME"):
+        small_pipeline(run=run)
 
 
 def test_a_wrong_setting_of_a_stage_is_found_before_the_first_one_starts():

@@ -69,6 +69,14 @@ def changed(pipeline):
     return str(refused.value)
 
 
+@pytest.mark.parametrize("content", ["{}", '{"stages": []}', '{"stages": {"zero": {"command": []}}}', "[]", "{"])
+def test_a_damaged_record_is_named(content):
+    ledger = run_all(small_pipeline())
+    ledger.path.write_text(content)
+    with pytest.raises(ValueError, match=r"pipeline.json .*; remove it, and the folders of the stages, to run them"):
+        Ledger(small_pipeline())
+
+
 def test_another_command_is_refused_by_name():
     run_all(small_pipeline())
     assert changed(small_pipeline(overrides={"sft": ["epochs=2"]})) == (

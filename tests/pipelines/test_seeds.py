@@ -48,3 +48,24 @@ def test_runs_that_differ_in_more_than_their_seed_are_refused(tmp_path):
         read_summaries([one, write_summary(tmp_path / "2", 0, {"base": 0.1})])
     with pytest.raises(ValueError, match="has no summary.json"):
         read_summaries([tmp_path / "none"])
+
+
+def test_folders_without_a_comparable_result_are_refused_in_one_line(tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "summary.json").write_text('{"accuracy": 0.5}')
+    with pytest.raises(ValueError, match="run is not the folder of a pipeline"):
+        read_summaries([run])
+    begun = write_summary(tmp_path / "0", 0, {"base": None})
+    other = write_summary(tmp_path / "1", 1, {"sft": 0.5})
+    for folders in ([begun], [begun, other]):
+        with pytest.raises(ValueError, match="no stage has been evaluated in all of these pipelines"):
+            table(read_summaries(folders))
+
+
+def test_a_single_sample_has_no_majority(tmp_path):
+    folder = write_summary(tmp_path / "0", 0, {"base": 0.1})
+    summary = json.loads((folder / "summary.json").read_text())
+    summary["stages"]["base"]["accuracy"]["majority"] = None
+    (folder / "summary.json").write_text(json.dumps(summary))
+    assert table(read_summaries([folder]))[2].split(" | ")[4] == "-"

@@ -59,7 +59,7 @@ SFT = [str(ROOT / "train_sft.py"), f"model.path={ROOT / 'envs/countdown/models/t
 
 @pytest.mark.parametrize("command", [TRAIN, SFT])
 def test_a_second_start_in_a_run_folder_is_refused_in_one_line(command, tmp_path):
-    (tmp_path / "rows.jsonl").write_text('{"prompt": "make 3 from 1 2\\\\n<think>\\\\n", "completion": "1 + 2"}\n' * 20)
+    (tmp_path / "rows.jsonl").write_text('{"prompt": "make 3 from 1 2\\n<think>\\n", "completion": " 1 + 2"}\n' * 20)
     arguments = [sys.executable, "-c", HOLD, str(tmp_path / "outputs" / "twice")]
     holder = subprocess.Popen(arguments, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     assert holder.stdout is not None

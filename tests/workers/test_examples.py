@@ -1,25 +1,12 @@
+import copy
 import json
 
 import pytest
-import torch
 from transformers import AutoTokenizer
 
-from conf.algorithms import OptimizerConfig
-from conf.sft import DataConfig, SftConfig
-from conf.workers import LoraConfig, ModelConfig, TopologyConfig
-from tests.builders import small_model
-from workers.actor import Actor
-from workers.examples import (
-    Example,
-    Examples,
-    StepPlan,
-    check_held_out,
-    hold_out,
-    load_examples,
-    make_batch,
-    read_example,
-)
-from workers.rank_group import ALONE, RankInfo
+from conf.sft import DataConfig
+from tests.builders import example
+from workers.examples import Example, Examples, check_held_out, hold_out, load_examples, read_example
 
 TINY = "envs/countdown/models/tiny"
 CHATML = "{% for m in messages %}[{{ m.role }}]{{ m.content }}{% if not loop.last or not continue_final_message %};{% endif %}{% endfor %}{% if add_generation_prompt %}[assistant]{% endif %}"  # noqa: E501
@@ -38,11 +25,6 @@ def chat_tokenizer(tmp_path_factory):
     made = make_tokenizer([chr(code) for code in range(33, 127)])
     made.chat_template = CHATML
     return made
-
-
-def example(prompt, tokens, weight=1.0, loss=None, origin="rows.jsonl:1", problem=None) -> Example:
-    loss = loss or [True] * len(tokens)
-    return Example(tuple(prompt), tuple(tokens), tuple(loss), weight, origin, problem)
 
 
 def learned(found: Example, tokenizer) -> str:
@@ -96,18 +78,69 @@ def test_all_tokens_but_the_first_carry_loss_on_request_and_in_plain_text(tokeni
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ([{"prompt": "make"}], "rows.jsonl:1 must have the fields"),
-        ([{"prompt": 3, "completion": " 1"}], "rows.jsonl:1 must have the fields"),
-        ([{"prompt": " 1", "completion": " 1", "weight": -1}], "rows.jsonl:1: weight must be 0 or more"),
+        ([{"prompt": " 1"}], "rows.jsonl:1 has no text; a row must have the fields prompt and completion, messages"),
+        ([{"completion": " 1"}], "rows.jsonl:1 has no prompt"),
+        ([{"prompt": " 1", "completion": None}], "rows.jsonl:1 has no text"),
+        ([{"prompt": 3, "completion": " 1"}], "rows.jsonl:1: prompt must be text or a list of messages .*, got '3'"),
+        ([{"prompt": " 1", "completion": 3}], "rows.jsonl:1: completion must be text or a list of messages"),
+        ([{"prompt": [], "completion": " 1"}], "prompt must be text or a list of messages"),
+        ([{"prompt": " 1", "completion": [{"role": "assistant", "content": "1"}]}], "so the prompt must be one too"),
+        ([{"messages": " 1"}], "rows.jsonl:1: messages must be a list of messages with role and content"),
+        ([{"messages": [{"content": " 1"}]}], "messages must be a list of messages with role and content"),
+        ([{"messages": []}], "messages must be a list of messages"),
+        ([{"text": [" 1 0", " 3"]}], "rows.jsonl:1: text must be text, got"),
+        ([{"text": 5}], "rows.jsonl:1: text must be text, got '5'"),
+        *(
+            ([{"text": " 1", "weight": weight}], "rows.jsonl:1: weight must be a number above 0 and at most 1,000,000")
+            for weight in (-1, 0, 1e300, 10**400, float("nan"), "abc", True)
+        ),
+        ([{"prompt": " 1", "completion": "Paris"}], "rows.jsonl:1: the tokenizer of the model reads 'Paris' as ''"),
         ([{"messages": [{"role": "user", "content": " 1"}]}], "has messages, but the model has no chat template"),
         (["not an object"], "rows.jsonl:1: not a JSON object"),
-        ([], "has no example"),
+        ([], "rows.jsonl has no rows"),
+        ([{"text": " 1" * 200}], "has no example of at most 100 tokens; raise data.max_tokens"),
     ],
 )
 def test_a_malformed_row_is_an_error_with_its_line(tmp_path, tokenizer, rows, message):
     path = tmp_path / "rows.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=message) as refused:
+        load_examples(DataConfig([str(path)]), tokenizer, 100)
+    assert len(str(refused.value)) < 400 + len(str(path))
+
+
+def test_fields_that_are_null_as_in_parquet_files_of_several_forms_are_ignored(tokenizer):
+    nulls = {"prompt": None, "completion": None, "messages": None, "weight": None, "env": None, "key": None}
+    plain = read_example({"text": " 16 - 8"}, tokenizer, "completion", "")
+    assert read_example({"text": " 16 - 8", **nulls}, tokenizer, "completion", "") == plain
+
+
+def test_messages_that_the_chat_template_refuses_are_an_error_with_their_line(chat_tokenizer):
+    for messages, message in (
+        ([{"role": "assistant", "content": "a"}], "rows:7: the assistant begins the conversation"),
+        ([{"role": "user", "content": "u"}], "rows:7 has no message of the assistant"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            read_example({"messages": messages}, chat_tokenizer, "completion", "rows:7")
+    strict = copy.deepcopy(chat_tokenizer)
+    strict.chat_template = "{{ raise_exception('roles must alternate') }}"
+    messages = [{"role": "user", "content": "u"}, {"role": "assistant", "content": "a"}]
+    with pytest.raises(ValueError, match=r"rows:7: the chat template .* refuses the messages \(roles must alternate\)"):
+        read_example({"messages": messages}, strict, "completion", "rows:7")
+
+
+@pytest.mark.parametrize("content", [b"", b"PAR1 and no more"])
+def test_a_file_that_is_not_parquet_is_named(tmp_path, tokenizer, content):
+    path = tmp_path / "rows.parquet"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match="rows.parquet is not a parquet file"):
+        load_examples(DataConfig([str(path)]), tokenizer, 100)
+
+
+def test_json_that_is_nested_too_deeply_is_not_json(tmp_path, tokenizer):
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"text": ' + "[" * 100_000 + "]" * 100_000 + "}\n")
+    with pytest.raises(ValueError, match="rows.jsonl:1: not JSON"):
         load_examples(DataConfig([str(path)]), tokenizer, 100)
 
 
@@ -160,87 +193,3 @@ def test_an_example_of_a_held_out_problem_is_refused():
         ValueError, match="rows.jsonl:1: the problem 4 8 16 -> 12 of countdown is in the evaluation set"
     ):
         check_held_out(examples, {("countdown", "4 8 16 -> 12")})
-
-
-def test_an_epoch_has_every_example_once_in_batches_of_at_most_so_many_tokens():
-    examples = [example([1, 2], range(index % 7 + 1)) for index in range(50)]
-    plan = StepPlan(examples, batch_tokens=30, seed=3)
-    steps = [plan.step(step) for step in range(plan.num_steps(1))]
-    assert sorted(map(id, sum(steps, []))) == sorted(map(id, examples))
-    assert all(sum(one.num_tokens for one in step) <= 30 for step in steps)
-    assert [plan.step(4), plan.step(len(steps) + 2)] == [StepPlan(examples, 30, 3).step(4), plan.step(len(steps) + 2)]
-    assert plan.step(0) != plan.step(len(steps))  # the second epoch has another order
-    assert plan.num_steps(1.5) == len(steps) + -(-len(plan.epoch(1)) // 2)
-    assert plan.epoch_of(len(steps) - 1) == 1
-
-
-def test_an_example_longer_than_a_batch_is_a_batch_of_its_own():
-    plan = StepPlan([example([1], range(9)), example([1], range(2))], batch_tokens=5, seed=0)
-    assert sorted(len(plan.step(step)) for step in range(plan.num_steps(1))) == [1, 1]
-
-
-def test_weights_are_scaled_to_a_mean_of_one_over_the_tokens_that_carry_loss():
-    batch = make_batch([example([1], [5, 6], weight=3.0), example([1], [7, 8, 9, 4], loss=[True, True, False, False])])
-    # The weights are 3, 3, 1, 1: their mean is 2.
-    assert batch.advantages.tolist() == [[1.5, 1.5, 0, 0], [0.5, 0.5, 0, 0]]
-    assert batch.mask.sum() == 6 and batch.loss_mask.sum() == 4
-    assert batch.group_ids.tolist() == [0, 0]
-
-
-def test_a_batch_is_filled_up_for_several_ranks_with_rows_that_carry_no_loss():
-    batch = make_batch([example([1], [5, 6]), example([2], [7]), example([3], [7])], ranks=2)
-    assert len(batch) == 4 and not batch.loss_mask[3].any() and not batch.advantages[3].any()
-    assert batch.loss_mask[:3].sum() == 4
-
-
-EXAMPLES = [
-    example([3, 4, 5], [6, 7, 8, 9], weight=0.5),
-    example([3, 4, 5], [9, 2]),
-    example([7, 2], [4, 4, 6], loss=[True, False, True]),
-    example([11], [12, 13, 14, 15, 16, 17, 18]),
-]
-
-
-@pytest.fixture
-def model_config(tmp_path):
-    small_model().save_pretrained(tmp_path / "model")
-    return ModelConfig(name="small", path=str(tmp_path / "model"))
-
-
-def actor(model: ModelConfig, info: RankInfo = ALONE, **settings) -> Actor:
-    data = DataConfig(["rows.jsonl"])
-    cfg = SftConfig(run="sft", data=data, model=model, optimizer=OptimizerConfig(lr=1e-2), **settings)
-    return Actor(model, cfg.algorithm, TopologyConfig(), num_steps=10, info=info)
-
-
-def transformers_loss(model) -> torch.Tensor:
-    """The same loss by transformers, one unpacked example after the other."""
-    total, count = torch.zeros(()), 0.0
-    for one in EXAMPLES:
-        ids = torch.tensor([[*one.prompt_ids, *one.token_ids]])
-        labels = torch.where(torch.tensor([[False] * len(one.prompt_ids) + list(one.carries_loss)]), ids, -100)
-        learned = sum(one.carries_loss)
-        total = total + one.weight * learned * model(input_ids=ids, labels=labels).loss
-        count += one.weight * learned
-    return total / count
-
-
-@pytest.mark.parametrize("micro_batch_tokens", [1000, 8, 1])
-def test_loss_and_gradient_equal_those_of_transformers(model_config, micro_batch_tokens):
-    trained = actor(model_config, micro_batch_tokens=micro_batch_tokens)
-    metrics, _ = trained._backward(make_batch(EXAMPLES))
-    model = small_model()
-    expected = transformers_loss(model)
-    expected.backward()
-    assert metrics["loss"] == pytest.approx(expected.item(), abs=1e-6)
-    for found, plain in zip(trained.model.parameters(), model.parameters(), strict=True):
-        assert torch.allclose(found.grad, plain.grad, atol=1e-6)
-
-
-def test_an_update_with_an_adapter_lowers_the_loss_and_keeps_the_base_weights(model_config):
-    model_config.lora = LoraConfig(rank=4)
-    trained = actor(model_config)
-    base = {name: p.clone() for name, p in trained.model.named_parameters() if "lora" not in name}
-    losses = [trained.update(make_batch(EXAMPLES)).metrics["loss"] for _ in range(5)]
-    assert losses[-1] < losses[0]
-    assert all(torch.equal(p, base[name]) for name, p in trained.model.named_parameters() if name in base)

@@ -46,6 +46,7 @@ def main() -> None:
         with checking_settings():
             claims = compose_claims(args.claims)
             seeds = read_seeds(args.seeds)
+            check_overrides(args.overrides)
             folder = Path("outputs", args.run)
             wanted = stages_of(claims)
             ledgers = {seed: Ledger(pipeline_of(args.run, seed, wanted, args.overrides)) for seed in seeds}
@@ -93,6 +94,20 @@ def read_seeds(text: str) -> list[int]:
         if seeds:
             return seeds
     raise ValueError(f"SEEDS={text}: give their number, such as 3, or a list, such as 3,4,5 or 7,")
+
+
+def check_overrides(overrides: Sequence[str]) -> None:
+    """
+    Raises:
+        ValueError: an override is not that of a stage. Seeds that are set for all of them alike, for example, would be
+            the same run several times.
+    """
+    for override in overrides:
+        if "." not in override.partition("=")[0]:
+            raise ValueError(
+                f"ARGS={override}: give overrides of stages, STAGE.KEY=VALUE or KIND.KEY=VALUE; the seeds, the folder "
+                "and the claims are set by SEEDS, RUN and CLAIM"
+            )
 
 
 def pipeline_of(run: str, seed: int, stages: Sequence[str], overrides: Sequence[str]) -> Pipeline:

@@ -8,7 +8,7 @@ import pytest
 from conf.compose import compose_claims, compose_pipeline
 from conf.reproduce import ClaimConfig, ComparisonConfig, CurveConfig, TermConfig
 from pipelines.commands import Pipeline
-from tools.reproduce.__main__ import check_claims, main, pipeline_of, read_seeds, stages_of
+from tools.reproduce.__main__ import check_claims, check_overrides, main, pipeline_of, read_seeds, stages_of
 from tools.reproduce.measures import MEASURES, Unit
 
 NAMES = sorted(path.stem for path in Path("conf/claims").glob("*.yaml"))
@@ -99,6 +99,12 @@ def test_seeds_are_a_number_or_a_list(text, seeds):
 def test_other_seeds_are_refused(text):
     with pytest.raises(ValueError, match=f"SEEDS={text}: give their number"):
         read_seeds(text)
+
+
+@pytest.mark.parametrize("override", ["seed=5", "run=x", "only=[tiny_rl]", "+seed=5"])
+def test_overrides_of_the_pipeline_itself_are_refused(override):
+    with pytest.raises(ValueError, match=r"the seeds, the folder and the claims are set by SEEDS, RUN and CLAIM"):
+        check_overrides(["tiny_rl.num_steps=3", override])
 
 
 def test_a_dry_run_lists_stages_minutes_and_dollars_and_starts_nothing(
