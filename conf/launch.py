@@ -33,7 +33,7 @@ def launch(main: Callable[[], None], schema: type) -> None:
     except (HydraException, OmegaConfBaseException) as error:
         refuse(one_line(error, schema))
     except KeyboardInterrupt:
-        print("stopped at once; the same command goes on from the last checkpoint", file=sys.stderr)
+        print("stopped at once; the same command resumes from the last checkpoint", file=sys.stderr)
         raise SystemExit(128 + signal.SIGINT) from None
 
 
@@ -51,7 +51,7 @@ def explaining_disk_errors() -> Iterator[None]:
 
 
 FULL, READ_ONLY, MISPLACED = (
-    "free disk space, or set checkpoint.keep=1, and run the same command again, which goes on from the last checkpoint",
+    "free disk space, or set checkpoint.keep=1, and run the same command again, which resumes from the last checkpoint",
     "make it writable, or replace outputs by a link to a folder that is: ln -s /data/outputs outputs",
     "a file is where a folder should be, or a folder where a file should be; move it away",
 )

@@ -16,7 +16,7 @@ from run.files import read_json, read_yaml, replace_json
 from run.folder import RunFolder
 from workers.checkpoint import list_checkpoints, sha256_of
 
-# Overrides that decide where and how a stage runs, not what it computes; they may change when it goes on.
+# Overrides that decide where and how a stage runs, not what it computes; they may change when it resumes.
 FREE_KEYS = ("topology", "tracker", "checkpoint", "rollout", "cost", "budget")
 
 

@@ -95,7 +95,7 @@ def run_pipeline(ledger: Ledger, console: Console) -> None:
                 break
             run_stage(ledger, name, process, console, f"[{number}/{len(stages)}] {name}:")
     if process.requests and not all(map(ledger.is_finished, stages)):
-        console.print("stopped; the same command goes on")
+        console.print("stopped; the same command resumes the pipeline")
     console.print(f"report: {write_report(ledger)}", markup=False, soft_wrap=True)
 
 
@@ -116,4 +116,4 @@ def run_stage(ledger: Ledger, name: str, process: StageProcess, console: Console
     write_report(ledger)
     if not process.requests and (code or not ledger.is_finished(name)):
         why = f"failed with exit code {code}" if code else "ended before its last step"
-        raise SystemExit(f"error: stages.{name} {why}, see its output above; the same command goes on from there")
+        raise SystemExit(f"error: stages.{name} {why}, see its output above; the same command resumes there")

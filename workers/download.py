@@ -24,7 +24,7 @@ DUPLICATES = ["original/*", "consolidated*"]  # the weights once more, in the fo
 
 def download(source: str, patterns: Sequence[str]) -> Path:
     """The folder of a model with the files that match a pattern: `source` itself, or the cache of the Hub, to which
-    they are downloaded. A connection that breaks is opened again, and the download goes on where it was. If it fails,
+    they are downloaded. A connection that breaks is opened again, and the download continues where it was. If it fails,
     the files that are complete are kept.
 
     Raises:

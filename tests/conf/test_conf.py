@@ -242,4 +242,4 @@ def test_a_second_signal_ends_a_run_in_one_line(capsys):
     with pytest.raises(SystemExit) as ended:
         launch(main, Config)
     assert ended.value.code == 130
-    assert capsys.readouterr().err == "stopped at once; the same command goes on from the last checkpoint\n"
+    assert capsys.readouterr().err == "stopped at once; the same command resumes from the last checkpoint\n"

@@ -54,7 +54,7 @@ def test_all_stages_run_in_order_and_not_again(run):
 
 def test_a_signal_stops_the_running_stage_and_the_same_command_goes_on(run):
     code, output, started = run("stop rows")
-    assert code == 0 and started == STAGES[:4] and "stopped; the same command goes on" in output
+    assert code == 0 and started == STAGES[:4] and "stopped; the same command resumes the pipeline" in output
     ledger = Ledger(small_pipeline())
     assert ledger.state("rows") is StageState.INTERRUPTED and ledger.state("zero") is StageState.FINISHED
     seconds = ledger.records["rows"].seconds

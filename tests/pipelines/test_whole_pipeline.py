@@ -53,7 +53,7 @@ def test_r1_is_interrupted_goes_on_and_writes_one_page(tmp_path):
         time.sleep(0.1)
     first.send_signal(signal.SIGTERM)
     output, _ = first.communicate(timeout=120)
-    assert first.returncode == 0 and "stopped; the same command goes on" in output, output
+    assert first.returncode == 0 and "stopped; the same command resumes the pipeline" in output, output
     assert list((folder / "r1_zero" / "checkpoints").glob("step_*")) and not (folder / "r1_zero/summary.json").exists()
 
     output, _ = (second := start(tmp_path)).communicate(timeout=1800)

@@ -7,7 +7,7 @@
     make reproduce RUN=long ARGS="tiny_rl.num_steps=36"  # overrides of the pipeline `reproduce`
 
 The runs are stages of conf/pipeline/reproduce.yaml in outputs/reproduce/seed<K>/, shared between claims: a finished one
-is not run again, and an interrupted one goes on. results.json and report.html are written after each seed.
+is not run again, and an interrupted one resumes. results.json and report.html are written after each seed.
 """
 
 import argparse

@@ -23,7 +23,7 @@ def show_table(console: Console, results: Sequence[Result]) -> None:
     """Print how the trials of each kind of fault ended, and all problems."""
     table = Table(title="faults and what became of the runs")
     table.add_column("fault")
-    for heading in ("trials", "goes on by itself", "by the same command", "equal", "failed"):
+    for heading in ("trials", "continues by itself", "by the same command", "equal", "failed"):
         table.add_column(heading, justify="right")
     names = sorted({result.trial.name for result in results})
     for name in [*names, "all"]:
