@@ -24,19 +24,28 @@ def refused(folder: Path, command: list[str]) -> tuple[int, str]:
 
 
 @pytest.mark.parametrize("content", ["", "run: [", "just text"])
-def test_a_damaged_config_is_named_with_what_to_do(tmp_path, content):
+def test_a_damaged_config_is_named(tmp_path, content):
+    (tmp_path / "config.yaml").write_text(content)
+    with pytest.raises(ValueError, match="config.yaml is empty or damaged; remove it to resume"):
+        RunFolder(tmp_path).claim({"run": "one"})
+
+
+@pytest.mark.parametrize("content", ["", '{"steps": 1', "{}"])
+def test_a_damaged_summary_is_named(tmp_path, content):
+    (tmp_path / "summary.json").write_text(content)
+    with pytest.raises(ValueError, match="summary.json .* and run the same command again to write it"):
+        RunFolder(tmp_path).is_finished(36, 0)
+
+
+def test_damaged_files_are_refused_in_one_line_with_what_to_do(tmp_path):
     (tmp_path / "outputs" / "one").mkdir(parents=True)
-    (tmp_path / "outputs" / "one" / "config.yaml").write_text(content)
+    (tmp_path / "outputs" / "one" / "config.yaml").write_text("run: [")
     code, line = refused(tmp_path, TRAIN)
     assert code == 2 and "outputs/one/config.yaml is empty or damaged; remove it to resume" in line
     code, line = refused(tmp_path, EVALUATE)
     assert code == 2 and "outputs/one/config.yaml is empty or damaged; run the training command again" in line
-
-
-@pytest.mark.parametrize("content", ["", '{"steps": 1', "{}"])
-def test_a_damaged_summary_is_named_with_what_to_do(tmp_path, content):
-    (tmp_path / "outputs" / "one").mkdir(parents=True)
-    (tmp_path / "outputs" / "one" / "summary.json").write_text(content)
+    (tmp_path / "outputs" / "one" / "config.yaml").unlink()
+    (tmp_path / "outputs" / "one" / "summary.json").write_text("{}")
     code, line = refused(tmp_path, TRAIN)
     assert code == 2 and "outputs/one/summary.json" in line and "run the same command again to write it" in line
 
