@@ -10,7 +10,7 @@ from conf.reproduce import ClaimConfig
 from pipelines.graph import selected
 from pipelines.ledger import Ledger
 from run.cost import Price
-from tools.reproduce.words import claimed_text, effect_text, interval_text
+from tools.reproduce.words import bound_of, effect_text, interval_text, number_text
 
 UNKNOWN = "?"
 
@@ -51,13 +51,14 @@ def list_runs(claims: Mapping[str, ClaimConfig], ledgers: Sequence[Ledger], pric
 def list_verdicts(results: Mapping[str, Any]) -> Table:
     """The verdict on each claim, with the effects that decided it."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for heading in ("", "claim", "effect", "interval", "claimed", "verdict"):
+    for heading in ("", "claim", "effect", "interval", "at least", "verdict"):
         table.add_column(heading, no_wrap=heading != "claim")
     for claim in results["claims"].values():
         table.add_row(str(claim["number"]), claim["title"], "", "", "", claim["verdict"], style="bold")
         for comparison in claim["comparisons"]:
             if comparison["at_least"] is not None and comparison["effect"] is not None:
-                cells = [effect_text(comparison), interval_text(comparison), claimed_text(comparison)]
+                bound = number_text(comparison, bound_of(comparison))
+                cells = [effect_text(comparison), interval_text(comparison), bound]
                 table.add_row("", comparison["label"], *cells, comparison["verdict"])
     return table
 
