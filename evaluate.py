@@ -7,6 +7,7 @@ The strategies (inference/strategies.py) of all problems run in lockstep, so tha
 engine. Results are written as problems finish, and an interrupted evaluation resumes.
 """
 
+import hashlib
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -45,19 +46,11 @@ from workers.session import ray_session
 DEFAULT_SAMPLING = SamplingParams(temperature=1.0, max_tokens=1)  # unused: each request has its own parameters
 
 
-class RolloutEngine:
-    """The rollout workers as the engine of a strategy; counts the generated tokens and the seconds of generation."""
+class ModelCodec:
+    """The tokenizer and the context of a model, as strategies use them."""
 
-    def __init__(self, rollout: RolloutPool, model: ModelConfig) -> None:
-        self.rollout, self.tokenizer, self.model = rollout, load_tokenizer(model.source), model
-        self.tokens, self.seconds = 0, 0.0
-
-    def generate(self, requests: Sequence[Request]) -> list[Completion]:
-        started = time.monotonic()
-        completions = in_request_order(self.rollout.generate(requests, DEFAULT_SAMPLING))
-        self.seconds += time.monotonic() - started
-        self.tokens += sum(len(completion.token_ids) for completion in completions)
-        return completions
+    def __init__(self, model: ModelConfig) -> None:
+        self.tokenizer, self.model = load_tokenizer(model.source), model
 
     def encode(self, text: str) -> tuple[int, ...]:
         return tuple(self.tokenizer(text, add_special_tokens=False)["input_ids"])
@@ -67,6 +60,21 @@ class RolloutEngine:
 
     def fits(self, prompt: str | Chat) -> bool:
         return len(encode(self.tokenizer, prompt)) <= self.model.max_prompt_tokens
+
+
+class RolloutEngine(ModelCodec):
+    """The rollout workers as the engine of a strategy; counts the generated tokens and the seconds of generation."""
+
+    def __init__(self, rollout: RolloutPool, model: ModelConfig) -> None:
+        super().__init__(model)
+        self.rollout, self.tokens, self.seconds = rollout, 0, 0.0
+
+    def generate(self, requests: Sequence[Request]) -> list[Completion]:
+        started = time.monotonic()
+        completions = in_request_order(self.rollout.generate(requests, DEFAULT_SAMPLING))
+        self.seconds += time.monotonic() - started
+        self.tokens += sum(len(completion.token_ids) for completion in completions)
+        return completions
 
 
 def make_strategy(cfg: DecodingConfig) -> Strategy:
@@ -106,13 +114,17 @@ def written_prompt(cfg: DecodingConfig) -> Callable[[str | Chat], str | Chat]:
 
 
 def make_verifier(cfg: DecodingConfig, graders: GradingPool, device: str) -> Verifier | None:
-    """Return the verifier of the settings; None if the strategy uses none."""
+    """Return the verifier of the settings; None if the strategy uses none.
+
+    Raises:
+        ValueError: the judge does not answer.
+    """
     if not cfg.strategy.uses_verifier:
         return None
     if cfg.learned_verifier is not None:
         return LearnedVerifier(OutcomeVerifier.load(cfg.learned_verifier, cfg.model, device).score)
     if cfg.strategy.verifier == "judge":
-        return JudgeVerifier(ask_of(cfg.judge, device))
+        return JudgeVerifier(ask_of(cfg.judge, "judge", cfg, device))
     return OracleVerifier(partial(grade, graders)) if cfg.strategy.verifier == "oracle" else LogprobVerifier()
 
 
@@ -131,7 +143,8 @@ def solve(cfg: DecodingConfig, problems: Sequence[Problem], results: Results) ->
         closing(GradingPool(cfg.env, cfg.reward)) as graders,
     ):
         engine = RolloutEngine(RolloutPool(cfg, session), cfg.model)
-        verifier = make_verifier(cfg, graders, device)
+        with checking_settings():
+            verifier = make_verifier(cfg, graders, device)
         try:
             for index, output in run(make_strategy(cfg), problems, engine, verifier, cfg.max_requests):
                 problem = problems[index]
@@ -141,6 +154,8 @@ def solve(cfg: DecodingConfig, problems: Sequence[Problem], results: Results) ->
         finally:
             seconds, price = time.monotonic() - started, price_of(cfg.cost, None, session.gpus)
             results.add_spent(seconds, engine.seconds, engine.tokens, seconds / 3600 * price.usd_per_hour)
+            if isinstance(verifier, JudgeVerifier) and verifier.failed:
+                print(f"the judge gave no score to {verifier.failed} of {verifier.asked} candidates, which count as 0")
     return rows
 
 
@@ -177,10 +192,21 @@ def check(cfg: DecodingConfig) -> None:
     download(cfg.model.source, WEIGHTS)
 
 
+def check_strategy(cfg: DecodingConfig, problem: Problem) -> None:
+    """Begin the strategy on a problem, as far as its first request, which needs no engine.
+
+    Raises:
+        ValueError: the model's vocabulary lacks a text of the strategy, or no token is left for an answer.
+    """
+    next(make_strategy(cfg)(problem, ModelCodec(cfg.model)))
+
+
 def result_settings(cfg: DecodingConfig) -> dict[str, Any]:
     """Return the settings that determine the result."""
-    learned = {"verifier": verifier_id(cfg.learned_verifier)} if cfg.learned_verifier else {}
-    return learned | {
+    verifier: dict[str, Any] = {"verifier": verifier_id(cfg.learned_verifier)} if cfg.learned_verifier else {}
+    if cfg.strategy.uses_verifier and cfg.strategy.verifier == "judge":
+        verifier = {"judge": {"model": cfg.judge.model, "base_url": cfg.judge.base_url}}
+    return verifier | {
         "model": cfg.model.source,
         "env": asdict(cfg.env),
         "seed": cfg.seed,
@@ -188,6 +214,14 @@ def result_settings(cfg: DecodingConfig) -> dict[str, Any]:
         "strategy": asdict(cfg.strategy),
         "max_tokens": cfg.model.max_completion_tokens,
     }
+
+
+def problems_sha256(problems: Sequence[Problem]) -> str:
+    """The identity of the problems, prompts and answers included: a file of problems may change between starts."""
+    found = hashlib.sha256()
+    for problem in problems:
+        found.update(repr((problem.key, problem.prompt, problem.answer)).encode("utf-8", "surrogatepass"))
+    return found.hexdigest()
 
 
 def report(console: Console, cfg: EvaluateConfig, summary: dict[str, Any], path: Path) -> None:
@@ -219,10 +253,14 @@ def main() -> None:
         cfg = run_settings(compose_evaluation, sys.argv[1:])
         check(cfg)
         problems = fitting_problems(cfg.env, cfg.model, written_prompt(cfg)).held_out(cfg.num_problems)
+        if not problems:
+            raise ValueError(f"env={cfg.env.name} has no problems to evaluate on; choose a task, such as env=countdown")
+        check_strategy(cfg, problems[0])
+        settings = result_settings(cfg) | {"problems": problems_sha256(problems)}
         results = Results(cfg.folder / "eval", cfg.name or f"{cfg.strategy.label}-seed{cfg.seed}")
-        done = results.open(result_settings(cfg))
+        done = results.open(settings)
     rows = solve_missing(cfg, problems, results, done)
-    summary = {"settings": result_settings(cfg), **summarize([rows[p.key] for p in problems], cfg.strategy.samples)}
+    summary = {"settings": settings, **summarize([rows[p.key] for p in problems], cfg.strategy.samples)}
     summary["spent"] = results.total_spent
     results.write_summary(summary)
     report(console, cfg, summary, results.summary)

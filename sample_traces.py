@@ -16,7 +16,7 @@ from typing import Any
 from conf.compose import compose_traces
 from conf.launch import checking_settings, explaining_disk_errors
 from conf.traces import TracesConfig
-from evaluate import check, result_settings, solve_missing, written_prompt
+from evaluate import check, check_strategy, result_settings, solve_missing, written_prompt
 from grpo.types import Problem, request_seed
 from inference.results import ProblemRow, Results
 from inference.run_settings import run_settings
@@ -172,6 +172,7 @@ def main() -> None:
         cfg = run_settings(compose_traces, sys.argv[1:])
         check(cfg)
         problems = make_problems(cfg)
+        check_strategy(cfg, problems.sampled[0])
         weights = weights_sha256(stored_weights(cfg.model.source))
         settings = result_settings(cfg) | {"weights_sha256": weights}
         # The samples of a problem depend neither on the number of problems nor on the folder of the weights.

@@ -1,5 +1,6 @@
 """A weighted mix of other tasks. Each problem keeps the name of its task, which also checks it."""
 
+import math
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -27,8 +28,13 @@ class Mixed:
     def __post_init__(self) -> None:
         named = set(self.weights) <= set(self.parts)
         require(named, "weights", ", ".join(self.weights), f"for tasks of env.parts, which are {', '.join(self.parts)}")
-        usable = any(self.weights.values()) and min(self.weights.values()) >= 0
-        require(usable, "weights", dict(self.weights), "0 or more, and not all 0")
+        usable = any(self.weights.values()) and all(0 <= weight < math.inf for weight in self.weights.values())
+        require(usable, "weights", dict(self.weights), "0 or more, finite, and not all 0")
+        names = [part.name for part in self.parts.values()]
+        twice = next((name for name in names if names.count(name) > 1), "")
+        require(
+            not twice, "parts", twice, "tasks with different names, by which problems find their checker: name=NAME"
+        )
 
     @property
     def shares(self) -> dict[str, float]:
@@ -65,7 +71,7 @@ class Mixed:
         Raises:
             ValueError: the task is unknown or rejects the record.
         """
-        if fields.get("env") not in self.parts:
+        if not isinstance(fields.get("env"), str) or fields["env"] not in self.parts:
             raise ValueError(f"field env must be one of {', '.join(self.parts)}, got {fields.get('env')!r}")
         return self.parts[fields["env"]].read(fields)
 

@@ -79,7 +79,7 @@ def submit(number: int, line: str, cfg: Config, pool: GradingPool) -> tuple[dict
     """The record of a line, and its future score or an error message."""
     try:
         record = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}, f"line {number}: not JSON"
     if not isinstance(record, dict) or not isinstance(record.get("completion"), str):
         return {}, f"line {number}: no field completion"

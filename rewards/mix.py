@@ -1,6 +1,7 @@
 """The reward mix: a weighted sum of named components."""
 
 import inspect
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -47,15 +48,17 @@ class RewardConfig:
         for name in self.weights:
             if name not in known:
                 raise ValueError(f"reward.weights must be one of {', '.join(known)}, got {name}")
+        if not all(map(math.isfinite, self.weights.values())) or not any(self.weights.values()):
+            raise ValueError(f"reward.weights must be finite numbers, and not all 0, got {dict(self.weights)}")
         if self.language not in SCRIPTS:
             raise ValueError(f"reward.language must be one of {', '.join(SCRIPTS)}, got {self.language}")
         if "length" in self.weights and not 0 < self.overlong_tokens <= self.max_tokens:
             raise ValueError(
                 f"reward.overlong_tokens must be in 1..reward.max_tokens={self.max_tokens}, got {self.overlong_tokens}"
             )
-        if self.workers < 1 or self.timeout_s <= 0:
+        if self.workers < 1 or not 0 < self.timeout_s < math.inf:
             raise ValueError(
-                f"reward.workers and reward.timeout_s must be above 0, got {self.workers}, {self.timeout_s}"
+                f"reward.workers and reward.timeout_s must be above 0 and finite, got {self.workers}, {self.timeout_s}"
             )
         if FORMAT_JUDGE in self.weights and self.judge.model is None:
             raise ValueError(

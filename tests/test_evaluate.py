@@ -1,14 +1,17 @@
-"""evaluate.py run as a command with Ray, vLLM and the shipped tiny model."""
+"""evaluate.py: its settings and checks, and with Ray, vLLM and the shipped tiny model as a command."""
 
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from conf.compose import compose_evaluation
 from conf.strategies import STRATEGIES
+from evaluate import main, problems_sha256, result_settings
+from grpo.types import Problem
 
 ROOT = Path(__file__).parent.parent
 CHOICES = sorted(path.stem for path in (ROOT / "conf" / "strategy").glob("*.yaml"))
@@ -49,6 +52,37 @@ def test_invalid_settings_are_named(overrides, message):
     with pytest.raises(ValueError) as error:
         compose_evaluation(overrides, {})
     assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["strategy=budget"], "strategy.wait must be a text that the model's vocabulary can spell, got 'Wait'"),
+        (["strategy=budget", "strategy.waits=0", "strategy.cap=190"], "strategy.cap must be <= "),
+        (["strategy=direct", "model.max_completion_tokens=2"], "model.max_completion_tokens must be more than the "),
+        (["env=none"], "env=none has no problems to evaluate on; choose a task"),
+    ],
+)
+def test_what_the_model_cannot_do_is_refused_before_anything_starts_and_leaves_no_file(
+    overrides, message, tmp_path, monkeypatch, capsys, request
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "envs").symlink_to(request.config.rootpath / "envs")
+    monkeypatch.setattr(sys, "argv", ["evaluate.py", "model=tiny", "num_problems=4", *overrides])
+    with pytest.raises(SystemExit) as refused:
+        main()
+    assert refused.value.code == 2 and message in capsys.readouterr().err
+    assert not list(tmp_path.glob("outputs/*/eval/*.jsonl"))
+
+
+def test_results_belong_to_a_judge_and_to_the_answers_of_the_problems():
+    judged = ["strategy=best_of_n", "strategy.verifier=judge"]
+    one, other = (compose_evaluation([*judged, f"judge.model={name}"], {}) for name in ("a", "b"))
+    assert result_settings(one) != result_settings(other)
+    problem = Problem("jsonl", "key", "prompt", "1", {})
+    assert problems_sha256([problem]) == problems_sha256([replace(problem)])
+    for changed in (replace(problem, answer="2"), replace(problem, prompt="other")):
+        assert problems_sha256([problem]) != problems_sha256([changed])
 
 
 def evaluate(folder: Path, *overrides: str) -> str:

@@ -12,9 +12,11 @@ from grpo.types import Chat, Request, SamplingParams, in_request_order
 from rewards.behavior_judge import BehaviorJudge
 from rewards.judge import REPLY_TOKENS, Ask, FormatJudge, JudgeConfig, ServedJudge
 from workers.rank_group import RankInfo
+from workers.session import WorkerSettings
 from workers.transformers_sampler import TransformersSampler
 
 PROMPT_TOKENS = 4096
+QUESTION = Chat("You answer with one word.", "Is 3 + 4 = 7?", "")
 EXAMPLE = "3 and 4 add up to 7. </think> <answer>7</answer>"
 
 
@@ -47,25 +49,44 @@ def make_judge(cfg: RunConfig, device: str) -> FormatJudge | None:
     """
     if not cfg.reward.judged:
         return None
-    return checked(FormatJudge(ask_of(cfg.reward.judge, device)), cfg.reward.judge)
+    return checked(FormatJudge(ask_of(cfg.reward.judge, "reward.judge", cfg, device)), cfg.reward.judge)
 
 
 def make_behavior_judge(cfg: RunConfig, device: str) -> BehaviorJudge | None:
-    """The judge of reflection at evaluations, or None if `evaluation.judge.model` is not set."""
+    """The judge of reflection at evaluations, or None if `evaluation.judge.model` is not set.
+
+    Raises:
+        ValueError: the judge does not answer.
+    """
     judge = cfg.evaluation.judge
-    return BehaviorJudge(ask_of(judge, device)) if judge.model is not None else None
+    return BehaviorJudge(ask_of(judge, "evaluation.judge", cfg, device)) if judge.model is not None else None
 
 
-def ask_of(judge: JudgeConfig, device: str) -> Ask:
-    """Ask the judge's model, which runs in a Ray process of its own unless it is served elsewhere."""
-    if judge.base_url is not None:
-        return ServedJudge(judge)
-    worker: Any = ray.remote(LocalJudge).options(num_cpus=1).remote(judge, device)
+def ask_of(judge: JudgeConfig, key: str, cfg: WorkerSettings, device: str) -> Ask:
+    """Ask the judge's model, which runs in a Ray process of its own unless it is served elsewhere.
+
+    key  of its settings
+
+    Raises:
+        ValueError: it does not answer.
+    """
+    ask: Ask = ServedJudge(judge) if judge.base_url is not None else _local(judge, device, cfg.topology.timeout_s)
+    if ask([QUESTION]) == [None]:
+        where = f"at {key}.base_url={judge.base_url}" if judge.base_url else "loaded by the run"
+        raise ValueError(
+            f"{key}.model={judge.model}, {where}, does not answer; check that it exists, runs and has a chat template"
+        )
+    return ask
+
+
+def _local(judge: JudgeConfig, device: str, timeout_s: float) -> Ask:
+    # The bundles of the run have reserved all CPUs, so that a process that asks for one would wait forever.
+    worker: Any = ray.remote(LocalJudge).options(num_cpus=0).remote(judge, device)
 
     def ask(questions: Sequence[Chat]) -> list[str | None]:
         try:
-            replies: list[str | None] = ray.get(worker.__call__.remote(questions))
-        except RayError:
+            replies: list[str | None] = ray.get(worker.__call__.remote(questions), timeout=timeout_s)
+        except RayError:  # includes the time-out
             return [None] * len(questions)
         return replies
 

@@ -1,3 +1,4 @@
+import math
 from collections import Counter
 
 import pytest
@@ -5,6 +6,7 @@ import pytest
 from envs.countdown.task import Countdown
 from envs.mixed import Mixed, deal
 from envs.multiplication.task import Multiplication
+from envs.questions.task import Questions
 from run.metrics import metrics_by_env
 from tests.builders import completion, grouped
 
@@ -58,5 +60,20 @@ def test_each_task_has_its_own_metrics():
 def test_invalid_weights_are_rejected_by_name():
     with pytest.raises(ValueError, match="env.weights must be for tasks of env.parts"):
         mixed(chess=1.0)
-    with pytest.raises(ValueError, match="env.weights must be 0 or more, and not all 0"):
+    with pytest.raises(ValueError, match="env.weights must be 0 or more, finite, and not all 0"):
         mixed(countdown=0.0)
+    for weight in (math.nan, math.inf):
+        with pytest.raises(ValueError, match="env.weights must be 0 or more, finite"):
+            mixed(countdown=weight, multiplication=1.0)
+
+
+def test_tasks_of_a_mix_have_names_of_their_own_by_which_problems_find_their_checker():
+    parts = {"a": Questions("jsonl", path="a.jsonl"), "b": Questions("jsonl", path="b.jsonl", grader="latex")}
+    with pytest.raises(ValueError, match="env.parts must be tasks with different names"):
+        Mixed(parts, {"a": 1.0, "b": 1.0})
+
+
+@pytest.mark.parametrize("env", [["countdown"], None, 3, "chess"])
+def test_a_record_names_its_task(env):
+    with pytest.raises(ValueError, match="field env must be one of countdown, multiplication"):
+        mixed(countdown=1.0, multiplication=1.0).read({"env": env, "completion": ""})

@@ -1,3 +1,5 @@
+import math
+
 import pytest
 
 from envs.grading import grade
@@ -93,6 +95,10 @@ def test_only_components_with_a_weight_are_computed():
         ({"weights": {"length": 1.0}, "overlong_tokens": 2000}, "must be in 1..reward.max_tokens=1024, got 2000"),
         ({"weights": {"format_judge": 1.0}}, "reward.judge.model"),
         ({"weights": {"correct": 1.0}, "workers": 0}, "reward.workers"),
+        ({"weights": {"correct": 1.0}, "timeout_s": math.inf}, "reward.timeout_s must be above 0 and finite"),
+        ({"weights": {"correct": math.nan}}, "reward.weights must be finite numbers, and not all 0"),
+        ({"weights": {"correct": 1.0, "format": -math.inf}}, "reward.weights must be finite numbers"),
+        ({"weights": {"correct": 0.0}}, "reward.weights must be finite numbers, and not all 0"),
     ],
 )
 def test_invalid_mixes_are_rejected_by_name(settings, message):

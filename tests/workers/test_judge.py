@@ -1,7 +1,10 @@
 import pytest
+import ray
+from ray.util.placement_group import placement_group
 
+from conf.compose import compose_config
 from rewards.judge import FormatJudge, JudgeConfig
-from workers.judge import LocalJudge, checked, local_judge
+from workers.judge import QUESTION, LocalJudge, ask_of, checked, local_judge
 from workers.models import load_model, load_tokenizer
 
 TEMPLATE = "{% for turn in messages %}{{ turn['content'] }}{% if not loop.last %}\n{% endif %}{% endfor %}"
@@ -42,3 +45,28 @@ def test_an_unreachable_server_is_rejected_at_the_start():
 def test_a_judge_that_scores_the_example_is_accepted():
     judge = FormatJudge(lambda questions: ["SCORE: 4"] * len(questions))
     assert checked(judge, JudgeConfig("any")) is judge
+
+
+@pytest.fixture
+def full_ray():
+    """A Ray whose CPUs a placement group has reserved, as in a run."""
+    ray.init(num_cpus=1, include_dashboard=False, logging_level="ERROR")
+    bundles = placement_group([{"CPU": 1}])
+    ray.get(bundles.ready())
+    yield
+    ray.shutdown()
+
+
+def test_a_judge_starts_although_the_run_has_reserved_all_cpus(full_ray, chat_model):
+    cfg = compose_config(["model=tiny"])
+    ask = ask_of(JudgeConfig(chat_model), "evaluation.judge", cfg, "cpu")
+    (reply,) = ask([QUESTION])
+    assert isinstance(reply, str)
+    with pytest.raises(ValueError, match="evaluation.judge.model=/nowhere, loaded by the run, does not answer"):
+        ask_of(JudgeConfig("/nowhere"), "evaluation.judge", cfg, "cpu")
+
+
+def test_a_served_judge_that_does_not_answer_is_refused():
+    cfg = compose_config(["model=tiny"])
+    with pytest.raises(ValueError, match="judge.model=x, at judge.base_url=http://127.0.0.1:9/v1, does not answer"):
+        ask_of(JudgeConfig("x", "http://127.0.0.1:9/v1", timeout_s=1), "judge", cfg, "cpu")
