@@ -95,7 +95,7 @@ def test_an_empty_training_split_is_named(tmp_path, mixed):
 )
 def test_every_entry_point_refuses_in_one_line_before_it_starts(tmp_path, command, expected):
     task(tmp_path, [20] * 100)
-    (tmp_path / "rows.jsonl").write_text('{"prompt": "make 3 from 1 2", "completion": "1 + 2"}\n' * 20)
+    (tmp_path / "rows.jsonl").write_text('{"prompt": "make 3 from 1 2", "completion": " 1 + 2"}\n' * 20)
     script, *overrides = command
     sizes = ["num_problems=2"] if script in ("evaluate.py", "sample_traces.py") else []
     data = ["data.paths=[rows.jsonl]"] if script == "train_sft.py" else []

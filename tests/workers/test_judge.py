@@ -1,10 +1,12 @@
+import os
+import subprocess
+import sys
+
 import pytest
-import ray
-from ray.util.placement_group import placement_group
 
 from conf.compose import compose_config
 from rewards.judge import FormatJudge, JudgeConfig
-from workers.judge import QUESTION, LocalJudge, ask_of, checked, local_judge
+from workers.judge import LocalJudge, ask_of, checked, local_judge
 from workers.models import load_model, load_tokenizer
 
 TEMPLATE = "{% for turn in messages %}{{ turn['content'] }}{% if not loop.last %}\n{% endif %}{% endfor %}"
@@ -47,23 +49,27 @@ def test_a_judge_that_scores_the_example_is_accepted():
     assert checked(judge, JudgeConfig("any")) is judge
 
 
-@pytest.fixture
-def full_ray():
-    """A Ray whose CPUs a placement group has reserved, as in a run."""
-    ray.init(num_cpus=1, include_dashboard=False, logging_level="ERROR")
-    bundles = placement_group([{"CPU": 1}])
-    ray.get(bundles.ready())
-    yield
-    ray.shutdown()
+IN_A_RUN = """
+import sys, ray
+from ray.util.placement_group import placement_group
+from conf.compose import compose_config
+from rewards.judge import JudgeConfig
+from workers.judge import QUESTION, ask_of
+
+ray.init(address="local", num_cpus=1, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+ray.get(placement_group([{"CPU": 1}]).ready())
+ask = ask_of(JudgeConfig(sys.argv[1]), "evaluation.judge", compose_config(["model=tiny"]), "cpu")
+print(len(ask([QUESTION])))
+ask_of(JudgeConfig("/nowhere"), "evaluation.judge", compose_config(["model=tiny"]), "cpu")
+"""
 
 
-def test_a_judge_starts_although_the_run_has_reserved_all_cpus(full_ray, chat_model):
-    cfg = compose_config(["model=tiny"])
-    ask = ask_of(JudgeConfig(chat_model), "evaluation.judge", cfg, "cpu")
-    (reply,) = ask([QUESTION])
-    assert isinstance(reply, str)
-    with pytest.raises(ValueError, match="evaluation.judge.model=/nowhere, loaded by the run, does not answer"):
-        ask_of(JudgeConfig("/nowhere"), "evaluation.judge", cfg, "cpu")
+def test_a_judge_starts_although_the_run_has_reserved_all_cpus(chat_model, request):
+    environment = os.environ | {"PYTHONPATH": str(request.config.rootpath), "RAY_AUTH_MODE": "disabled"}
+    command = [sys.executable, "-c", IN_A_RUN, chat_model]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=200, check=False)
+    assert done.stdout == "1\n", done.stderr
+    assert "evaluation.judge.model=/nowhere, loaded by the run, does not answer; check that it exists" in done.stderr
 
 
 def test_a_served_judge_that_does_not_answer_is_refused():

@@ -19,8 +19,8 @@ def made(tmp_path, monkeypatch, request):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "envs").symlink_to(request.config.rootpath / "envs")
     claims = {
-        "held": claim(comparison(at_least=-0.5), comparison("shown", at_least=None)),
-        "failed": claim(comparison(at_least=1.5)),
+        "held": claim(comparison(at_least=-3.5), comparison("shown", at_least=None)),
+        "failed": claim(comparison(at_least=4.5)),
     }
     return claims, json.loads(json.dumps(all_results(claims, experiment())))
 
@@ -37,7 +37,7 @@ def test_every_claim_has_its_verdict_and_figures_in_the_text(made):
     text = body(results, claims | {"later": claim(comparison())})
     assert "**Verdict: holds.**" in text and "**Verdict: refuted.**" in text and "**Verdict: not run.**" in text
     assert "| RL against the base | zero 75.0%, base 25.0% | +50.0 points | " in text
-    assert "| at least -50.0 points | holds |" in text
+    assert "| at least -350.0 points | holds |" in text
     assert "| shown | zero 75.0%, base 25.0% | +50.0 points |" in text and "shown only |" in text
     assert text.count("What a decision would need") == 1  # for the refuted one
     assert "with seeds 0, 1 on a machine" in text

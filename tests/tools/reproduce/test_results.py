@@ -17,18 +17,18 @@ def outputs(tmp_path, monkeypatch, request):
 
 def test_a_comparison_is_paired_by_seed_and_problem():
     # 3 of 4 problems are solved after RL and 1 before, so two of four differ by 1: mean 0.5. The seeds are equal, and
-    # the mean square of the problems is 2 (4 x 0.25) / 3 = 2/3: the error is sqrt(2/3 / 8), with 3 degrees of freedom.
+    # the mean square of the problems is 2 (4 x 0.25) / 3 = 2/3: the error is sqrt(2/3 / 8), with 1 degree of freedom.
     found = comparison_result(comparison(), experiment(), 0.95)
     effect = found["effect"]
-    assert effect["mean"] == 0.5 and (effect["seeds"], effect["problems"], effect["freedom"]) == (2, 4, 3)
-    assert effect["high"] - effect["mean"] == pytest.approx(3.1824 * math.sqrt(1 / 12), abs=1e-4)
+    assert effect["mean"] == 0.5 and (effect["seeds"], effect["problems"], effect["freedom"]) == (2, 4, 1)
+    assert effect["high"] - effect["mean"] == pytest.approx(12.7062 * math.sqrt(1 / 12), abs=1e-4)
     assert [(arm["name"], arm["mean"]) for arm in found["arms"]] == [("zero", 0.75), ("base", 0.25)]
     assert found["verdict"] is Verdict.UNDECIDED
 
 
 def test_the_bound_decides():
-    assert comparison_result(comparison(at_least=-0.5), experiment(), 0.95)["verdict"] is Verdict.HOLDS
-    assert comparison_result(comparison(at_least=1.5), experiment(), 0.95)["verdict"] is Verdict.REFUTED
+    assert comparison_result(comparison(at_least=-3.5), experiment(), 0.95)["verdict"] is Verdict.HOLDS
+    assert comparison_result(comparison(at_least=4.5), experiment(), 0.95)["verdict"] is Verdict.REFUTED
     assert comparison_result(comparison(at_least=None), experiment(), 0.95)["verdict"] is None
 
 
