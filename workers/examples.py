@@ -186,7 +186,7 @@ def _check_row(row: Mapping[str, Any], origin: str) -> None:
         if not is_text and (field == "text" or not _are_turns(row[field])):
             kinds = {"text": "text", "messages": MESSAGES}.get(field, f"text or {MESSAGES}")
             raise ValueError(f"{origin}: {field} must be {kinds}, got {str(row[field])[:80]!r}")
-    if "completion" in row and isinstance(row["prompt"], str) > isinstance(row["completion"], str):
+    if "completion" in row and isinstance(row["prompt"], str) and not isinstance(row["completion"], str):
         raise ValueError(f"{origin}: the completion is a list of messages, so the prompt must be one too")
     weight = row.get("weight", 1.0)
     if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 < weight <= MAX_WEIGHT:

@@ -72,11 +72,13 @@ def ask_of(judge: JudgeConfig, key: str, cfg: WorkerSettings, device: str) -> As
     """
     ask: Ask = ServedJudge(judge) if judge.base_url is not None else _local(judge, device, cfg.topology.timeout_s)
     if ask([QUESTION]) == [None]:
-        where = f"at {key}.base_url={judge.base_url}" if judge.base_url else "loaded by the run"
-        raise ValueError(
-            f"{key}.model={judge.model}, {where}, does not answer; check that it exists, runs and has a chat template"
-        )
+        raise ValueError(f"{_named(judge, key)}, does not answer; check that it exists, runs and has a chat template")
     return ask
+
+
+def _named(judge: JudgeConfig, key: str) -> str:
+    where = f"at {key}.base_url={judge.base_url}" if judge.base_url else "loaded by the run"
+    return f"{key}.model={judge.model}, {where}"
 
 
 def _local(judge: JudgeConfig, device: str, timeout_s: float) -> Ask:
@@ -102,9 +104,8 @@ def local_judge(judge: JudgeConfig) -> FormatJudge:
 def checked(judge: FormatJudge, cfg: JudgeConfig) -> FormatJudge:
     """Return the judge if it can score an example."""
     if judge.review([EXAMPLE]) == [None]:
-        where = f"at reward.judge.base_url={cfg.base_url}" if cfg.base_url else "loaded by the run"
         raise ValueError(
-            f"reward.judge.model={cfg.model}, {where}, returned no score for a plain example; "
+            f"{_named(cfg, 'reward.judge')}, returned no score for a plain example; "
             "check that it runs, has a chat template and follows instructions"
         )
     return judge
