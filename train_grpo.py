@@ -30,6 +30,7 @@ from grpo.types import Completion, Group, Problem, Request, SamplingParams, requ
 from report import write_report
 from run.cost import Meter, Progress, price_of, seconds_before
 from run.evaluation import evaluate
+from run.files import DamagedFile
 from run.folder import RunFolder, git_commit
 from run.metrics import DiscardedRollouts, mismatch_metrics, policy_metrics
 from run.monitor import Monitor
@@ -245,7 +246,7 @@ def train(kind: Kind, cfg: TrainingConfig, folder: RunFolder, resolved: Mapping[
             report = write_report([folder.path])
             terminal.say(f"stopped; the same command resumes from the last checkpoint; report so far: {report}")
             return
-        except (Diverged, WorkerTimeout, TimeoutError) as error:
+        except (DamagedFile, Diverged, WorkerTimeout, TimeoutError) as error:
             raise SystemExit(f"error: {error}") from error
     print_end(console, folder)
     terminal.say(f"report: {write_report([folder.path])}")

@@ -132,7 +132,7 @@ def _compose_on_run(name: str, schema: type[Settings], overrides: Sequence[str],
     selected = {override.partition("=")[0] for override in plain}
     of_run = {group: saved[group] for group in ("model", "env") if group in saved and group not in selected}
     groups = [f"{group}={settings['name']}" for group, settings in of_run.items()]
-    leaves = [override for override in plain if override.partition("=")[0].split(".")[0] in of_run]
+    leaves = [key for key in (override.partition("=")[0] for override in plain) if key.split(".")[0] in of_run]
     return _compose(name, schema, [*groups, *overrides], of_run, leaves)
 
 
@@ -143,12 +143,14 @@ def _compose(
     saved: Mapping[str, Any] | None = None,
     leaves: Sequence[str] = (),
 ) -> Settings:
-    """Compose conf/<name>.yaml with the overrides, then merge `saved` and finally `leaves` into it."""
+    """Compose conf/<name>.yaml with the overrides, then merge `saved` into it, except for the keys `leaves`."""
     try:
         with initialize_config_dir(str(CONF), version_base=None):
             raw = compose(name, list(overrides))
-        merged = OmegaConf.merge(raw, saved or {}, OmegaConf.from_dotlist(list(leaves)))
+        merged = OmegaConf.merge(raw, saved or {})
         assert isinstance(merged, DictConfig)
+        for key in leaves:
+            OmegaConf.update(merged, key, OmegaConf.select(raw, key))
         return settings_of(merged, schema)
     except (HydraException, OmegaConfBaseException) as error:
         raise ValueError(one_line(error, schema)) from error

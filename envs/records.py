@@ -78,15 +78,14 @@ def _parquet(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
     import pyarrow
     import pyarrow.parquet as parquet
 
-    try:
-        file = parquet.ParquetFile(path)
-    except pyarrow.ArrowInvalid as error:
-        raise ValueError(f"{path} is not a parquet file ({error})") from error
     number = 0
-    for batch in file.iter_batches():
-        for record in batch.to_pylist():
-            number += 1
-            yield number, record
+    try:
+        for batch in parquet.ParquetFile(path).iter_batches():
+            for record in batch.to_pylist():
+                number += 1
+                yield number, record
+    except (OSError, pyarrow.ArrowException) as error:  # OSError: its pages are damaged
+        raise ValueError(f"{path} is not a parquet file, or is damaged ({error})") from error
 
 
 def _read_all(

@@ -28,8 +28,8 @@ def main() -> None:
     )
     parser.add_argument("--output", type=Path, help="the picture to write, PNG or SVG")
     args = parser.parse_args()
-    evaluations = [SavedEvaluation(path) for path in args.results]
     try:
+        evaluations = [SavedEvaluation(path) for path in args.results]
         print(comparison_table(evaluations))
         bins = difficulty_bins(SavedEvaluation(args.difficulty)) if args.difficulty else {}
         optimal = compute_optimal_by_bins(evaluations, bins)

@@ -1,10 +1,8 @@
 """Comparison of evaluations: which strategy is better, and which one suits each difficulty level."""
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from inference.difficulty import (
     ComputeOptimal,
@@ -15,8 +13,9 @@ from inference.difficulty import (
     oracle_bins,
 )
 from inference.picture import Curve, Point
-from inference.results import CandidateRow, ProblemRow, majority_at
+from inference.results import CandidateRow, majority_at, problem_rows
 from inference.statistics import Interval, mean_interval, paired_bootstrap
+from run.files import read_json
 
 MIN_BUDGET_RATIO = 1.1  # between adjacent budgets
 
@@ -26,9 +25,11 @@ class SavedEvaluation:
 
     def __init__(self, path: Path) -> None:
         self.name = path.stem
-        self.summary: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        lines = path.with_suffix(".jsonl").read_text(encoding="utf-8").splitlines()
-        self.rows: dict[str, ProblemRow] = {row["key"]: row for row in map(json.loads, lines) if "key" in row}
+        if not path.is_file() or not path.with_suffix(".jsonl").is_file():
+            raise ValueError(f"{path} is not an evaluation; give eval/NAME.json of a run, with NAME.jsonl beside it")
+        do = "remove it, and run the evaluation again to write it"
+        self.summary = read_json(path, do, ("accuracy", "tokens_per_problem", "pass_at", "settings"))
+        self.rows = {row["key"]: row for row in problem_rows(path.with_suffix(".jsonl"))}
 
     @property
     def accuracy(self) -> Interval:

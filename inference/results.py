@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypedDict, cast
 
@@ -10,7 +10,7 @@ from grpo.types import Problem, Score
 from inference.statistics import Interval, bootstrap, majority_at_k, pass_at_k, wilson
 from inference.types import StrategyOutput
 from inference.voting import answer_key
-from run.files import append_rows, replace_json
+from run.files import DamagedFile, append_rows, read_rows, replace_json
 from run.lock import lock
 
 
@@ -55,15 +55,18 @@ class Results:
         key.
 
         Raises:
-            ValueError: the file was written with different settings, or is damaged.
+            ValueError: the file was written with different settings.
+            DamagedFile: a line is damaged.
             FolderInUse: another process writes it.
         """
         self.lock = lock(self.lines.parent, f"choose another {self.elsewhere}", f".{self.lines.stem}.lock")
-        lines = _complete_lines(self.lines) if self.lines.is_file() else []
+        if self.lines.is_file():
+            _cut_incomplete_line(self.lines)
+        lines = list(read_rows(self.lines)) if self.lines.is_file() else []
         if not lines:
             append_rows(self.lines, [{"settings": settings}])
             return {}
-        before, *rows = lines
+        before = lines[0]
         if not isinstance(before.get("settings"), dict):
             raise ValueError(f"{self.lines} does not begin with its settings; remove it, or choose {self.elsewhere}")
         now = json.loads(json.dumps(settings))
@@ -73,8 +76,8 @@ class Results:
                     f"{self.lines} was written with {key}={before['settings'].get(key)}, now {key}={now.get(key)}; "
                     f"choose another {self.elsewhere}, or remove the file"
                 )
-        self.spent = [row["spent"] for row in rows if "spent" in row]
-        return {row["key"]: cast(ProblemRow, row) for row in rows if "key" in row}
+        self.spent = [row["spent"] for row in lines if "spent" in row]
+        return {row["key"]: row for row in problem_rows(self.lines)}
 
     def add(self, row: ProblemRow) -> None:
         append_rows(self.lines, [row])
@@ -93,25 +96,23 @@ class Results:
         replace_json(self.summary, summary)
 
 
-def _complete_lines(path: Path) -> list[dict[str, Any]]:
-    """Parse the lines; a last line that a crash left incomplete is removed from the file.
+def problem_rows(path: Path) -> Iterator[ProblemRow]:
+    """The finished problems of an evaluation, from its <name>.jsonl.
 
     Raises:
-        ValueError: another line is damaged.
+        DamagedFile: a line is damaged.
     """
-    lines = path.read_bytes().split(b"\n")
-    if torn := lines.pop():
-        os.truncate(path, path.stat().st_size - len(torn))
-    rows = []
-    for number, line in enumerate(lines, start=1):
-        try:
-            row = json.loads(line)
-        except ValueError:  # includes UnicodeDecodeError
-            row = None
-        if not isinstance(row, dict) or ("key" in row and not ProblemRow.__required_keys__ <= row.keys()):
-            raise ValueError(f"{path}:{number} is damaged; remove this line, and run the same command again")
-        rows.append(row)
-    return rows
+    for number, row in enumerate(read_rows(path), start=1):
+        if "key" in row:
+            if missing := ProblemRow.__required_keys__ - row.keys():
+                raise DamagedFile(f"{path}:{number} has no {min(missing)}; remove this line, and run the command again")
+            yield cast(ProblemRow, row)
+
+
+def _cut_incomplete_line(path: Path) -> None:
+    """Remove a last line that a crash left incomplete, so that the next one does not continue it."""
+    content = path.read_bytes()
+    os.truncate(path, content.rfind(b"\n") + 1)
 
 
 def problem_row(problem: Problem, output: StrategyOutput, scores: Sequence[Score]) -> ProblemRow:

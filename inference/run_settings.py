@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from conf.strategies import FromRunConfig
-from run.files import read_yaml
+from run.files import DamagedFile, read_yaml
 from workers.checkpoint import list_checkpoints, verify
 
 Settings = TypeVar("Settings", bound=FromRunConfig)
@@ -31,7 +31,11 @@ def run_settings(compose: Callable[[Sequence[str], Mapping[str, Any]], Settings]
     folder = Path("outputs", name)
     if not (folder / "config.yaml").is_file():
         raise ValueError(f"run={name}: {folder} is not a run; run must be the name of a folder in outputs/")
-    saved = read_yaml(folder / "config.yaml", "run the training command again, which writes it, or name another run")
+    do = "run the training command again, which writes it, or name another run"
+    saved = read_yaml(folder / "config.yaml", do, ("model", "env"))
+    for group in ("model", "env"):
+        if not isinstance(saved[group], dict) or "name" not in saved[group]:
+            raise DamagedFile(f"{folder / 'config.yaml'}: {group} has no name; {do}")
     cfg = compose(overrides, saved)
     checkpoints = {path.name: path for path in list_checkpoints(folder / "checkpoints")}
     if not checkpoints:

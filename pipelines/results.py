@@ -1,12 +1,12 @@
 """What a pipeline has produced: the figures of each stage, and completions of the same problems after each of them."""
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from conf.pipelines import StageConfig
+from inference.results import problem_rows
 from pipelines.graph import given_models
 from pipelines.ledger import Ledger
 from rewards.scripts import mixes_scripts
@@ -78,8 +78,9 @@ def read_results(ledger: Ledger) -> list[StageResult]:
 
 def read_accuracy(path: Path) -> Accuracy:
     """Read eval/accuracy.json and the completions beside it."""
-    summary = read_json(path, "remove it, and run the pipeline again to repeat the evaluation")
-    candidates = [candidate for row in read_rows(path) for candidate in row["candidates"]]
+    do = "remove it, and run the pipeline again to repeat the evaluation"
+    summary = read_json(path, do, ("problems", "accuracy", "pass_at", "majority_at"))
+    candidates = [candidate for row in problem_rows(path.with_suffix(".jsonl")) for candidate in row["candidates"]]
     votes = summary["majority_at"]
     return Accuracy(
         problems=summary["problems"],
@@ -90,14 +91,6 @@ def read_accuracy(path: Path) -> Accuracy:
         truncated=_mean([candidate["finish_reason"] == "length" for candidate in candidates]),
         mixed=_mean([mixes_scripts(read_tags(candidate["text"]).thought) for candidate in candidates]),
     )
-
-
-def read_rows(path: Path) -> Iterator[dict[str, Any]]:
-    """The problems of an evaluation with their completions, from the lines beside its summary."""
-    for line in path.with_suffix(".jsonl").read_text(encoding="utf-8").splitlines():
-        row = json.loads(line)
-        if "candidates" in row:
-            yield row
 
 
 def _stage_result(ledger: Ledger, name: str, stage: StageConfig, accuracy: Accuracy | None) -> StageResult:

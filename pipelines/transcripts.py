@@ -5,9 +5,9 @@ from typing import Any
 
 from envs.env import Env
 from grpo.types import Problem
+from inference.results import problem_rows
 from pipelines.commands import Known, settings_of
 from pipelines.ledger import Ledger
-from pipelines.results import read_rows
 from report.samples import STAGE_PROBLEMS, STAGE_TEXT, page_row
 
 Rows = Mapping[str, Mapping[str, Any]]  # problem key -> line of an evaluation
@@ -21,7 +21,8 @@ def read_transcripts(ledger: Ledger) -> dict[str, Any]:
     if not evaluations:
         return {"models": [], "problems": []}
     settings = settings_of("evaluate", ledger.pipeline.overrides(evaluations[0], Known()))
-    rows = [{row["key"]: row for row in read_rows(ledger.result(name))} for name in evaluations]
+    lines = [ledger.result(name).with_suffix(".jsonl") for name in evaluations]
+    rows = [{row["key"]: row for row in problem_rows(path)} for path in lines]
     problems = {problem.key: problem for problem in settings.env.eval_set(len(rows[0]))}
     keys = choose([problem for problem in problems if all(problem in found for found in rows)], rows)
     shown = [[sample(settings.env, problems[key], found[key]) for found in rows] for key in keys]

@@ -53,11 +53,12 @@ class RecordedRun:
             now: seconds since the epoch; the present time by default.
         """
         trained = sum("time/step" in row for row in self.rows)
-        if self.summary and self.summary.get("steps", 0) >= trained:
+        if self.summary and _number_or_0(self.summary, "steps") >= trained:
             return RunState.FINISHED
         files = [path for path in (self.folder.metrics, self.folder.samples, self.folder.config) if path.is_file()]
         written = max(path.stat().st_mtime for path in files)
-        longest = max((row.get("time/step", 0.0) + row.get("time/evaluate", 0.0) for row in self.rows), default=0.0)
+        times = ("time/step", "time/evaluate")
+        longest = max((sum(_number_or_0(row, name) for name in times) for row in self.rows), default=0.0)
         idle = (now or time.time()) - written
         return RunState.RUNNING if idle < max(IDLE_SECONDS, 5 * longest) else RunState.STOPPED
 
@@ -71,7 +72,7 @@ class RecordedRun:
     @property
     def tokens(self) -> float:
         """Completion tokens of all steps."""
-        return float(sum(map(step_tokens, self.rows)))
+        return float(sum(map(_tokens, self.rows)))
 
     def metric_names(self) -> list[str]:
         """All numeric metrics, in the order of their first occurrence."""
@@ -148,7 +149,7 @@ def curves(run: RecordedRun) -> dict[str, Any]:
     for row in run.rows:
         tokens.append(int(tokens_so_far))
         minutes.append(seconds_so_far / 60)
-        tokens_so_far += step_tokens(row)
+        tokens_so_far += _tokens(row)
         seconds_so_far += _number_or_0(row, "time/step")
     stride = math.ceil(len(run.rows) / MAX_POINTS)
     evaluated = [i for i, row in enumerate(run.rows) if "eval/sampled" in row or "eval/loss" in row]
@@ -179,6 +180,10 @@ def _rounded(value: object) -> float | None:
     return float(f"{value:.8g}") if is_number(value) else None
 
 
+def _tokens(row: Mapping[str, Any]) -> float:
+    return tokens if is_number(tokens := step_tokens(row)) else 0.0
+
+
 def _number_or_0(row: Mapping[str, Any], name: str) -> float:
     return row[name] if is_number(row.get(name)) else 0.0
 
@@ -201,7 +206,7 @@ def _read_config(path: Path) -> dict[str, Any]:
         return {}
     try:
         tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
+    except (ValueError, RecursionError, yaml.YAMLError) as error:
         raise ValueError(f"{path} is not valid YAML: {error}") from error
     return flatten(tree) if isinstance(tree, dict) else {}
 
@@ -211,7 +216,7 @@ def _read_summary(path: Path, notes: list[str]) -> dict[str, Any]:
         return {}
     try:
         summary = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
+    except (ValueError, RecursionError):
         notes.append("summary.json: skipped, because it could not be parsed")
         return {}
     return summary if isinstance(summary, dict) else {}

@@ -1,6 +1,5 @@
 """The jobs of a sweep and their results: means, 95% confidence intervals, paired differences."""
 
-import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -10,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from run.cost import step_tokens
-from run.files import read_json, replace_json
+from run.files import DamagedFile, read_json, replace_json
 from run.folder import RunFolder
 
 FINISHED, FAILED, STOPPED, RUNNING, WAITING = "finished", "failed", "stopped", "running", "not started"
@@ -44,12 +43,12 @@ class Job:
 
 def write_plan(sweep_folder: Path, jobs: Sequence[Job]) -> None:
     """Record all jobs of a sweep, in order, before the first one starts."""
-    _write_json(sweep_folder / "sweep.json", [asdict(job) for job in jobs])
+    _write_json(sweep_folder / "sweep.json", {"jobs": [asdict(job) for job in jobs]})
 
 
 def read_plan(sweep_folder: Path) -> list[Job]:
     path = sweep_folder / "sweep.json"
-    return [_job(row, path) for row in json.loads(path.read_text(encoding="utf-8"))] if path.is_file() else []
+    return [_job(row, path) for row in read_json(path, "remove it", ["jobs"])["jobs"]] if path.is_file() else []
 
 
 def read_jobs(sweep_folder: Path) -> list[Job]:
@@ -57,11 +56,12 @@ def read_jobs(sweep_folder: Path) -> list[Job]:
     baseline of the last plan.
 
     Raises:
-        ValueError: the folder has no jobs, or a file was not written by a sweep.
+        ValueError: the folder has no jobs.
+        DamagedFile: a file was not written by a sweep.
     """
     jobs = {job.name: job for job in read_plan(sweep_folder)}
     for path in sorted(sweep_folder.glob("*/job.json")):
-        jobs[path.parent.name] = _job(json.loads(path.read_text(encoding="utf-8")), path)
+        jobs[path.parent.name] = _job(read_json(path, "remove it"), path)
     if not jobs:
         raise ValueError(f"{sweep_folder}: not the folder of a sweep; give a folder outputs/sweeps/NAME")
     baseline = next(iter(jobs.values())).baseline
@@ -179,7 +179,7 @@ def read_variants(sweep_folder: Path) -> list[SweepVariant]:
 
 
 def read_result(job: Job, folder: RunFolder) -> Result:
-    summary = read_json(folder.summary, "remove it, and run the sweep again to write it")
+    summary = read_json(folder.summary, "remove it, and run the sweep again to write it", ["accuracy"])
     return Result(job, summary, list(curve(folder.metric_rows())))
 
 
@@ -206,7 +206,7 @@ def _job(row: Mapping[str, Any], path: Path) -> Job:
     try:
         return Job(**row)
     except TypeError as error:
-        raise ValueError(f"{path}: not written by a sweep ({error}); remove it") from error
+        raise DamagedFile(f"{path}: not written by a sweep ({error}); remove it") from error
 
 
 def _write_json(path: Path, content: object) -> None:

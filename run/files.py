@@ -3,12 +3,16 @@
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+
+class DamagedFile(ValueError):  # noqa: N818 - reads as a state
+    """A file that this project wrote is missing, empty or changed; the message names it and tells what to do."""
 
 
 def replace_text(path: Path, pieces: Iterable[str]) -> str:
@@ -50,31 +54,52 @@ def append_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
         file.writelines(json.dumps(row) + "\n" for row in rows)
 
 
-def read_json(path: Path, do: str) -> dict[str, Any]:
-    """Read a file that holds a JSON object. `do` tells the user what to do if it does not.
+def read_json(path: Path, do: str, keys: Collection[str] = ()) -> dict[str, Any]:
+    """Read a file that holds a JSON object with at least these keys. `do` tells the user what to do if it does not.
 
     Raises:
-        ValueError: the file is empty or damaged.
+        DamagedFile: the file is missing, empty or damaged.
     """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
-        content = None
-    return _mapping(path, content, do)
+    return _mapping(path, _read(path, json.loads, do), do, keys)
 
 
-def read_yaml(path: Path, do: str) -> dict[str, Any]:
+def read_yaml(path: Path, do: str, keys: Collection[str] = ()) -> dict[str, Any]:
     """`read_json` for a YAML file."""
+    return _mapping(path, _read(path, yaml.safe_load, do), do, keys)
+
+
+def read_rows(path: Path, keys: Collection[str] = ()) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a JSONL file, skipping a last line that was cut short by a crash.
+
+    Raises:
+        DamagedFile: another line is not an object with these keys.
+    """
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            if not line.endswith(b"\n"):
+                return
+            try:
+                row = json.loads(line)
+            except (ValueError, RecursionError):
+                row = None
+            yield _mapping(f"{path}:{number}", row, "remove this line, and run the command again", keys)
+
+
+def _read(path: Path, parse: Callable[[str], object], do: str) -> object:
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (ValueError, yaml.YAMLError):
-        content = None
-    return _mapping(path, content, do)
+        return parse(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise DamagedFile(f"{path} is missing; {do}") from error
+    except (ValueError, RecursionError, yaml.YAMLError):
+        return None
 
 
-def _mapping(path: Path, content: object, do: str) -> dict[str, Any]:
+def _mapping(where: object, content: object, do: str, keys: Collection[str]) -> dict[str, Any]:
     if not isinstance(content, dict):
-        raise ValueError(f"{path} is empty or damaged; {do}")
+        raise DamagedFile(f"{where} is empty or damaged; {do}")
+    for key in keys:
+        if key not in content:
+            raise DamagedFile(f"{where} has no {key}; {do}")
     return content
 
 

@@ -1,6 +1,5 @@
 """The folder of a run: its files, and the check that a run is resumed with the settings it was started with."""
 
-import json
 import os
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from grpo.types import Group
-from run.files import append_rows, read_json, read_yaml, replace_json, replace_rows, replace_text
+from run.files import append_rows, read_json, read_rows, read_yaml, replace_json, replace_rows, replace_text
 from run.lock import lock
 from run.reflection import GroupBehaviors
 
@@ -57,24 +56,24 @@ class RunFolder:
             raise ValueError(f"run={run}: must be the name of a folder in outputs/; choose run=NAME")
         return cls(Path("outputs", run))
 
-    def claim(self, config: Mapping[str, Any]) -> None:
+    def claim(self, config: Mapping[str, Any], elsewhere: str = "run=NAME") -> None:
         """Lock the folder until this process ends, and write config.yaml, after checking that a run already in this
-        folder was started with the same settings.
+        folder was started with the same settings. `elsewhere` is the override by which the user chooses another one.
 
         Raises:
             ValueError: a setting outside FREE_KEYS differs from that of the run in the folder, or a file is damaged.
             FolderInUse: another process writes this folder.
         """
-        self.lock = lock(self.path, "choose another run=NAME")
+        self.lock = lock(self.path, f"choose another {elsewhere}")
         if self.config.is_file():
-            do = "remove it to resume the run with the settings of this command, or choose another run=NAME"
+            do = f"remove it to resume the run with the settings of this command, or choose another {elsewhere}"
             before = flatten(read_yaml(self.config, do))
             now = flatten(config)
             for key in sorted(before.keys() | now.keys()):
                 if key.split(".")[0] not in FREE_KEYS and before.get(key) != now.get(key):
                     raise ValueError(
                         f"run={config['run']} was started with {key}={before.get(key)}, but now {key}={now.get(key)}; "
-                        "choose another run=NAME, or restore the setting to resume this run"
+                        f"choose another {elsewhere}, or restore the setting to resume this run"
                     )
         replace_text(self.config, [yaml.safe_dump(dict(config), sort_keys=False)])
 
@@ -82,21 +81,19 @@ class RunFolder:
         """Whether summary.json exists and covers at least `num_steps` steps or `num_tokens` tokens.
 
         Raises:
-            ValueError: summary.json is damaged.
+            DamagedFile: summary.json is damaged.
         """
         if not self.summary.is_file():
             return False
         do = "remove it, and run the same command again to write it"
-        summary = read_json(self.summary, do)
-        if not {"steps", "tokens"} <= summary.keys():
-            raise ValueError(f"{self.summary} has no number of steps and tokens; {do}")
+        summary = read_json(self.summary, do, ("steps", "tokens", "seconds"))
         return summary["steps"] >= num_steps or (num_tokens is not None and summary["tokens"] >= num_tokens)
 
     def rewind(self, step: int) -> None:
         """Drop the lines of `step` and later steps, which the resumed run will write again."""
         for path in (self.metrics, self.samples, self.events):
             if path.is_file():
-                replace_rows(path, (row for row in read_rows(path) if row["step"] < step))
+                replace_rows(path, (row for row in read_rows(path, ["step"]) if row["step"] < step))
 
     def add_metrics(self, line: Mapping[str, Any]) -> None:
         """Append the metrics of one step, including the key `step`."""
@@ -115,7 +112,7 @@ class RunFolder:
         append_rows(self.events, [{"step": step, **event}])
 
     def event_rows(self) -> list[dict[str, Any]]:
-        return list(read_rows(self.events)) if self.events.is_file() else []
+        return list(read_rows(self.events, ["kind", "name"])) if self.events.is_file() else []
 
     def save_step(self, step: int, batch: "Batch", groups: Sequence[Group], behaviors: GroupBehaviors) -> Path:
         """Save all data of a failed step for debugging, the batch as safetensors and the completions as JSONL.
@@ -132,22 +129,13 @@ class RunFolder:
 
     def read_metrics(self) -> Iterator[dict[str, Any]]:
         """The lines of metrics.jsonl, one at a time: those of a long run take gigabytes."""
-        return read_rows(self.metrics) if self.metrics.is_file() else iter(())
+        return read_rows(self.metrics, ["step"]) if self.metrics.is_file() else iter(())
 
     def metric_rows(self) -> list[dict[str, Any]]:
         return list(self.read_metrics())
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
         replace_json(self.summary, summary)
-
-
-def read_rows(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield the rows of a JSONL file, skipping a last line that was cut short by a crash."""
-    with path.open(encoding="utf-8") as file:
-        for line in file:
-            if not line.endswith("\n"):
-                return
-            yield json.loads(line)
 
 
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -15,7 +15,8 @@ from run.aha import AhaWatch, first_sample
 from run.alerts import Alert, Alerts
 from run.cost import Meter, Price, budget_exceeded, resident_gb, step_tokens
 from run.evaluation import Evaluation
-from run.folder import RunFolder, read_rows
+from run.files import read_rows
+from run.folder import RunFolder
 from run.metrics import rollout_metrics, time_metrics, versions_behind
 from run.reflection import GroupBehaviors, read_groups, reflection_metrics
 from run.terminal import Terminal

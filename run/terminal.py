@@ -1,6 +1,5 @@
 """A run on the terminal: its settings, a live view (or plain lines) during training, and its results."""
 
-import json
 import math
 import time
 from collections import deque
@@ -19,7 +18,8 @@ from rich.text import Text
 
 from envs.printable import printable
 from run.cost import Progress
-from run.folder import RunFolder, read_rows
+from run.files import read_json, read_rows
+from run.folder import RunFolder
 
 if TYPE_CHECKING:
     from conf.schema import Config
@@ -158,7 +158,7 @@ def print_start(console: Console, cfg: "Config", folder: RunFolder) -> None:
 
 def print_end(console: Console, folder: RunFolder) -> None:
     """Print held-out accuracy at step 0 and at the end, up to three pairs of transcripts, and the output folder."""
-    summary = json.loads(folder.summary.read_text(encoding="utf-8"))
+    summary = read_json(folder.summary, "run the same command again to write it", ("steps", "tokens", "seconds"))
     table = Table()
     if "accuracy" in summary:
         before, after = summary["accuracy"]["step0"], summary["accuracy"]["final"]

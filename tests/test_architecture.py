@@ -37,6 +37,7 @@ ALLOWED = {
         "grpo",
         "rewards.judge",
         "rewards.behavior_judge",
+        "run.files",
         "run.lock",
     },
 }

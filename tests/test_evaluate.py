@@ -35,6 +35,7 @@ def test_the_model_and_env_of_a_run_are_defaults_that_can_be_overridden():
     }
     cfg = compose_evaluation(["strategy=greedy", "env.max_number=25"], saved)
     assert (cfg.model.max_completion_tokens, cfg.env.num_numbers, cfg.env.max_number) == (50, [4], 25)
+    assert compose_evaluation(["env.operations=*"], saved).env.operations == "*"  # an alias, for a reader of YAML
     other = compose_evaluation(["env=multiplication"], saved)
     assert other.env.name == "multiplication" and other.model.max_completion_tokens == 50
 

@@ -21,6 +21,7 @@ from torch.nn.utils.rnn import pad_sequence
 from conf.strategies import FromRunConfig
 from conf.workers import ModelConfig
 from grpo.types import Chat
+from run.files import read_json
 from workers.checkpoint import sha256_of, write_atomically
 from workers.models import encode, load_config, load_model, load_tokenizer
 
@@ -164,8 +165,7 @@ def check_verifier(folder: Path, cfg: FromRunConfig) -> None:
 
 
 def _read_metadata(folder: Path) -> dict[str, Any]:
-    metadata: dict[str, Any] = json.loads((folder / METADATA).read_text(encoding="utf-8"))
-    return metadata
+    return read_json(folder / METADATA, "train the verifier again with make verifier", ("model", "trains_backbone"))
 
 
 def rows_within(lengths: Tensor, max_tokens: int) -> list[Tensor]:

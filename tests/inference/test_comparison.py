@@ -38,7 +38,7 @@ def write(folder: Path, name: str, right, tokens: int, samples: int = 1, strateg
             for sample in range(samples)
         ]
         row = {"key": str(problem), "correct": drawn[0]["correct"], "tokens": tokens * samples, "candidates": drawn}
-        rows.append(cast(ProblemRow, row | {"details": {}}))
+        rows.append(cast(ProblemRow, row | {"chosen": 0, "rounds": 1, "details": {}}))
         results.add(rows[-1])
     results.add_spent(9.0, 5.0, tokens * samples * PROBLEMS, 0.0)
     results.write_summary({"settings": settings, "spent": results.total_spent} | summarize(rows, samples > 1))

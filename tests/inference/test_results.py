@@ -65,7 +65,7 @@ def test_a_damaged_line_is_named_and_not_passed_over(tmp_path, line):
     results.open({"seed": 0})
     with results.lines.open("ab") as file:
         file.write(line + b"\n")
-    with pytest.raises(ValueError, match="greedy.jsonl:2 is damaged; remove this line, and run the same command again"):
+    with pytest.raises(ValueError, match="greedy.jsonl:2 (is empty or damaged|has no .*); remove this line, and run"):
         Results(tmp_path, "greedy").open({"seed": 0})
 
 

@@ -5,6 +5,7 @@ import yaml
 
 from conf.compose import compose_evaluation, compose_verifier
 from inference.run_settings import run_settings
+from run.files import DamagedFile
 from workers.checkpoint import write_checkpoint
 
 
@@ -55,6 +56,15 @@ def test_a_missing_run_or_checkpoint_is_named(run, overrides, message):
     with pytest.raises(ValueError) as error:
         run_settings(compose_evaluation, overrides)
     assert message in str(error.value)
+
+
+@pytest.mark.parametrize("odd", [{"model": "tiny"}, {"model": {}}, {}])
+def test_a_config_of_a_run_without_its_model_is_named(run, odd):
+    (run / "config.yaml").write_text(yaml.safe_dump({"env": {"name": "countdown"}} | odd))
+    with pytest.raises(
+        DamagedFile, match=r"outputs/my-run/config.yaml.* no (model|name); run the training command again"
+    ):
+        run_settings(compose_evaluation, ["run=my-run"])
 
 
 def test_a_damaged_checkpoint_is_refused(run):

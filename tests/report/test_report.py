@@ -82,6 +82,17 @@ def test_a_run_with_only_its_first_evaluation(tmp_path):
     assert figures(read)["greedy accuracy, latest"] is None and curves(read)["steps"] == [0]
 
 
+@pytest.mark.parametrize("odd", ["x", None, [1], True])
+def test_values_of_another_type_count_as_missing(tmp_path, odd):
+    run = make_run(tmp_path / "run")
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    write_lines(run / "metrics.jsonl", [row | {"rollout/tokens": odd, "time/step": odd} for row in rows])
+    (run / "summary.json").write_text(json.dumps({"steps": odd}))
+    read = read_run(run)
+    assert read.tokens == 0 and read.state(now=1e10) is RunState.STOPPED
+    assert write_report([run]).is_file()
+
+
 def test_nan_and_infinity_are_gaps_in_the_curves(tmp_path):
     run = make_run(tmp_path / "run")
     (run / "metrics.jsonl").write_text('{"step": 0, "policy/kl": NaN, "reward/mean": Infinity, "time/step": 1.0}\n')

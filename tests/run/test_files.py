@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from conf.launch import disk_error
-from run.files import append_rows, read_json, replace_json, replace_text
+from run.files import DamagedFile, append_rows, read_json, read_rows, read_yaml, replace_json, replace_text
 from run.folder import RunFolder
 
 ROOT = Path(__file__).parent.parent.parent
@@ -48,6 +48,21 @@ def test_damaged_files_are_refused_in_one_line_with_what_to_do(tmp_path):
     (tmp_path / "outputs" / "one" / "summary.json").write_text("{}")
     code, line = refused(tmp_path, TRAIN)
     assert code == 2 and "outputs/one/summary.json" in line and "run the same command again to write it" in line
+
+
+def test_a_damaged_line_is_named_and_a_last_line_cut_short_is_skipped(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"step": 0}\n{"st')
+    assert list(read_rows(path, ["step"])) == [{"step": 0}]
+    for line, fault in (("5", "is empty or damaged"), ("", "is empty or damaged"), ('{"a": 1}', "has no step")):
+        path.write_text(f'{{"step": 0}}\n{line}\n')
+        with pytest.raises(DamagedFile, match=f"metrics.jsonl:2 {fault}; remove this line, and run the command again"):
+            list(read_rows(path, ["step"]))
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(DamagedFile, match="config.yaml is missing; write it"):
+        read_yaml(tmp_path / "config.yaml", "write it")
 
 
 def test_an_outputs_that_is_no_folder_is_named(tmp_path):

@@ -15,7 +15,8 @@ from grpo.types import Group, Problem, Rollout, Score
 from report import write_report
 from run.cost import Meter, Price, Progress
 from run.evaluation import Evaluation
-from run.folder import RunFolder, flatten, read_rows
+from run.files import read_rows
+from run.folder import RunFolder, flatten
 from run.metrics import DiscardedRollouts, mismatch_metrics, policy_metrics, rollout_metrics
 from run.monitor import Monitor, summarize
 from run.reflection import read_groups

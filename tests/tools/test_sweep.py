@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from report.sweep_results import read_jobs
+from run.files import DamagedFile
 from tools.sweep import __main__ as sweep
 from tools.sweep.plan import CONF, plan_sweep
 
@@ -168,6 +169,29 @@ def test_a_job_that_finished_with_other_settings_fails(run):
     assert code == 1 and not started and "[1/2] seed0 failed" in output
     report = Path("outputs/sweeps/seed/sweep.md").read_text()
     assert "was started with algorithm.group_size=8, but now algorithm.group_size=4" in report
+
+
+def test_a_job_that_trained_for_longer_is_not_averaged_with_the_others(run):
+    run("seed=0,1", "num_steps=30")
+    run("seed=0,1", "num_steps=30")  # writes config.yaml, as above
+    code, output, started = run("seed=0,1,2", "num_steps=20")
+    assert code == 1 and started == ["seed2"] and "[1/3] seed0 failed" in output
+    assert "was trained with num_steps=30, but now num_steps=20" in Path("outputs/sweeps/seed/sweep.md").read_text()
+
+
+@pytest.mark.parametrize("name", ["summary.json", "config.yaml", "job.json"])
+def test_a_damaged_file_of_a_job_is_named(run, capsys, name):
+    run("seed=0,1")
+    Path("outputs/sweeps/seed/seed0", name).write_text('{"a')
+    code, output, _ = run("seed=1,0")
+    report = Path("outputs/sweeps/seed/sweep.md").read_text()
+    if name == "job.json":  # is written again
+        assert code == 0 and "Not finished" not in report
+    else:
+        assert code == 1 and f"seed0/{name} is empty or damaged; remove" in report and "| 60.0% ± - |" in report
+    Path("outputs/sweeps/seed/seed1/job.json").write_text("[]")
+    with pytest.raises(DamagedFile, match="seed1/job.json is empty or damaged; remove it"):
+        read_jobs(Path("outputs/sweeps/seed"))
 
 
 def test_a_stopped_sweep_is_resumed(run):

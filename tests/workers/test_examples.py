@@ -1,7 +1,9 @@
 import copy
 import json
 
+import pyarrow
 import pytest
+from pyarrow import parquet
 from transformers import AutoTokenizer
 
 from conf.sft import DataConfig
@@ -134,6 +136,15 @@ def test_a_file_that_is_not_parquet_is_named(tmp_path, tokenizer, content):
     path = tmp_path / "rows.parquet"
     path.write_bytes(content)
     with pytest.raises(ValueError, match="rows.parquet is not a parquet file"):
+        load_examples(DataConfig([str(path)]), tokenizer, 100)
+
+
+def test_a_parquet_file_with_damaged_pages_is_named(tmp_path, tokenizer):
+    path = tmp_path / "rows.parquet"
+    parquet.write_table(pyarrow.table({"text": [f"row {number}" for number in range(1000)]}), path)
+    content = path.read_bytes()
+    path.write_bytes(content[:4] + bytes(200) + content[204:])
+    with pytest.raises(ValueError, match="rows.parquet is not a parquet file, or is damaged"):
         load_examples(DataConfig([str(path)]), tokenizer, 100)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import psutil
 
-from run.folder import read_rows
+from run.files import read_rows
 from workers.shared_memory import SHARED_MEMORY
 
 POLL_SECONDS = 0.1

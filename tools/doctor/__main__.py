@@ -14,7 +14,7 @@ from rich.console import Console
 from conf.compose import compose_training
 from conf.launch import checking_settings
 from conf.sft import TrainingConfig
-from tools.doctor import cluster, gpus, host, network, ports, software
+from tools.doctor import cluster, data, gpus, host, network, ports, software
 from tools.doctor.facts import Facts, Hub, Unknown
 from tools.doctor.findings import ERROR, WARNING, Checked, Finding, check, count, show
 from tools.doctor.gather import gather, uses_gpus
@@ -76,6 +76,7 @@ def check_host(facts: Facts, cfg: TrainingConfig) -> list[Checked]:
         check("memory", host.judge_memory, facts.memory, facts.requirements),
         check("shared memory", host.judge_shared_memory, facts.shared_memory, facts.requirements),
         check("outputs", host.judge_outputs, facts.outputs, facts.requirements, cfg.checkpoint.keep),
+        check("data", data.judge_data, facts.data),
         *check_ray(facts),
         check("open files", host.judge_open_files, facts.open_files),
         check("leftovers", host.judge_leftovers, facts.leftovers, joins_cluster),

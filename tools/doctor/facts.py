@@ -163,6 +163,7 @@ class Facts:
     outputs: DiskSpace | Unknown
     hub_cache: DiskSpace | Unknown
     open_files: int | Unknown
+    data: tuple[str, ...] | Unknown
     obstacles: Mapping[str, Obstacle | None] | Unknown
     listeners: tuple[Listener, ...] | Unknown
     leftovers: Leftovers | Unknown

@@ -10,7 +10,7 @@ from typing import Any
 from huggingface_hub import constants
 
 from conf.sft import TrainingConfig
-from tools.doctor import cluster, gpus, host, network, ports, software
+from tools.doctor import cluster, data, gpus, host, network, ports, software
 from tools.doctor.facts import Facts, Requirements, Unknown
 from tools.doctor.probe import known, output_of, within
 from workers import machine, nvidia
@@ -39,6 +39,7 @@ def gather(cfg: TrainingConfig, overrides: Sequence[str]) -> Facts:
         "outputs": lambda: host.space(Path("outputs")),
         "hub_cache": lambda: host.space(Path(constants.HF_HUB_CACHE)),
         "open_files": machine.open_file_limit,
+        "data": lambda: data.faults(cfg),
         "obstacles": lambda: obstacles(cfg),
         "listeners": ports.listeners,
         "leftovers": host.leftovers,

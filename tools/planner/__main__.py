@@ -4,7 +4,7 @@ Only the model's config is needed, neither a GPU nor the weights. docs/planning.
 
     make plan MODEL=qwen-3b GPU=a100-80gb N=2
     make plan PIPELINE=r1_gsm8k GPU=h100
-    python tools/planner/__main__.py --gpu rtx4090 model=qwen-1.5b model.lora.rank=16
+    python -m tools.planner --gpu rtx4090 model=qwen-1.5b model.lora.rank=16
 """
 
 import argparse

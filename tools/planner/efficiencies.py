@@ -57,14 +57,15 @@ class Efficiencies:
         try:
             found = json.loads(report.read_text())
             gpus, stages = set(found["gpus"]), found["stages"]
-            values = {each["name"]: each["value"] for stage in stages for each in stage["measurements"]}
+            known = {field.name for field in fields(cls)}
+            measured = [each for stage in stages for each in stage["measurements"] if each["name"] in known]
+            values = {each["name"]: float(each["value"]) for each in measured}
         except (OSError, KeyError, TypeError, ValueError) as error:
             raise ValueError(f"GPU_REPORT={report} is not a report.json of make gpu-check ({error!r})") from error
         if gpus != {gpu}:
             where = ", ".join(gpus) or "a CPU"
             raise ValueError(f"GPU_REPORT={report} is a report of {where}; run make gpu-check on a {gpu}")
-        names = {field.name for field in fields(cls)}
-        return replace(cls(), **{name: value for name, value in values.items() if name in names})
+        return replace(cls(), **values)
 
 
 AT_LIMIT = Efficiencies(mean_prompt=1.0, mean_completion=1.0)  # prompts and completions are at their length limits

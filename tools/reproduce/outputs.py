@@ -6,12 +6,12 @@ from typing import Any
 
 from envs.env import Env
 from grpo.types import Problem
+from inference.results import problem_rows
 from pipelines.commands import Known, settings_of
 from pipelines.graph import selected
 from pipelines.ledger import Ledger
-from pipelines.results import read_rows
+from run.files import read_rows
 from run.folder import RunFolder
-from run.folder import read_rows as read_lines
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class SeedRun:
 
     def _own(self, name: str) -> Iterator[Mapping[str, Any]]:
         """The rows of a trained stage's own last evaluation."""
-        lines = [row for row in read_lines(RunFolder(self.ledger.pipeline.folder / name).samples)]
+        lines = list(read_rows(RunFolder(self.ledger.pipeline.folder / name).samples))
         last = max(row["step"] for row in lines if row["kind"] == "eval")
         for row in lines:
             if (row["kind"], row["step"]) == ("eval", last):
@@ -102,7 +102,7 @@ class SeedRun:
 
 
 def _evaluated(ledger: Ledger, name: str) -> Iterator[Mapping[str, Any]]:
-    for row in read_rows(ledger.result(name)):
+    for row in problem_rows(ledger.result(name).with_suffix(".jsonl")):
         samples = [
             Sample(
                 each["text"], each["answer"], each["correct"], each["tokens"], each["finish_reason"] == "length",

@@ -14,7 +14,8 @@ from typing import Any
 
 import psutil
 
-from run.folder import RunFolder, read_rows
+from run.files import read_rows
+from run.folder import RunFolder
 from tools.gpu_check.runs import ROOT, TINY, TrainingRun
 from workers.shared_memory import shared_folder
 

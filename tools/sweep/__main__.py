@@ -8,7 +8,6 @@ sweeps/<sweep>/<job>; the report is outputs/sweeps/<sweep>/sweep.md.
 """
 
 import argparse
-import json
 import os
 import signal
 import subprocess
@@ -28,7 +27,18 @@ from omegaconf import DictConfig, OmegaConf
 from conf.launch import checking_settings, launch
 from conf.schema import Config
 from report.sweep import reason, write_report
-from report.sweep_results import FAILED, FINISHED, RUNNING, STOPPED, Job, read_jobs, read_plan, write_plan
+from report.sweep_results import (
+    FAILED,
+    FINISHED,
+    RUNNING,
+    STOPPED,
+    Job,
+    read_jobs,
+    read_plan,
+    read_result,
+    write_plan,
+)
+from run.files import read_yaml
 from run.folder import RunFolder
 from tools.sweep.plan import CONF, plan_sweep
 
@@ -84,9 +94,10 @@ def run_job(raw: DictConfig, overrides: Sequence[str]) -> str:
     plan, given = read_plan(folder), dict(override.split("=", maxsplit=1) for override in overrides)
     number, job = next((i, job) for i, job in enumerate(plan, 1) if job.overrides.items() <= given.items())
     run, stop, title = RunFolder(folder / job.name), StopRequest(folder), f"[{number}/{len(plan)}] {job.name}"
-    if run.is_finished(raw.num_steps, raw.num_tokens):
-        return skip_finished(raw, job, run, title)
-    if stop.count():
+    if ended_before(raw, job, run):
+        outcome = "skipped, already finished" if job.status == FINISHED else f"failed; see {run.path / 'job.log'}"
+        print(f"{title} {outcome}", flush=True)
+    elif stop.count():
         job.status = STOPPED if run.path.is_dir() else job.status
     else:
         print(f"{title} ...", flush=True)
@@ -103,21 +114,29 @@ def run_job(raw: DictConfig, overrides: Sequence[str]) -> str:
     return job.status
 
 
-def skip_finished(raw: DictConfig, job: Job, run: RunFolder, title: str) -> str:
-    """Skip a job that has already finished. It has failed if it ran with settings other than those of this sweep."""
+def ended_before(raw: DictConfig, job: Job, run: RunFolder) -> bool:
+    """Whether an earlier start of the sweep has finished the job, whose status becomes that. It has failed if its files
+    are damaged, if it ran with settings other than those of this sweep, or if it trained for longer."""
     raw.run, raw.tracker.group = f"sweeps/{job.sweep}/{job.name}", job.sweep
     settings = cast("dict[str, Any]", OmegaConf.to_container(raw, resolve=True))
     try:
-        run.claim(settings)
-        job.status, outcome = FINISHED, "skipped, already finished"
+        if not run.is_finished(raw.num_steps, raw.num_tokens):
+            return False
+        do = f"remove {run.path} to run the job again"
+        before = read_yaml(run.config, do) if run.config.is_file() else {}
+        for key in ("num_steps", "num_tokens"):
+            if None not in (before.get(key), settings[key]) and before[key] > settings[key]:
+                raise ValueError(
+                    f"{run.path} was trained with {key}={before[key]}, but now {key}={settings[key]}; choose another "
+                    f"sweep.name=NAME, or {do}"
+                )
+        run.claim(settings, "sweep.name=NAME")
+        job.status = FINISHED
     except ValueError as error:
-        log = run.path / "job.log"
-        with log.open("a", encoding="utf-8") as file:
+        with (run.path / "job.log").open("a", encoding="utf-8") as file:
             file.write(f"error: {error}\n")
-        job.status, job.exit_code, outcome = FAILED, 2, f"failed; see {log}"
-    job.write(run.path.parent)
-    print(f"{title} {outcome}", flush=True)
-    return job.status
+        job.status, job.exit_code = FAILED, 2
+    return True
 
 
 def train(job: Job, overrides: Sequence[str], folder: Path, stop: StopRequest) -> int:
@@ -174,8 +193,7 @@ def end_group(group: int) -> None:
 def print_end(job: Job, run: RunFolder, title: str, seconds: float) -> None:
     log = run.path / "job.log"
     if job.status == FINISHED:
-        accuracy = json.loads(run.summary.read_text(encoding="utf-8"))["accuracy"]["final"]["sampled"]
-        outcome = f"{accuracy:.1%} in {seconds / 60:.1f} min"
+        outcome = f"{read_result(job, run).accuracy('final'):.1%} in {seconds / 60:.1f} min"
     elif job.status == STOPPED:
         outcome = "stopped; run the same command to resume it"
     else:
@@ -207,10 +225,11 @@ def main() -> None:
     sys.argv[1:] = ["--multirun", *overrides, *folders]
     with StopRequest(folder).listening():
         launch(run_this, Config)
-    print(f"\n{write_report(folder)}\n{folder / 'sweep.md'}")
-    names = {job.name for job in jobs}
-    if any(job.status == FAILED and job.name in names for job in read_jobs(folder)):
-        raise SystemExit(1)
+    with checking_settings():
+        print(f"\n{write_report(folder)}\n{folder / 'sweep.md'}")
+        names = {job.name for job in jobs}
+        if any(job.status == FAILED and job.name in names for job in read_jobs(folder)):
+            raise SystemExit(1)
 
 
 if __name__ == "__main__":

@@ -35,6 +35,16 @@ def test_an_old_driver_and_a_busy_gpu_are_errors_that_name_the_versions_and_the_
     assert "3.9 of 24.0 GB free, held by python3 (4242) 20.0 GB; vLLM takes 10.8 GB" in text
 
 
+def test_data_that_cannot_be_read_is_an_error(tmp_path):
+    done = doctor("env=jsonl", "env.path=missing.jsonl")
+    assert done.returncode == 1 and "env.path: there is no file missing.jsonl" in " ".join(done.stdout.split())
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"text": "a"}\nnot JSON\n')
+    done = doctor(f"data.paths=[{rows},{tmp_path}/no.jsonl]")
+    text = " ".join(done.stdout.split())
+    assert done.returncode == 1 and "line 2: not JSON" in text and "No such file" in text
+
+
 @pytest.mark.slow
 def test_an_nvidia_smi_without_a_gpu_is_quoted(tmp_path):
     done = doctor(path=install(tmp_path / "bin", saying("No devices were found", 6)))

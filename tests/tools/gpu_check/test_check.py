@@ -135,7 +135,10 @@ def test_a_report_of_another_gpu_is_refused(tmp_path):
         Efficiencies.measured(write(tmp_path / "report.json", ["A"]), "H")
 
 
-def test_a_file_that_is_no_report_is_refused(tmp_path):
-    (tmp_path / "report.json").write_text("[]")
+@pytest.mark.parametrize(
+    "content", ["[]", '{"gpus": ["H"], "stages": [{"measurements": [{"name": "train_flops", "value": "x"}]}]}']
+)
+def test_a_file_that_is_no_report_is_refused(tmp_path, content):
+    (tmp_path / "report.json").write_text(content)
     with pytest.raises(ValueError, match="is not a report.json of make gpu-check"):
         Efficiencies.measured(tmp_path / "report.json", "H")
