@@ -99,7 +99,7 @@ verifier: $(READY) ## train a verifier on sampled correct and incorrect completi
 	$(BIN)/python -m tools.train_verifier $(if $(RUN),run=$(RUN)) $(if $(CKPT),ckpt=$(CKPT)) $(GIVEN) $(ARGS)
 
 test: lint ## lint, type check and run the tests
-	$(BIN)/python -m pytest -m "not slow" $(ARGS)
+	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile $(ARGS)
 
 fuzz: $(READY) ## score a million hostile completions with every rule-based reward (ARGS="--seed 1")
 	$(BIN)/python -m tests.fuzz.run $(ARGS)
