@@ -9,13 +9,14 @@ from omegaconf import MISSING
 from grpo.settings import above, one_of
 
 LEVELS = (1, 2, 3, 4, 5)
+REPRODUCE = "reproduce"  # the pipeline whose stages `make reproduce` runs
 
 
 @dataclass
 class TermConfig:
     """A part of an effect: `times` a measure of a stage.
 
-    stage    a stage of conf/pipeline/reproduce.yaml, evaluations that it does not list included
+    stage    a stage of the comparison's pipeline, evaluations that its file does not list included
     times    1 for the arm of which something is claimed, -1 for the arm that it is compared with
     measure  if it differs from that of the comparison
     options  further arguments of the measure
@@ -41,6 +42,8 @@ class ComparisonConfig:
     difficulty  an evaluation by whose pass rates the problems are ranked; null for none
     levels      the fifths of the problems that count, 1 (easiest) to 5; empty for all
     model       the base model that is studied, by which a reader finds comparisons on other models
+    pipeline    the pipeline in conf/pipeline/ that has the stages. Those of another one than `reproduce` are only read,
+                from where `make pipeline` has run it with the same seeds.
     """
 
     label: str = MISSING
@@ -52,6 +55,12 @@ class ComparisonConfig:
     difficulty: str | None = None
     levels: list[int] = field(default_factory=list)
     model: str = "tiny"
+    pipeline: str = REPRODUCE
+
+    @property
+    def stages(self) -> list[str]:
+        """The stages that are read, without those that they need."""
+        return [*(term.stage for term in self.effect), *self.others, *filter(None, [self.difficulty])]
 
     def __post_init__(self) -> None:
         if not self.effect:
@@ -126,12 +135,10 @@ class ClaimConfig:
 
     @property
     def stages(self) -> list[str]:
-        """The stages that are read, without those that they need."""
-        named = [term.stage for comparison in self.comparisons for term in comparison.effect]
-        named += [stage for curve in self.curves for stage in curve.stages]
-        ranked_by = [each.difficulty for each in self.comparisons] + [curve.difficulty for curve in self.curves]
-        named += [stage for stage in ranked_by if stage is not None]
-        named += [stage for comparison in self.comparisons for stage in comparison.others]
+        """The stages of the pipeline `reproduce` that are read, without those that they need."""
+        named = [stage for each in self.comparisons if each.pipeline == REPRODUCE for stage in each.stages]
+        for curve in self.curves:
+            named += [*curve.stages, *filter(None, [curve.difficulty])]
         return list(dict.fromkeys(named))
 
     def __post_init__(self) -> None:

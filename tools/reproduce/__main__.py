@@ -22,7 +22,7 @@ from rich.console import Console
 
 from conf.compose import compose_claims, compose_pipeline
 from conf.launch import checking_settings, explaining_disk_errors
-from conf.reproduce import ClaimConfig
+from conf.reproduce import REPRODUCE, ClaimConfig
 from grpo.settings import one_of
 from pipelines.commands import Known, Pipeline, check_commands, settings_of
 from pipelines.ledger import Ledger
@@ -112,8 +112,13 @@ def check_overrides(overrides: Sequence[str]) -> None:
 
 def pipeline_of(run: str, seed: int, stages: Sequence[str], overrides: Sequence[str]) -> Pipeline:
     only = f"only=[{','.join(stages)}]"
-    given = ["pipeline=reproduce", f"run={run}/seed{seed}", f"seed={seed}", only]
+    given = [f"pipeline={REPRODUCE}", f"run={run}/seed{seed}", f"seed={seed}", only]
     return Pipeline(compose_pipeline([*given, *overrides]))
+
+
+def other_pipeline(name: str, seed: int) -> Pipeline:
+    """A pipeline that `make pipeline` runs, in the folder that it has by default."""
+    return Pipeline(compose_pipeline([f"pipeline={name}", f"seed={seed}"]))
 
 
 def stages_of(claims: Mapping[str, ClaimConfig]) -> list[str]:
@@ -124,9 +129,15 @@ def stages_of(claims: Mapping[str, ClaimConfig]) -> list[str]:
 def check_claims(claims: Mapping[str, ClaimConfig]) -> None:
     """
     Raises:
-        ValueError: a claim names a measure that does not exist, or gives it wrong options.
+        ValueError: a claim names a measure or, of another pipeline, a stage that does not exist, or gives a measure
+            wrong options.
     """
     for name, claim in claims.items():
+        for each in claim.comparisons:
+            if each.pipeline != REPRODUCE:
+                allowed = tuple(other_pipeline(each.pipeline, 0).stages)
+                for stage in each.stages:
+                    one_of(f"conf/claims/{name}.yaml: stage", stage, allowed)
         used = [(str(term.measure), term.options) for each in claim.comparisons for term in full_terms(each)]
         for curve in claim.curves:
             over = {} if curve.over == "level" else {curve.over: curve.values[0]}
@@ -177,8 +188,12 @@ def write_results(folder: Path, seeds: Sequence[int], run: str, overrides: Seque
     """Write results.json and report.html of all claims, also of those whose stages earlier commands have run."""
     claims = compose_claims()
     ledgers = [Ledger(pipeline_of(run, seed, stages_of(claims), overrides)) for seed in seeds]
-    experiment = Experiment([SeedRun(ledger) for ledger in ledgers], price_of_machine(ledgers[0].pipeline))
-    results = all_results(claims, experiment)
+    price = price_of_machine(ledgers[0].pipeline)
+    experiments = {REPRODUCE: Experiment([SeedRun(ledger) for ledger in ledgers], price)}
+    for name in {each.pipeline for claim in claims.values() for each in claim.comparisons} - {REPRODUCE}:
+        pipelines = [other_pipeline(name, seed) for seed in seeds]
+        experiments[name] = Experiment([SeedRun(Ledger(pipeline)) for pipeline in pipelines], price)
+    results = all_results(claims, experiments)
     replace_json(folder / "results.json", results)
     console.print(list_verdicts(results))
     console.print(f"report: {write_page(folder, results)}", markup=False, soft_wrap=True)

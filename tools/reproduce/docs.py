@@ -101,7 +101,7 @@ def _claim(name: str, claim: ClaimConfig, found: Mapping[str, Any] | None) -> It
             if each["note"]:
                 yield f"{each['label']}: {each['note']}."
         if any(each["effect"]["seeds"] == 1 for each in measured):
-            yield "With one seed, the intervals cover the choice of problems only, not the variation between runs."
+            yield "The intervals of a single seed cover the choice of problems only, not the variation between runs."
         if found["curves"]:
             yield f"![{claim.title}](reproduction_{name}.png)"
         spent = f"{found['minutes']:.0f} minutes, ${found['usd']:.2f} and {found['kwh']:.3f} kWh"

@@ -58,7 +58,7 @@ function claimSection(claim) {
     measured.length ? figures(["comparison", "arms", "effect", "interval", "p", "claimed", "verdict", "seeds", "problems"],
       measured.map((each) => [each.label, each.arms.map((arm) => el("div", {}, arm)), each.effect, each.interval, each.p, each.claimed,
         verdictElement(each.verdict), String(each.seeds), String(each.problems)])) : el("p", { class: "quiet" }, "It has not been run."),
-    measured.some((each) => each.seeds === 1) ? note("With one seed, the intervals cover the choice of problems only, not the variation between runs.") : null,
+    measured.some((each) => each.seeds === 1) ? note("The intervals of a single seed cover the choice of problems only, not the variation between runs.") : null,
     claim.figure ? pictureElement(claim.figure, claim.title) : null,
     el("p", {}, el("b", {}, "What it does not show. "), claim.limits),
     claim.verdict === "holds" ? null : el("p", {}, el("b", {}, "What a decision would need. "), `${claim.needed[0].toUpperCase()}${claim.needed.slice(1)}.`),

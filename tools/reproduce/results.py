@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from conf.reproduce import ClaimConfig, ComparisonConfig, CurveConfig, TermConfig
+from conf.reproduce import REPRODUCE, ClaimConfig, ComparisonConfig, CurveConfig, TermConfig
 from pipelines.graph import selected
 from run.folder import git_commit
 from tools.reproduce.effects import Verdict, combine, decide, estimate_effect
@@ -21,8 +21,9 @@ CONFIDENCE = 0.95
 STATED = ("number", "title", "sentence", "source", "url", "done", "limits", "needed", "combine")
 
 
-def all_results(claims: Mapping[str, ClaimConfig], experiment: Experiment) -> dict[str, Any]:
-    """The content of results.json."""
+def all_results(claims: Mapping[str, ClaimConfig], experiments: Mapping[str, Experiment]) -> dict[str, Any]:
+    """The content of results.json, from the experiments by the name of their pipeline."""
+    experiment = experiments[REPRODUCE]
     return {
         "written": time.strftime("%Y-%m-%d %H:%M"),
         "git": git_commit(Path(__file__).parent),
@@ -31,14 +32,15 @@ def all_results(claims: Mapping[str, ClaimConfig], experiment: Experiment) -> di
         "usd_per_hour": experiment.price.usd_per_hour,
         "watts": experiment.price.watts,
         **cost_of([stage for claim in claims.values() for stage in claim.stages], experiment),
-        "claims": {name: claim_result(claim, experiment) for name, claim in claims.items()},
+        "claims": {name: claim_result(claim, experiments) for name, claim in claims.items()},
     }
 
 
-def claim_result(claim: ClaimConfig, experiment: Experiment) -> dict[str, Any]:
+def claim_result(claim: ClaimConfig, experiments: Mapping[str, Experiment]) -> dict[str, Any]:
     """A claim's part of results.json."""
+    experiment = experiments[REPRODUCE]
     confidence = 1 - (1 - CONFIDENCE) / (len(claim.deciding) if claim.combine == "any" else 1)
-    comparisons = [comparison_result(each, experiment, confidence) for each in claim.comparisons]
+    comparisons = [comparison_result(each, experiments[each.pipeline], confidence) for each in claim.comparisons]
     verdicts = [Verdict(each["verdict"]) for each in comparisons if each["verdict"] is not None]
     return {
         **{name: getattr(claim, name) for name in STATED},
@@ -54,8 +56,7 @@ def comparison_result(comparison: ComparisonConfig, experiment: Experiment, conf
     """A comparison's part of results.json. It has not been run if its stages have not finished for any seed; its
     verdict is None if it decides nothing."""
     terms, measure = full_terms(comparison), MEASURES[comparison.measure]
-    needed = [*(term.stage for term in terms), *comparison.others, *filter(None, [comparison.difficulty])]
-    own = experiment.with_stages(needed)
+    own = experiment.with_stages(comparison.stages)
     decides = comparison.at_least is not None
     found: dict[str, Any] = {
         "label": comparison.label,

@@ -1,6 +1,7 @@
 """The claims of conf/claims/ and the pipeline that runs them."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -85,6 +86,9 @@ def test_a_measure_that_does_not_exist_or_has_wrong_options_is_refused_by_file()
         check_claims(made("majority"))
     with pytest.raises(ValueError, match=r"made.yaml: measure=pass_at: got an unexpected keyword argument .n."):
         check_claims(made("pass_at", k=2, n=3))
+    other = ComparisonConfig("x", "accuracy", [TermConfig("tiny_rl")], pipeline="cold_start_smollm2")
+    with pytest.raises(ValueError, match=r"conf/claims/made.yaml: stage must be one of .*cold_start_rl.*, got tiny_rl"):
+        check_claims({"made": replace(made("accuracy")["made"], comparisons=[replace(other, at_least=0.1)])})
     check_claims(made("majority", k=4))
 
 

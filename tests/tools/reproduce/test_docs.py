@@ -22,7 +22,7 @@ def made(tmp_path, monkeypatch, request):
         "held": claim(comparison(at_least=-3.5), comparison("shown", at_least=None)),
         "failed": claim(comparison(at_least=4.5)),
     }
-    return claims, json.loads(json.dumps(all_results(claims, experiment())))
+    return claims, json.loads(json.dumps(all_results(claims, {"reproduce": experiment()})))
 
 
 def test_the_page_of_the_documentation_is_made_from_the_stored_results():
@@ -66,6 +66,8 @@ def test_the_page_shows_the_verdicts_and_loads_nothing(made):
 
 def test_the_page_of_a_run_without_results(made):
     claims, _ = made
-    page = write_page(Path.cwd(), json.loads(json.dumps(all_results(claims, experiment(until="evaluate_base")))))
+    page = write_page(
+        Path.cwd(), json.loads(json.dumps(all_results(claims, {"reproduce": experiment(until="evaluate_base")})))
+    )
     dom, console = browse(page)
     assert console == [] and "Nothing has been run yet." in dom and "It has not been run." in dom

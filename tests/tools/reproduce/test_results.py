@@ -39,25 +39,40 @@ def test_a_term_can_have_a_measure_of_its_own():
 
 
 def test_a_claim_whose_stages_have_not_finished_has_not_been_run():
-    found = claim_result(claim(comparison()), experiment(until="zero"))
+    found = claim_result(claim(comparison()), {"reproduce": experiment(until="zero")})
     assert found["verdict"] is Verdict.NOT_RUN and found["curves"] == []
     assert found["comparisons"][0]["effect"] is None
 
 
 def test_curves_have_a_line_for_each_stage():
-    [curve] = claim_result(claim(comparison()), experiment())["curves"]
+    [curve] = claim_result(claim(comparison()), {"reproduce": experiment()})["curves"]
     points = [(point["x"], point["mean"]) for point in curve["lines"]["evaluate_zero"]]
     assert points == [(1, 0.75), (2, 0.75), (4, 0.75)] and set(curve["lines"]) == {"evaluate_zero", "evaluate_base"}
 
 
 def test_a_claim_that_holds_if_any_comparison_does_has_wider_intervals():
     one, two = comparison(), comparison("again")
-    assert claim_result(claim(one, two, combine="any"), experiment())["confidence"] == pytest.approx(0.975)
-    assert claim_result(claim(one, two), experiment())["confidence"] == 0.95
+    experiments = {"reproduce": experiment()}
+    assert claim_result(claim(one, two, combine="any"), experiments)["confidence"] == pytest.approx(0.975)
+    assert claim_result(claim(one, two), experiments)["confidence"] == 0.95
+
+
+def test_a_comparison_can_read_another_pipeline():
+    other = comparison(at_least=None, pipeline="other", model="large")
+    both = claim(comparison(), other)
+    assert both.stages == ["evaluate_zero", "evaluate_base"] and claim(other, comparison()).stages == both.stages
+    found = claim_result(both, {"reproduce": experiment(until="evaluate_base"), "other": experiment(seeds=1)})
+    assert found["verdict"] is Verdict.NOT_RUN and found["minutes"] == 60  # of `reproduce` alone: a stage for each seed
+    own, read = found["comparisons"]
+    assert own["effect"] is None and (read["model"], read["effect"]["mean"], read["effect"]["seeds"]) == (
+        "large",
+        0.5,
+        1,
+    )
 
 
 def test_the_results_are_json_and_count_what_all_stages_cost():
-    results = json.loads(json.dumps(all_results({"made": claim(comparison())}, experiment())))
+    results = json.loads(json.dumps(all_results({"made": claim(comparison())}, {"reproduce": experiment()})))
     # The claim reads two evaluations, and needs the run between them: 3 stages of half an hour for each of two seeds.
     assert results["seeds"] == [0, 1] and results["minutes"] == pytest.approx(180)
     assert results["claims"]["made"]["usd"] == pytest.approx(3 * 0.2)
