@@ -79,6 +79,8 @@ def judge_cpu(cpu: Cpu, dtype: str) -> Finding:
     vectors = "AVX512" if "avx512f" in cpu.flags else "AVX2"
     if dtype == "bfloat16" and "avx512f" not in cpu.flags:
         return Finding(WARNING, f"{saw}, {vectors}: bfloat16 is ten times slower than float32", "model.dtype=float32")
+    if cpu.flags & {"avx512_bf16", "amx_bf16"}:
+        return Finding(OK, f"{saw}, {vectors}, with bfloat16 at up to twice the speed of float32")
     return Finding(OK, f"{saw}, {vectors}")
 
 

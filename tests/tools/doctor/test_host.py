@@ -52,6 +52,9 @@ def test_limits_and_cpu_kernels():
     assert judge_cpu(Cpu("x86_64", 8, frozenset({"avx"})), "float32").level == "error"
     assert judge_cpu(Cpu("x86_64", 8, frozenset({"avx2"})), "bfloat16").level == "warning"
     assert judge_cpu(Cpu("x86_64", 8, frozenset({"avx2"})), "float32").level == "ok"
+    assert judge_cpu(Cpu("x86_64", 8, frozenset({"avx2", "avx512f"})), "float32").saw == "8 cores, AVX512"
+    found = judge_cpu(Cpu("x86_64", 8, frozenset({"avx2", "avx512f", "avx512_bf16"})), "float32")
+    assert found.level == "ok" and "with bfloat16 at up to twice the speed" in found.saw
 
 
 def test_leftovers_of_crashed_runs_are_distinguished_from_what_is_in_use():
