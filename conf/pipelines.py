@@ -63,6 +63,11 @@ class StageConfig:
         """The stages that the overrides name in braces."""
         return [stage for stage, _ in REFERENCE.findall(" ".join(self.overrides))]
 
+    @property
+    def folders(self) -> list[str]:
+        """Those of `referenced` whose output is used, rather than a number of their summary, such as a budget."""
+        return [stage for stage, number in REFERENCE.findall(" ".join(self.overrides)) if not number]
+
 
 @dataclass
 class PipelineConfig:

@@ -36,6 +36,17 @@ def sources(stages: Stages, name: str) -> list[str]:
     return list(dict.fromkeys(each for each in (stage.model, *stage.data, *stage.referenced) if each in stages))
 
 
+def road_to(stages: Stages, name: str) -> set[str]:
+    """The stages that the weights or the data of a stage come from, itself included. One of which it takes only a
+    number, such as the tokens of another arm, is not on its road."""
+    stage = stages[name]
+    found = {name}
+    for other in (stage.model, *stage.data, *stage.folders):
+        if other in stages:
+            found |= road_to(stages, other)
+    return found
+
+
 def selected(stages: Stages, names: Sequence[str]) -> dict[str, StageConfig]:
     """These stages and all that they need, in the order of `stages`; without a name all stages.
 

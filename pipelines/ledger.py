@@ -108,6 +108,22 @@ class Ledger:
         before.command = now.command
         return before
 
+    def forget_changed(self) -> list[str]:
+        """Drop the stages that have run with another command or other inputs than they would have now, and return what
+        differs."""
+        differences = []
+        for name in self.pipeline.stages:
+            if name in self.records:
+                try:
+                    if self.is_ready(name):
+                        self.check(name)
+                        continue
+                    differences.append(f"stages.{name} has run, but not all that it needs")
+                except ValueError as error:
+                    differences.append(str(error))
+                del self.records[name]
+        return differences
+
     def write(self) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         stages = {name: asdict(record) for name, record in self.records.items()}

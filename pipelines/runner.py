@@ -96,7 +96,8 @@ def run_pipeline(ledger: Ledger, console: Console) -> None:
             run_stage(ledger, name, process, console, f"[{number}/{len(stages)}] {name}:")
     if process.requests and not all(map(ledger.is_finished, stages)):
         console.print("stopped; the same command resumes the pipeline")
-    console.print(f"report: {write_report(ledger)}", markup=False, soft_wrap=True)
+    with checking_settings():
+        console.print(f"report: {write_report(ledger)}", markup=False, soft_wrap=True)
 
 
 def run_stage(ledger: Ledger, name: str, process: StageProcess, console: Console, title: str) -> None:
@@ -113,7 +114,8 @@ def run_stage(ledger: Ledger, name: str, process: StageProcess, console: Console
     code = process.run(record.command)
     record.seconds += time.monotonic() - started
     ledger.write()
-    write_report(ledger)
+    with checking_settings():
+        write_report(ledger)
     if not process.requests and (code or not ledger.is_finished(name)):
         why = f"failed with exit code {code}" if code else "ended before its last step"
         raise SystemExit(f"error: stages.{name} {why}, see its output above; the same command resumes there")

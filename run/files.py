@@ -72,8 +72,10 @@ def read_rows(path: Path, keys: Collection[str] = ()) -> Iterator[dict[str, Any]
     """Yield the rows of a JSONL file, skipping a last line that was cut short by a crash.
 
     Raises:
-        DamagedFile: another line is not an object with these keys.
+        DamagedFile: the file is missing, or another line is not an object with these keys.
     """
+    if not path.is_file():
+        raise DamagedFile(f"{path} is missing; run the command that writes it again")
     with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
             if not line.endswith(b"\n"):

@@ -1,7 +1,7 @@
 import pytest
 
 from conf.pipelines import StageConfig
-from pipelines.graph import ordered, selected, sources, with_evaluations
+from pipelines.graph import ordered, road_to, selected, sources, with_evaluations
 
 
 def rl(model, **more):
@@ -65,5 +65,6 @@ def test_the_named_stages_are_selected_with_all_that_they_need():
     assert list(selected(stages, ["evaluate_d"])) == ["a", "b", "c", "d", "evaluate_d"]
     assert list(selected(stages, ["evaluate_base", "b"])) == ["evaluate_base", "a", "b"]
     assert selected(stages, []) == stages
+    assert road_to(stages, "c") == {"a", "b", "c"} and road_to(stages, "d") == {"d"}  # of c it takes a number alone
     with pytest.raises(ValueError, match="only=e: there is no such stage; stages are evaluate_base, a, "):
         selected(stages, ["e"])

@@ -66,7 +66,8 @@ def main() -> None:
             for number, (seed, ledger) in enumerate(ledgers.items(), 1):
                 console.print(f"seed {seed} ({number} of {len(ledgers)})", highlight=False)
                 run_pipeline(ledger, console)
-                write_results(folder, seeds, args.run, args.overrides, console)
+                with checking_settings():
+                    write_results(folder, seeds, args.run, args.overrides, console)
                 if not all(map(ledger.is_finished, ledger.pipeline.stages)):
                     return  # the user has stopped it
 
@@ -185,14 +186,18 @@ def price_of_machine(pipeline: Pipeline) -> Price:
 
 
 def write_results(folder: Path, seeds: Sequence[int], run: str, overrides: Sequence[str], console: Console) -> None:
-    """Write results.json and report.html of all claims, also of those whose stages earlier commands have run."""
+    """Write results.json and report.html of all claims, also of those whose stages earlier commands have run, unless
+    they have run with other settings."""
     claims = compose_claims()
-    ledgers = [Ledger(pipeline_of(run, seed, stages_of(claims), overrides)) for seed in seeds]
-    price = price_of_machine(ledgers[0].pipeline)
-    experiments = {REPRODUCE: Experiment([SeedRun(ledger) for ledger in ledgers], price)}
-    for name in {each.pipeline for claim in claims.values() for each in claim.comparisons} - {REPRODUCE}:
-        pipelines = [other_pipeline(name, seed) for seed in seeds]
-        experiments[name] = Experiment([SeedRun(Ledger(pipeline)) for pipeline in pipelines], price)
+    pipelines = {REPRODUCE: [pipeline_of(run, seed, stages_of(claims), overrides) for seed in seeds]}
+    for name in sorted({each.pipeline for claim in claims.values() for each in claim.comparisons} - {REPRODUCE}):
+        pipelines[name] = [other_pipeline(name, seed) for seed in seeds]
+    ledgers = {name: [Ledger(pipeline) for pipeline in of_seeds] for name, of_seeds in pipelines.items()}
+    for ledger in (each for of_seeds in ledgers.values() for each in of_seeds):
+        for difference in ledger.forget_changed():
+            console.print(f"{ledger.pipeline.folder}: does not count: {difference}", markup=False, soft_wrap=True)
+    price = price_of_machine(pipelines[REPRODUCE][0])
+    experiments = {name: Experiment(list(map(SeedRun, of_seeds)), price) for name, of_seeds in ledgers.items()}
     results = all_results(claims, experiments)
     replace_json(folder / "results.json", results)
     console.print(list_verdicts(results))

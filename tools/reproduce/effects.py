@@ -78,12 +78,13 @@ def _variance_of_mean(values: np.ndarray) -> float:
 
 def decide(effect: Effect, at_least: float, is_lower_bound: bool = False, is_upper_bound: bool = False) -> Verdict:
     """The verdict on "the effect is at least this": it holds if the whole interval is at least that, and is refuted if
-    the whole interval is below.
+    the whole interval is below. Values without any variation, as where both arms solve every problem, say nothing about
+    other seeds and problems, whatever their number: their interval is not one.
 
     is_lower_bound, is_upper_bound  the true effect is at least, or at most, the measured one, as when the cost of a
                                     road is only known to exceed what was spent
     """
-    if effect.low is None or effect.high is None:
+    if effect.low is None or effect.high is None or effect.low == effect.high:
         return Verdict.UNDECIDED
     if effect.low >= at_least and not is_upper_bound:
         return Verdict.HOLDS

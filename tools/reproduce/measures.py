@@ -13,7 +13,7 @@ from enum import StrEnum
 from envs.countdown.trace import read_trace
 from inference.difficulty import ProblemResult, compute_optimal, difficulty_levels
 from inference.statistics import majority_at_k, pass_at_k
-from pipelines.graph import selected
+from pipelines.graph import road_to
 from rewards.scripts import mixes_scripts
 from rewards.tags import read_tags
 from tools.reproduce.outputs import Sample, SeedRun, Solved
@@ -164,12 +164,12 @@ def choice_gain(run: SeedRun, stage: str, beam: str, difficulty: str, k: int) ->
 
 def hours_to_accuracy(run: SeedRun, stage: str, accuracy: float, given: Sequence[str] = ()) -> Values:
     """Logarithm of the hours until a trained stage has this held-out accuracy at one of its evaluations, the stages
-    that it needs included; if it does not reach it, of all hours (see `reaches`).
+    that its weights come from included; if it does not reach it, of all hours (see `reaches`).
 
-    given  stages whose hours do not count, nor those of the stages that they need
+    given  stages whose hours do not count, nor those of the stages that they come from
     """
-    free = set(selected(run.stages, given)) if given else set()
-    before = [name for name in selected(run.stages, [stage]) if name != stage and name not in free]
+    free = {stage}.union(*(road_to(run.stages, name) for name in given))
+    before = [name for name in run.stages if name in road_to(run.stages, stage) - free]
     reached = [hours for hours, found in run.accuracy_by_hours(stage) if found >= accuracy]
     return {"": math.log(sum(map(run.hours, before)) + (reached[0] if reached else run.hours(stage)))}
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from conf.reproduce import REPRODUCE, ClaimConfig, ComparisonConfig, CurveConfig, TermConfig
 from pipelines.graph import selected
+from run.files import DamagedFile
 from run.folder import git_commit
 from tools.reproduce.effects import Verdict, combine, decide, estimate_effect
 from tools.reproduce.experiment import Experiment, full_terms
@@ -74,6 +75,8 @@ def comparison_result(comparison: ComparisonConfig, experiment: Experiment, conf
         return found
     try:
         tables = own.tables(terms, comparison.difficulty, comparison.levels)
+    except DamagedFile:
+        raise
     except ValueError as error:  # a measure that these completions do not have
         return found | {"verdict": Verdict.UNDECIDED if decides else None, "note": str(error)}
     values = np.sum([term.times * table for term, table in zip(terms, tables, strict=True)], axis=0)
@@ -103,6 +106,8 @@ def curve_result(curve: CurveConfig, experiment: Experiment) -> dict[str, Any] |
             term = TermConfig(stage, 1.0, curve.measure, options)
             try:
                 [table] = own.tables([term], curve.difficulty, [value] if by_level else [])
+            except DamagedFile:
+                raise
             except ValueError:
                 continue  # the measure does not exist for these completions
             effect = estimate_effect(table)

@@ -92,6 +92,11 @@ def test_the_verdict_follows_from_the_interval_and_the_smallest_effect(low, high
     assert decide(effect(low, high), at_least) is verdict
 
 
+def test_values_without_variation_decide_nothing():
+    assert decide(estimate_effect(np.zeros((3, 40))), 0.01) is Verdict.UNDECIDED  # both arms solve every problem
+    assert decide(estimate_effect(np.ones((1, 3))), 0.5) is Verdict.UNDECIDED
+
+
 def test_a_bound_on_the_effect_decides_in_one_direction_only():
     large, small = effect(1.0, 2.0), effect(0.0, 0.1)
     assert decide(large, 0.5, is_lower_bound=True) is Verdict.HOLDS

@@ -133,11 +133,12 @@ STAGES = {
     "teacher": StageConfig("rl", "tiny"),
     "rows": StageConfig("traces", "teacher"),
     "tuned": StageConfig("sft", "tiny", {"rows": None}),
+    "alone": StageConfig("rl", "tiny", overrides=["num_tokens={tuned.tokens}"]),
 }
 
 
 def road(curve):
-    hours = {"teacher": 1.0, "rows": 0.25, "tuned": 0.5}
+    hours = {"teacher": 1.0, "rows": 0.25, "tuned": 0.5, "alone": 0.75}
     return SimpleNamespace(stages=STAGES, hours=hours.get, accuracy_by_hours=lambda stage: curve)
 
 
@@ -146,6 +147,12 @@ def test_the_hours_of_a_road_are_those_of_its_stages_until_the_accuracy():
     assert only(hours_to_accuracy(run, "tuned", 0.6)) == pytest.approx(math.log(1.0 + 0.25 + 0.2))
     assert only(hours_to_accuracy(run, "tuned", 0.6, given=["teacher"])) == pytest.approx(math.log(0.25 + 0.2))
     assert reaches(run, "tuned", 0.6) and not reaches(run, "tuned", 0.8)
+
+
+def test_a_number_of_another_arm_is_not_part_of_a_road():
+    run = road([(0.1, 0.2), (0.3, 0.7)])
+    assert only(hours_to_accuracy(run, "alone", 0.6)) == pytest.approx(math.log(0.3))
+    assert only(hours_to_accuracy(run, "alone", 0.8, given=["teacher"])) == pytest.approx(math.log(0.75))
 
 
 def test_a_road_that_does_not_reach_the_accuracy_costs_all_it_spent():

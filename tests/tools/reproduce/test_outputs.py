@@ -41,7 +41,10 @@ def test_the_completions_of_a_run_are_those_of_its_last_evaluation(run):
 
 
 def test_accuracy_over_hours_is_that_of_the_evaluations(run):
-    rows = [{"step": 0, "cost/seconds": 36.0, "eval/sampled": 0.2}, {"step": 1, "cost/seconds": 72.0}]
+    rows = [
+        {"step": 0, "cost/seconds": 48.0, "time/step": 12.0, "eval/sampled": 0.2},
+        {"step": 1, "cost/seconds": 72.0},
+    ]
     write(run, "metrics.jsonl", [*rows, {"step": 2, "cost/seconds": 108.0, "eval/sampled": 0.7}])
     assert run.accuracy_by_hours("zero") == [(0.01, 0.2), (0.03, 0.7)]
     assert run.hours("zero") == 0.5
