@@ -33,11 +33,12 @@ from inference.strategies import BeamSearch, BestOfN, BudgetForcing, MajorityVot
 from inference.types import Item, Strategy, Verifier
 from inference.verifiers import JudgeVerifier, LearnedVerifier, LogprobVerifier, OracleVerifier
 from run.cost import price_of
+from workers.checksum import weights_sha256
 from workers.download import WEIGHTS, download
 from workers.interrupt import Interrupt, Interrupted
 from workers.judge import ask_of
 from workers.machine import check_machine
-from workers.models import check_model, encode, fitting_problems, load_tokenizer, pick_device
+from workers.models import check_model, encode, fitting_problems, load_tokenizer, pick_device, stored_weights
 from workers.outcome_verifier import OutcomeVerifier, check_verifier, verifier_id
 from workers.rank_group import WorkerDied, WorkerTimeout
 from workers.rollout import RolloutPool
@@ -208,6 +209,8 @@ def result_settings(cfg: DecodingConfig) -> dict[str, Any]:
         verifier = {"judge": {"model": cfg.judge.model, "base_url": cfg.judge.base_url}}
     return verifier | {
         "model": cfg.model.source,
+        "weights_sha256": weights_sha256(stored_weights(cfg.model.source)),
+        "dtype": cfg.model.dtype,
         "env": asdict(cfg.env),
         "seed": cfg.seed,
         "num_problems": cfg.num_problems,

@@ -34,8 +34,7 @@ from pipelines.traces import (
 )
 from run.files import replace_json, replace_rows, replace_text
 from run.lock import lock
-from workers.checksum import weights_sha256
-from workers.models import fitting_problems, load_tokenizer, stored_weights
+from workers.models import fitting_problems, load_tokenizer
 
 
 @dataclass(frozen=True)
@@ -173,8 +172,8 @@ def main() -> None:
         check(cfg)
         problems = make_problems(cfg)
         check_strategy(cfg, problems.sampled[0])
-        weights = weights_sha256(stored_weights(cfg.model.source))
-        settings = result_settings(cfg) | {"weights_sha256": weights}
+        settings = result_settings(cfg)
+        weights = settings["weights_sha256"]
         # The samples of a problem depend neither on the number of problems nor on the folder of the weights.
         del settings["num_problems"], settings["model"]
         output_lock = lock(cfg.output_folder, "choose another output=FOLDER")

@@ -28,7 +28,7 @@ from grpo.grpo import Batch, make_batch
 from grpo.selection import has_reward_variance, replace_uniform_groups, select_by_pass_rate
 from grpo.types import Completion, Group, Problem, Request, SamplingParams, request_seed
 from report import write_report
-from run.cost import Meter, Progress, price_of, seconds_before
+from run.cost import Meter, Progress, price_of
 from run.evaluation import evaluate
 from run.files import DamagedFile
 from run.folder import RunFolder, git_commit
@@ -231,6 +231,7 @@ def train(kind: Kind, cfg: TrainingConfig, folder: RunFolder, resolved: Mapping[
     console, interrupt = Console(), Interrupt()
     with checking_settings():
         prepare_machine(cfg)
+        folder.write_config(resolved)
     for restarts_left in reversed(range(cfg.topology.max_restarts + 1)):
         terminal = Terminal(Progress(cfg.num_steps, cfg.num_tokens), console)
         try:
@@ -262,7 +263,7 @@ def start_training(
     terminal: Terminal,
 ) -> Iterator[Training]:
     """The trio and everything that observes it, until the run ends or a process dies."""
-    meter = Meter(seconds_before(folder.read_metrics()))
+    meter = Meter(folder.seconds_spent())
     with start_trio(cfg, interrupt) as trio:
         with checking_settings():
             meter.price = price_of(cfg.cost, cfg.budget.usd, trio.gpus)

@@ -108,7 +108,7 @@ def main(raw: DictConfig) -> None:
         check_tracker(cfg.tracker)
         check_topology(cfg)
         max_tokens = cfg.data.max_tokens or cfg.model.max_prompt_tokens + cfg.model.max_completion_tokens
-        examples = load_examples(cfg.data, load_tokenizer(cfg.model.source), max_tokens)
+        examples = load_examples(cfg.data, load_tokenizer(cfg.model.source), max_tokens, cfg.seed)
         check_held_out(
             examples,
             {(p.env, p.key) for p in fitting_problems(cfg.env, cfg.model).held_out(cfg.evaluation.num_problems)},

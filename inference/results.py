@@ -157,7 +157,7 @@ def summarize(rows: Sequence[ProblemRow], independent: bool) -> dict[str, Any]:
         "too_long_prompts": sum(bool(row["details"].get("too_long")) for row in rows),
     }
     n = min(len(row["candidates"]) for row in rows) if independent else 0
-    sizes = [k for k in (1, 2, 4, 8, 16, 32, 64, 128) if k <= n]
+    sizes = [*(k for k in (1, 2, 4, 8, 16, 32, 64, 128) if k < n), *([n] if n else [])]
     summary["pass_at"] = {k: _as_dict(bootstrap([pass_at(row, k) for row in rows])) for k in sizes}
     summary["majority_at"] = {k: _as_dict(bootstrap([majority_at(row, k) for row in rows])) for k in sizes}
     return summary

@@ -92,6 +92,18 @@ class Ledger:
         is_evaluation = self.pipeline.stages[name].kind == "evaluate"
         return folder / "eval" / f"{EVALUATION}.json" if is_evaluation else folder / "summary.json"
 
+    def seconds(self, name: str) -> float:
+        """Seconds that a stage took. If the pipeline was killed during the stage, the record lacks some of them, and
+        the stage's own files have them."""
+        recorded = self.records[name].seconds
+        kind = self.pipeline.stages[name].kind
+        if kind in TRAINED:
+            return max(recorded, RunFolder(self.pipeline.folder / name).seconds_spent())
+        if not self.is_finished(name):
+            return recorded
+        summary = self.summary(name)
+        return max(recorded, summary["spent"]["seconds"] if kind == "evaluate" else summary["seconds"])
+
     def check(self, name: str) -> Record:
         """The record of a stage that is ready, as it would run now.
 

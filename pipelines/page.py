@@ -35,6 +35,7 @@ def summarize(ledger: Ledger, results: list[StageResult]) -> dict[str, Any]:
         "teacher": cfg.teacher,
         "env": cfg.env,
         "seed": cfg.seed,
+        "overrides": {**cfg.overrides, **{name: stage.overrides for name, stage in cfg.stages.items()}},
         "stages": {result.name: {k: v for k, v in asdict(result).items() if k != "name"} for result in results},
         "tokens": sum(result.tokens for result in results),
         "minutes": sum(result.minutes for result in results),

@@ -94,7 +94,6 @@ def read_accuracy(path: Path) -> Accuracy:
 
 
 def _stage_result(ledger: Ledger, name: str, stage: StageConfig, accuracy: Accuracy | None) -> StageResult:
-    record = ledger.records.get(name)
     summary = ledger.summary(name) if ledger.is_finished(name) else {}
     samples_itself = not any(override.startswith("samples=") for override in stage.overrides)
     data = [source if rows is None else f"{source} ({rows})" for source, rows in stage.data.items()]
@@ -108,7 +107,7 @@ def _stage_result(ledger: Ledger, name: str, stage: StageConfig, accuracy: Accur
         rows=summary.get("rows"),
         counts=summary.get("counts", []),
         tokens=summary.get("tokens", 0) if samples_itself else 0,
-        minutes=record.seconds / 60 if record else 0.0,
+        minutes=ledger.seconds(name) / 60 if name in ledger.records else 0.0,
         usd=summary.get("usd", 0.0) if samples_itself else 0.0,
         weights_sha256=summary.get("weights_sha256"),
     )
@@ -125,7 +124,7 @@ def _evaluations(ledger: Ledger, names: Sequence[str]) -> StageResult:
         takes="every model",
         state=f"{len(finished)} of {len(names)}",
         tokens=int(sum(each["tokens"] for each in spent)),
-        minutes=sum(ledger.records[name].seconds for name in finished) / 60,
+        minutes=sum(map(ledger.seconds, finished)) / 60,
         usd=sum(each.get("usd", 0.0) for each in spent),
     )
 

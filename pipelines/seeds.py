@@ -35,8 +35,11 @@ def read_summaries(folders: Sequence[Path]) -> list[Summary]:
             raise ValueError(f"{folder} is not the folder of a pipeline; give one that has pipeline.json")
         summaries.append(summary)
     for key in ("pipeline", "model", "teacher", "env"):
-        if len(values := {summary[key] for summary in summaries}) > 1:
-            raise ValueError(f"the pipelines have different values of {key}: {', '.join(map(str, sorted(values)))}")
+        if len(values := {str(summary[key]) for summary in summaries}) > 1:
+            raise ValueError(f"the pipelines have different values of {key}: {', '.join(sorted(values))}")
+    for name in dict.fromkeys(name for summary in summaries for name in summary.get("overrides", {})):
+        if len(values := {_settings(summary, name) for summary in summaries}) > 1:
+            raise ValueError(f"the pipelines have different overrides of {name}: {'; '.join(sorted(values))}")
     if len(seeds := [summary["seed"] for summary in summaries]) != len(set(seeds)):
         raise ValueError(f"the pipelines must have different seeds, got {', '.join(map(str, seeds))}")
     return summaries
@@ -88,6 +91,11 @@ def _values(summaries: Sequence[Summary], stage: str, measure: str) -> list[floa
     """A measure of the accuracy after a stage, of each seed; none if a seed lacks it, as one sample has no majority."""
     found = [summary["stages"][stage]["accuracy"][measure] for summary in summaries]
     return [] if None in found else [value["mean"] if isinstance(value, Mapping) else value for value in found]
+
+
+def _settings(summary: Summary, name: str) -> str:
+    """The overrides of a stage or of a kind of stage, without the folders of this seed."""
+    return " ".join(each for each in summary.get("overrides", {}).get(name, []) if "outputs/" not in each)
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -41,7 +41,7 @@ def write_report(sweep_folder: Path) -> str:
     if finished:
         lines += ["![final accuracy by seed, and accuracy over tokens](sweep.png)", ""]
     if missing := list(unfinished(sweep_folder, variants)):
-        lines += ["## Not finished", "", *missing, ""]
+        lines += ["## Not in the table", "", *missing, ""]
     (sweep_folder / "sweep.md").write_text("\n".join(lines), encoding="utf-8")
     return "\n".join([*report, *missing])
 

@@ -27,6 +27,7 @@ class Job:
     baseline    the overrides that turn this job into the one it is compared with
     status      one of the constants above
     exit_code   of the trainer; negative if a signal killed it
+    common      the other overrides that affect the result, the same for all jobs of a plan
     """
 
     sweep: str
@@ -36,6 +37,7 @@ class Job:
     baseline: dict[str, str]
     status: str = WAITING
     exit_code: int | None = None
+    common: dict[str, str] = field(default_factory=dict)
 
     def write(self, sweep_folder: Path) -> None:
         _write_json(sweep_folder / self.name / "job.json", asdict(self))
@@ -53,7 +55,7 @@ def read_plan(sweep_folder: Path) -> list[Job]:
 
 def read_jobs(sweep_folder: Path) -> list[Job]:
     """Jobs in the order of the last plan, followed by those of earlier plans by name. All of them are compared with the
-    baseline of the last plan.
+    baseline of the last plan. Those that had other settings in common than the jobs of the last plan do not count.
 
     Raises:
         ValueError: the folder has no jobs.
@@ -64,9 +66,12 @@ def read_jobs(sweep_folder: Path) -> list[Job]:
         jobs[path.parent.name] = _job(read_json(path, "remove it"), path)
     if not jobs:
         raise ValueError(f"{sweep_folder}: not the folder of a sweep; give a folder outputs/sweeps/NAME")
-    baseline = next(iter(jobs.values())).baseline
+    last = next(iter(jobs.values()))
     for job in jobs.values():
-        job.baseline = baseline
+        job.baseline = last.baseline
+        for key in sorted({*job.common, *last.common}):
+            if job.common.get(key) != last.common.get(key):
+                job.status = f"does not count, has {key}={job.common.get(key)} instead of {last.common.get(key)}"
     return list(jobs.values())
 
 

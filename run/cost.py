@@ -2,7 +2,7 @@
 
 import time
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -107,11 +107,6 @@ class Meter:
         if self.price.watts:
             named["cost/kwh"] = self.seconds / 3600 * self.price.watts / 1000
         return named
-
-
-def seconds_before(rows: Iterable[Mapping[str, Any]]) -> float:
-    """Seconds used by earlier starts of a run, read from its metric rows."""
-    return max((row["cost/seconds"] for row in rows if "cost/seconds" in row), default=0.0)
 
 
 def budget_exceeded(budget_usd: float | None, meter: Meter, progress: "Progress") -> bool:

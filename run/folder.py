@@ -33,7 +33,8 @@ FREE_KEYS = (
 
 
 class RunFolder:
-    """outputs/<run>/ with config.yaml, metrics.jsonl, samples.jsonl, events.jsonl, checkpoints/, summary.json."""
+    """outputs/<run>/ with config.yaml, metrics.jsonl, samples.jsonl, events.jsonl, checkpoints/, spent.json and
+    summary.json."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -43,6 +44,7 @@ class RunFolder:
         self.events = path / "events.jsonl"
         self.checkpoints = path / "checkpoints"
         self.summary = path / "summary.json"
+        self.spent = path / "spent.json"
 
     @classmethod
     def of(cls, run: str) -> "RunFolder":
@@ -57,8 +59,8 @@ class RunFolder:
         return cls(Path("outputs", run))
 
     def claim(self, config: Mapping[str, Any], elsewhere: str = "run=NAME") -> None:
-        """Lock the folder until this process ends, and write config.yaml, after checking that a run already in this
-        folder was started with the same settings. `elsewhere` is the override by which the user chooses another one.
+        """Lock the folder until this process ends, and check that a run already in this folder was started with the
+        same settings. `elsewhere` is the override by which the user chooses another one.
 
         Raises:
             ValueError: a setting outside FREE_KEYS differs from that of the run in the folder, or a file is damaged.
@@ -75,6 +77,9 @@ class RunFolder:
                         f"run={config['run']} was started with {key}={before.get(key)}, but now {key}={now.get(key)}; "
                         f"choose another {elsewhere}, or restore the setting to resume this run"
                     )
+
+    def write_config(self, config: Mapping[str, Any]) -> None:
+        """Write config.yaml. That of a finished run stays, with the commit that trained its weights."""
         replace_text(self.config, [yaml.safe_dump(dict(config), sort_keys=False)])
 
     def is_finished(self, num_steps: int, num_tokens: int | None) -> bool:
@@ -133,6 +138,15 @@ class RunFolder:
 
     def metric_rows(self) -> list[dict[str, Any]]:
         return list(self.read_metrics())
+
+    def seconds_spent(self) -> float:
+        """Seconds of all starts of the run, those of steps that `rewind` has dropped included."""
+        do = "remove it, which forgets the seconds of steps that were repeated"
+        recorded = read_json(self.spent, do, ["seconds"])["seconds"] if self.spent.is_file() else 0.0
+        return max([recorded, *(row["cost/seconds"] for row in self.read_metrics() if "cost/seconds" in row)])
+
+    def write_spent(self, seconds: float) -> None:
+        replace_json(self.spent, {"seconds": seconds})
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
         replace_json(self.summary, summary)

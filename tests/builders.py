@@ -1,5 +1,6 @@
 """Small groups, batches and models for the tests."""
 
+import hashlib
 from collections.abc import Sequence
 
 import torch
@@ -86,4 +87,5 @@ def random_batch(lengths: Sequence[int], seed: int = 0) -> Batch:
 
 def example(prompt, tokens, weight=1.0, loss=None, origin="rows.jsonl:1", problem=None) -> Example:
     loss = loss or [True] * len(tokens)
-    return Example(tuple(prompt), tuple(tokens), tuple(loss), weight, origin, problem)
+    group = hashlib.sha256(repr(tuple(prompt if len(prompt) > 1 else tokens)).encode()).hexdigest()
+    return Example(tuple(prompt), tuple(tokens), tuple(loss), weight, origin, problem, group)

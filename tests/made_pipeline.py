@@ -72,7 +72,13 @@ def write_evaluation(folder, accuracy, text):
 def write_traces(folder):
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "data.jsonl").write_text(json.dumps({"prompt": "make", "completion": COMPLETION}) + "\n")
-    summary = {"rows": 1, "counts": [["correct", 16, 3], ["at_most_k", 3, 1]], "tokens": 500, "usd": 0.05}
+    summary = {
+        "rows": 1,
+        "counts": [["correct", 16, 3], ["at_most_k", 3, 1]],
+        "tokens": 500,
+        "seconds": 2.0,
+        "usd": 0.05,
+    }
     (folder / "summary.json").write_text(json.dumps(summary))
 
 

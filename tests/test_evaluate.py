@@ -1,6 +1,7 @@
 """evaluate.py: its settings and checks, and with Ray, vLLM and the shipped tiny model as a command."""
 
 import json
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -74,6 +75,15 @@ def test_what_the_model_cannot_do_is_refused_before_anything_starts_and_leaves_n
         main()
     assert refused.value.code == 2 and message in capsys.readouterr().err
     assert not list(tmp_path.glob("outputs/*/eval/*.jsonl"))
+
+
+def test_results_belong_to_the_weights_and_not_to_their_folder_alone(tmp_path):
+    shutil.copytree("envs/countdown/models/tiny", tmp_path / "model")
+    cfg = compose_evaluation([f"model.path={tmp_path}/model"], {})
+    before = result_settings(cfg)
+    shutil.copy("envs/countdown/models/tiny-bilingual/model.safetensors", tmp_path / "model")
+    changed = {key for key, value in result_settings(cfg).items() if value != before[key]}
+    assert changed == {"weights_sha256"}
 
 
 def test_results_belong_to_a_judge_and_to_the_answers_of_the_problems():

@@ -34,6 +34,7 @@ class Example:
     weight        of its tokens in the loss, relative to those of other examples; > 0
     origin        the file and line, or the data set and row, that it comes from
     problem       (task, key) of the problem it solves, if the data states it
+    group         the same for examples of which either all or none are held out: those with the same prompt
     """
 
     prompt_ids: tuple[int, ...]
@@ -42,6 +43,7 @@ class Example:
     weight: float
     origin: str
     problem: tuple[str, str] | None
+    group: str
 
     @property
     def num_tokens(self) -> int:
@@ -65,8 +67,8 @@ class Examples:
         return found.hexdigest()
 
 
-def load_examples(cfg: DataConfig, tokenizer: "PreTrainedTokenizerBase", max_tokens: int) -> Examples:
-    """Read all sources of `cfg`.
+def load_examples(cfg: DataConfig, tokenizer: "PreTrainedTokenizerBase", max_tokens: int, seed: int) -> Examples:
+    """Read all sources of `cfg`. The seed selects the examples if `data.ratio` leaves some out.
 
     Raises:
         ValueError: a source cannot be read, a row is malformed (the message gives its line), or no example fits.
@@ -82,8 +84,8 @@ def load_examples(cfg: DataConfig, tokenizer: "PreTrainedTokenizerBase", max_tok
     if cfg.ratio is not None:
         unit = min(len(source) / parts for source, parts in zip(sources, cfg.ratio, strict=True))
         sources = [
-            random.Random(path).sample(source, max(1, int(unit * parts)))
-            for path, source, parts in zip(cfg.paths, sources, cfg.ratio, strict=True)
+            random.Random(f"ratio/{seed}/{number}").sample(source, max(1, int(unit * parts)))
+            for number, (source, parts) in enumerate(zip(sources, cfg.ratio, strict=True))
         ]
     return Examples(*hold_out([example for source in sources for example in source], cfg.held_out_rows), too_long)
 
@@ -94,8 +96,7 @@ def hold_out(examples: Sequence[Example], count: int) -> tuple[list[Example], li
     count = min(count, len(examples) // 10)
     by_prompt: dict[str, list[Example]] = {}
     for example in examples:
-        name = example.prompt_ids if len(example.prompt_ids) > 1 else example.token_ids  # plain text has no prompt
-        by_prompt.setdefault(hashlib.sha256(repr(name).encode()).hexdigest(), []).append(example)
+        by_prompt.setdefault(example.group, []).append(example)
     held_out: list[Example] = []
     for digest in sorted(by_prompt):
         if len(held_out) + len(by_prompt[digest]) <= count:
@@ -168,7 +169,9 @@ def read_example(row: Mapping[str, Any], tokenizer: "PreTrainedTokenizerBase", l
     carries = [True] * (len(ids) - split) if loss_on == "all" else loss[split:]
     weight = float(row.get("weight", 1.0))
     problem = (str(row["env"]), str(row["key"])) if "env" in row and "key" in row else None
-    return Example(tuple(ids[:split]), tuple(ids[split:]), tuple(carries), weight, origin, problem)
+    prompt = ids[:first] if first > 1 else ids[1:]  # plain text has no prompt
+    group = hashlib.sha256(repr(tuple(prompt)).encode()).hexdigest()
+    return Example(tuple(ids[:split]), tuple(ids[split:]), tuple(carries), weight, origin, problem, group)
 
 
 def _check_row(row: Mapping[str, Any], origin: str) -> None:

@@ -243,15 +243,15 @@ class RolloutPool:
         """Replace a dead worker.
 
         Raises:
-            WorkerDied: the run must resume from its checkpoint, because the worker's node is gone, because NCCL cannot
-                connect a single replica again, or because the actor no longer has the version to be sent.
+            WorkerDied: the run must resume from its checkpoint: the worker's node is gone, NCCL cannot connect a single
+                replica again, the actor no longer has the version to be sent, or replacing workers does not help.
         """
         self.restarts += 1
         transfer = self.weights and self.weights.transfer
         if self.session.lost_a_node() or transfer is Transfer.NCCL:
             raise WorkerDied(f"{self.workers[replica].name} died")
         if self.restarts > MAX_RESTARTS:
-            raise RuntimeError(f"rollout workers died more than {MAX_RESTARTS} times in this run; see the Ray logs")
+            raise WorkerDied(f"rollout workers died more than {MAX_RESTARTS} times; see the Ray logs")
         self.workers[replica] = self._start(replica)
         if self.weights is None:
             return

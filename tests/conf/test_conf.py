@@ -224,10 +224,11 @@ def test_a_run_folder_with_other_settings_is_rejected(tmp_path):
 
     folder = RunFolder(tmp_path / "run")
     folder.claim({"run": "run", "seed": 0, "num_steps": 5})
+    folder.write_config({"run": "run", "seed": 0, "num_steps": 5})
     folder.claim({"run": "run", "seed": 0, "num_steps": 10})
     with pytest.raises(ValueError, match="run=run was started with seed=0, but now seed=1; choose another run=NAME"):
         folder.claim({"run": "run", "seed": 1, "num_steps": 10})
-    assert yaml.safe_load(folder.config.read_text())["num_steps"] == 10
+    assert yaml.safe_load(folder.config.read_text())["num_steps"] == 5  # a run that only is asked for is not changed
 
 
 def test_overrides_that_name_data_are_those_of_train_sft():

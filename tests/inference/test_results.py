@@ -38,6 +38,7 @@ def test_summary_by_hand():
     # The tie of a and b counts half.
     assert found["majority_at"][2]["mean"] == 0.25
     assert summarize(rows, independent=False)["pass_at"] == {}
+    assert list(summarize([row(True, False, False)], independent=True)["majority_at"]) == [1, 2, 3]  # all of them, too
 
 
 def test_failures_of_the_grader_are_counted():

@@ -7,6 +7,7 @@ import pytest
 from conf.pipelines import StageConfig
 from pipelines.ledger import Ledger, StageState, identity
 from pipelines.runner import check_started
+from run.folder import RunFolder
 from tests.made_pipeline import finish, small_pipeline
 
 
@@ -75,6 +76,25 @@ def test_a_damaged_record_is_named(content):
     ledger.path.write_text(content)
     with pytest.raises(ValueError, match=r"pipeline.json .*; remove it, and the folders of the stages, to run them"):
         Ledger(small_pipeline())
+
+
+def test_the_seconds_of_a_pipeline_that_was_killed_are_those_of_the_stage():
+    ledger = run_all(small_pipeline())
+    seconds = {name: ledger.seconds(name) for name in ("zero", "rows", "evaluate_zero")}
+    assert seconds == {"zero": 0.0, "rows": 2.0, "evaluate_zero": 3.0}
+    RunFolder(ledger.pipeline.folder / "zero").write_spent(7.0)
+    assert ledger.seconds("zero") == 7.0
+    ledger.records["zero"].seconds = 9.0  # with the start of its process
+    assert ledger.seconds("zero") == 9.0
+
+
+def test_stages_with_other_settings_do_not_count():
+    run_all(small_pipeline())
+    assert Ledger(small_pipeline()).forget_changed() == []
+    longer = StageConfig("rl", "base", overrides=["num_steps=3"], arm="RL alone")
+    ledger = Ledger(small_pipeline(stages=small_pipeline().cfg.stages | {"zero": longer}))
+    assert "stages.zero has run with num_steps=2, now num_steps=3" in ledger.forget_changed()[0]
+    assert not ledger.is_finished("zero") and not ledger.is_finished("tuned") and ledger.is_finished("evaluate_base")
 
 
 def test_another_command_is_refused_by_name():

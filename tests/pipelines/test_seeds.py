@@ -44,6 +44,16 @@ def test_runs_that_differ_in_more_than_their_seed_are_refused(tmp_path):
     one = write_summary(tmp_path / "0", 0, {"base": 0.1})
     with pytest.raises(ValueError, match="different values of model: tiny, tiny-direct"):
         read_summaries([one, write_summary(tmp_path / "1", 1, {"base": 0.1}, model="tiny-direct")])
+    long, longer = (
+        write_summary(
+            tmp_path / f"long{seed}", seed, {"base": 0.1}, overrides={"rl": [f"num_steps={steps}", "x=outputs/a"]}
+        )
+        for seed, steps in ((0, 12), (1, 36))
+    )
+    with pytest.raises(ValueError, match="different overrides of rl: num_steps=12; num_steps=36"):
+        read_summaries([long, longer])
+    with pytest.raises(ValueError, match="different values of teacher: None, tiny"):
+        read_summaries([one, write_summary(tmp_path / "3", 3, {"base": 0.1}, teacher="tiny")])
     with pytest.raises(ValueError, match="must have different seeds, got 0, 0"):
         read_summaries([one, write_summary(tmp_path / "2", 0, {"base": 0.1})])
     with pytest.raises(ValueError, match="has no summary.json"):

@@ -3,7 +3,8 @@ import time
 import pytest
 
 from conf.schema import CostConfig
-from run.cost import DEFAULT_PRICE, Meter, Price, Progress, budget_exceeded, gpu_model, price_of, seconds_before
+from run.cost import DEFAULT_PRICE, Meter, Price, Progress, budget_exceeded, gpu_model, price_of
+from run.folder import RunFolder
 
 
 @pytest.mark.parametrize(
@@ -54,9 +55,15 @@ def test_a_free_run_has_no_tokens_per_dollar():
     assert set(meter(100, usd_per_hour=0).metrics(0.5, 10)) == {"cost/seconds", "cost/usd", "cost/usd_projected"}
 
 
-def test_earlier_starts_of_a_run_are_counted():
-    assert seconds_before([{"cost/seconds": 10.0}, {"step": 1}, {"cost/seconds": 25.0}]) == 25.0
-    assert seconds_before([]) == 0.0
+def test_earlier_starts_of_a_run_are_counted_and_so_are_steps_that_are_repeated(tmp_path):
+    folder = RunFolder(tmp_path)
+    assert folder.seconds_spent() == 0.0
+    for step in range(3):
+        folder.add_metrics({"step": step, "cost/seconds": 10.0 * (step + 1)})
+    assert folder.seconds_spent() == 30.0
+    folder.write_spent(35.0)  # a checkpoint after the last line
+    folder.rewind(1)
+    assert folder.seconds_spent() == 35.0
 
 
 def test_the_budget_reserves_the_cost_of_a_step_and_of_the_ending():

@@ -219,7 +219,13 @@ def test_escape_codes_in_completions_do_not_reach_the_terminal(tmp_path, live):
     for code in ("\x1b]", "\x1b[2J", "\x9b", "\x07", "\x08", "\u202e"):
         assert code not in shown
     # Nothing that the model wrote is part of a file's name, and its files are safe to print as well.
-    assert {path.name for path in tmp_path.rglob("*")} <= {"run", "metrics.jsonl", "samples.jsonl", "summary.json"}
+    assert {path.name for path in tmp_path.rglob("*")} <= {
+        "run",
+        "metrics.jsonl",
+        "samples.jsonl",
+        "spent.json",
+        "summary.json",
+    }
     assert "\x1b" not in folder.samples.read_text() + write_report([folder.path]).read_text()
 
 

@@ -1,14 +1,19 @@
 """tools/sweep with a stub trainer; the jobs, processes and signals are real."""
 
 import json
+import re
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
 
 from report.sweep_results import read_jobs
 from run.files import DamagedFile
+from run.folder import RunFolder
 from tools.sweep import __main__ as sweep
 from tools.sweep.plan import CONF, plan_sweep
 
@@ -63,6 +68,13 @@ def run(tmp_path, monkeypatch, capsys):
         return code, capsys.readouterr().out, (tmp_path / "started").read_text().split()
 
     return run_sweep
+
+
+def with_config(job, *overrides):
+    """Write the config.yaml of a job, which the stub does not."""
+    with initialize_config_dir(str(CONF), version_base=None):
+        raw = compose("config", [*overrides, f"seed={job[-1]}", f"run=sweeps/seed/{job}", "tracker.group=seed"])
+    RunFolder(Path("outputs/sweeps/seed", job)).write_config(OmegaConf.to_container(raw, resolve=True))
 
 
 def names(*overrides):
@@ -157,14 +169,14 @@ def test_a_job_gets_the_shared_settings_and_its_own(run):
 
 def test_finished_jobs_are_skipped_without_a_process(run):
     run("seed=0,2")
+    with_config("seed0")
     code, output, started = run("seed=0,2,1")
     assert started == ["seed2", "seed1"] and "[1/3] seed0 skipped, already finished" in output and code == 1
 
 
 def test_a_job_that_finished_with_other_settings_fails(run):
     run("seed=0,1", "num_steps=20")
-    # The stub writes no config.yaml; the second sweep, which finds the run finished, does.
-    run("seed=0,1", "num_steps=20")
+    with_config("seed0", "num_steps=20")
     code, output, started = run("seed=0,1", "num_steps=20", "algorithm.group_size=4")
     assert code == 1 and not started and "[1/2] seed0 failed" in output
     report = Path("outputs/sweeps/seed/sweep.md").read_text()
@@ -173,20 +185,59 @@ def test_a_job_that_finished_with_other_settings_fails(run):
 
 def test_a_job_that_trained_for_longer_is_not_averaged_with_the_others(run):
     run("seed=0,1", "num_steps=30")
-    run("seed=0,1", "num_steps=30")  # writes config.yaml, as above
-    code, output, started = run("seed=0,1,2", "num_steps=20")
-    assert code == 1 and started == ["seed2"] and "[1/3] seed0 failed" in output
-    assert "was trained with num_steps=30, but now num_steps=20" in Path("outputs/sweeps/seed/sweep.md").read_text()
+    with_config("seed0", "num_steps=30")
+    with_config("seed1", "num_steps=30")
+    for change in ("num_steps=20", "num_tokens=50"):  # the stub has trained 1000 steps and 100 tokens
+        code, output, started = run("seed=0,1,2", "num_steps=30", change, "sweep.name=seed")
+        assert code == 1 and "[1/3] seed0 failed" in output
+        report = Path("outputs/sweeps/seed/sweep.md").read_text()
+        assert "num_steps=30, but now num_steps=20" in report or "num_tokens=None, but now num_tokens=50" in report
+
+
+def test_jobs_of_an_earlier_plan_with_other_settings_do_not_count(run):
+    run("seed=0,1", "num_steps=30", "tracker=none")
+    run("seed=6,7", "num_steps=40", "sweep.name=seed")
+    report = Path("outputs/sweeps/seed/sweep.md").read_text()
+    assert (
+        re.search(r"\| all +\| +2 of 4 \|", report)
+        and "- seed0: does not count, has num_steps=30 instead of 40" in report
+    )
+    with_config("seed6", "num_steps=40")
+    with_config("seed7", "num_steps=40")
+    run("seed=6,7,8", "num_steps=40", "sweep.name=seed", "tracker=none")  # where a run is logged makes no difference
+    assert re.search(r"\| all +\| +3 of 5 \|", Path("outputs/sweeps/seed/sweep.md").read_text())
+
+
+def test_a_folder_has_one_sweep_at_a_time(run, capsys):
+    script = """
+import pathlib, sys
+from run.lock import lock
+held = lock(pathlib.Path("outputs/sweeps/seed"), "")
+print(flush=True)
+sys.stdin.read()
+"""
+    with subprocess.Popen(
+        [sys.executable, "-c", script],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={"PYTHONPATH": str(CONF.parent)},
+    ) as other:
+        other.stdout.readline()
+        code, _, started = run("seed=0,1")
+        other.stdin.close()
+    assert code == 2 and not started and not Path("outputs/sweeps/seed/sweep.json").exists()
 
 
 @pytest.mark.parametrize("name", ["summary.json", "config.yaml", "job.json"])
 def test_a_damaged_file_of_a_job_is_named(run, capsys, name):
     run("seed=0,1")
+    with_config("seed0")
+    with_config("seed1")
     Path("outputs/sweeps/seed/seed0", name).write_text('{"a')
     code, output, _ = run("seed=1,0")
     report = Path("outputs/sweeps/seed/sweep.md").read_text()
     if name == "job.json":  # is written again
-        assert code == 0 and "Not finished" not in report
+        assert code == 0 and "Not in the table" not in report
     else:
         assert code == 1 and f"seed0/{name} is empty or damaged; remove" in report and "| 60.0% ± - |" in report
     Path("outputs/sweeps/seed/seed1/job.json").write_text("[]")
@@ -203,6 +254,7 @@ def test_a_stopped_sweep_is_resumed(run):
     assert [job.status for job in read_jobs(Path("outputs/sweeps/seed"))] == ["finished", "stopped", "not started"]
     assert [signal.getsignal(number) for number in sweep.SIGNALS] == handlers
     assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == mask
+    with_config("seed0")
     code, output, started = run("seed=0,5,1")
     assert code == 0 and started == ["seed5", "seed1"]
     assert {job.status for job in read_jobs(Path("outputs/sweeps/seed"))} == {"finished"}

@@ -107,7 +107,7 @@ def test_a_malformed_row_is_an_error_with_its_line(tmp_path, tokenizer, rows, me
     path = tmp_path / "rows.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     with pytest.raises(ValueError, match=message) as refused:
-        load_examples(DataConfig([str(path)]), tokenizer, 100)
+        load_examples(DataConfig([str(path)]), tokenizer, 100, 0)
     assert len(str(refused.value)) < 400 + len(str(path))
 
 
@@ -136,7 +136,7 @@ def test_a_file_that_is_not_parquet_is_named(tmp_path, tokenizer, content):
     path = tmp_path / "rows.parquet"
     path.write_bytes(content)
     with pytest.raises(ValueError, match="rows.parquet is not a parquet file"):
-        load_examples(DataConfig([str(path)]), tokenizer, 100)
+        load_examples(DataConfig([str(path)]), tokenizer, 100, 0)
 
 
 def test_a_parquet_file_with_damaged_pages_is_named(tmp_path, tokenizer):
@@ -145,14 +145,14 @@ def test_a_parquet_file_with_damaged_pages_is_named(tmp_path, tokenizer):
     content = path.read_bytes()
     path.write_bytes(content[:4] + bytes(200) + content[204:])
     with pytest.raises(ValueError, match="rows.parquet is not a parquet file, or is damaged"):
-        load_examples(DataConfig([str(path)]), tokenizer, 100)
+        load_examples(DataConfig([str(path)]), tokenizer, 100, 0)
 
 
 def test_json_that_is_nested_too_deeply_is_not_json(tmp_path, tokenizer):
     path = tmp_path / "rows.jsonl"
     path.write_text('{"text": ' + "[" * 100_000 + "]" * 100_000 + "}\n")
     with pytest.raises(ValueError, match="rows.jsonl:1: not JSON"):
-        load_examples(DataConfig([str(path)]), tokenizer, 100)
+        load_examples(DataConfig([str(path)]), tokenizer, 100, 0)
 
 
 def write(path, rows) -> str:
@@ -162,7 +162,7 @@ def write(path, rows) -> str:
 
 def test_examples_that_do_not_fit_are_left_out_and_named(tmp_path, tokenizer):
     rows = [{"prompt": " 1", "completion": " 2" * count} for count in (1, 9, 2)]
-    found = load_examples(DataConfig([write(tmp_path / "rows.jsonl", rows)]), tokenizer, 5)
+    found = load_examples(DataConfig([write(tmp_path / "rows.jsonl", rows)]), tokenizer, 5, 0)
     assert [one.num_tokens for one in found.training] == [3, 4]
     assert [one.origin for one in found.too_long] == [f"{tmp_path}/rows.jsonl:2"]
 
@@ -170,9 +170,33 @@ def test_examples_that_do_not_fit_are_left_out_and_named(tmp_path, tokenizer):
 def test_a_ratio_takes_the_largest_parts_with_these_proportions(tmp_path, tokenizer):
     traces = write(tmp_path / "a.jsonl", [{"prompt": " 1", "completion": f" {n}"} for n in range(30)])
     general = write(tmp_path / "b.jsonl", [{"prompt": " 2", "completion": f" {n}"} for n in range(20)])
-    found = load_examples(DataConfig([traces, general], ratio=[3, 1], held_out_rows=0), tokenizer, 100)
+    found = load_examples(DataConfig([traces, general], ratio=[3, 1], held_out_rows=0), tokenizer, 100, 0)
     one, two = (tokenizer.convert_tokens_to_ids(f" {n}") for n in (1, 2))
     assert [one_.prompt_ids[0] for one_ in found.training] == [one] * 30 + [two] * 10
+
+
+def test_the_seed_and_not_the_path_selects_the_examples_of_a_ratio(tmp_path, tokenizer):
+    def chosen(folder, seed):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        rows = [{"prompt": " 1", "completion": f" {n}"} for n in range(20)]
+        paths = [write(tmp_path / folder / name, rows[:size]) for name, size in (("a.jsonl", 5), ("b.jsonl", 20))]
+        return load_examples(DataConfig(paths, ratio=[1, 1], held_out_rows=0), tokenizer, 100, seed).sha256
+
+    assert chosen("one", 0) == chosen("two", 0) != chosen("one", 1)
+
+
+def test_a_prompt_is_held_out_as_a_whole_if_the_loss_is_that_of_all_tokens(tmp_path, tokenizer):
+    rows = [{"prompt": f" {n} -", "completion": f" {m}"} for n in range(20) for m in range(4)]
+    path = write(tmp_path / "rows.jsonl", rows)
+    found = load_examples(DataConfig([path], loss_on="all", held_out_rows=8), tokenizer, 100, 0)
+    held_out, training = (
+        {one.token_ids[:1] + one.prompt_ids for one in part} for part in (found.held_out, found.training)
+    )
+    assert (
+        len(found.held_out) == 8
+        and len(held_out) == 2
+        and not {one.group for one in found.held_out} & {one.group for one in found.training}
+    )
 
 
 def test_parquet_and_folders_give_the_same_examples_as_jsonl(tmp_path, tokenizer):
@@ -183,7 +207,7 @@ def test_parquet_and_folders_give_the_same_examples_as_jsonl(tmp_path, tokenizer
     Dataset.from_list(rows).to_parquet(tmp_path / "rows.parquet")
     write(tmp_path / "folder" / "data.jsonl", rows)
     paths = [write(tmp_path / "rows.jsonl", rows), str(tmp_path / "rows.parquet"), str(tmp_path / "folder")]
-    found = {load_examples(DataConfig([path]), tokenizer, 100).sha256 for path in paths}
+    found = {load_examples(DataConfig([path]), tokenizer, 100, 0).sha256 for path in paths}
     assert len(found) == 1
 
 

@@ -72,7 +72,7 @@ def table(ledger: Ledger, expected: Estimate) -> Table:
         shown.add_column(heading, justify="right", no_wrap=True)
     total, is_complete = 0.0, True
     for name, stage in ledger.pipeline.stages.items():
-        minutes = ledger.records[name].seconds / 60 if ledger.is_finished(name) else expected.minutes.get(name)
+        minutes = ledger.seconds(name) / 60 if ledger.is_finished(name) else expected.minutes.get(name)
         total, is_complete = total + (minutes or 0.0), is_complete and minutes is not None
         shown.add_row(name, stage.kind, stage.arm, ledger.state(name), *_figures(minutes, expected.usd_per_hour))
     shown.add_section()

@@ -81,7 +81,7 @@ class SeedRun:
 
     def hours(self, name: str) -> float:
         """Hours that a stage took, from the start of its process to its end."""
-        return self.ledger.records[name].seconds / 3600
+        return self.ledger.seconds(name) / 3600
 
     def _own(self, name: str) -> Iterator[Mapping[str, Any]]:
         """The rows of a trained stage's own last evaluation."""

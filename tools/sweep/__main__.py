@@ -8,6 +8,7 @@ sweeps/<sweep>/<job>; the report is outputs/sweeps/<sweep>/sweep.md.
 """
 
 import argparse
+import math
 import os
 import signal
 import subprocess
@@ -38,8 +39,9 @@ from report.sweep_results import (
     read_result,
     write_plan,
 )
-from run.files import read_yaml
+from run.files import read_json, read_yaml
 from run.folder import RunFolder
+from run.lock import lock
 from tools.sweep.plan import CONF, plan_sweep
 
 TRAINER = CONF.parent / "train_grpo.py"
@@ -123,11 +125,12 @@ def ended_before(raw: DictConfig, job: Job, run: RunFolder) -> bool:
         if not run.is_finished(raw.num_steps, raw.num_tokens):
             return False
         do = f"remove {run.path} to run the job again"
-        before = read_yaml(run.config, do) if run.config.is_file() else {}
-        for key in ("num_steps", "num_tokens"):
-            if None not in (before.get(key), settings[key]) and before[key] > settings[key]:
+        before, trained = read_yaml(run.config, do), read_json(run.summary, do)
+        for key, done in (("num_steps", trained["steps"]), ("num_tokens", trained["tokens"])):
+            limit, now = (math.inf if each.get(key) is None else each[key] for each in (before, settings))
+            if limit > now and done > now:
                 raise ValueError(
-                    f"{run.path} was trained with {key}={before[key]}, but now {key}={settings[key]}; choose another "
+                    f"{run.path} was trained with {key}={before.get(key)}, but now {key}={now}; choose another "
                     f"sweep.name=NAME, or {do}"
                 )
         run.claim(settings, "sweep.name=NAME")
@@ -219,7 +222,9 @@ def main() -> None:
     with checking_settings():
         jobs = plan_sweep(overrides)
     folder = Path("outputs", "sweeps", jobs[0].sweep)
-    write_plan(folder, jobs)
+    with checking_settings():
+        held = lock(folder, "choose another sweep.name=NAME")
+        write_plan(folder, jobs)
     # sweep.subdir "." keeps Hydra from creating a second folder per job.
     folders = [f"sweep.name={jobs[0].sweep}", f"hydra.sweep.dir={folder}", "hydra.sweep.subdir=."]
     sys.argv[1:] = ["--multirun", *overrides, *folders]
@@ -230,6 +235,7 @@ def main() -> None:
         names = {job.name for job in jobs}
         if any(job.status == FAILED and job.name in names for job in read_jobs(folder)):
             raise SystemExit(1)
+    held.close()
 
 
 if __name__ == "__main__":

@@ -10,12 +10,14 @@ from hydra import compose, initialize_config_dir
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException, OverrideParseException
 from omegaconf.errors import OmegaConfBaseException
 
 from conf.launch import one_line
 from conf.schema import Config
 from report.sweep_results import Job
+from run.folder import FREE_KEYS
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 # Launchers that are Hydra plugins and not dependencies of this project.
@@ -67,9 +69,16 @@ def plan_sweep(overrides: Sequence[str]) -> list[Job]:
     if not re.fullmatch(r"\w[\w.+-]*", name, re.ASCII):
         raise ValueError(f"sweep.name={name}: only letters, digits and ._+- are allowed, since it names a folder")
     baseline = baseline_of(cfg.sweep.baseline, chosen)
-    jobs = [Job(name, job_name(varying), variant_name(varying), varying, baseline) for varying in chosen]
+    common = dict(split(str(o.input_line)) for o in parsed if o not in varied and affects(o))
+    jobs = [Job(name, job_name(varying), variant_name(varying), varying, baseline, common=common) for varying in chosen]
     refuse_clashes(jobs)
     return jobs
+
+
+def affects(override: Override) -> bool:
+    """Whether an override affects the result of a job, rather than where and how it runs."""
+    key = override.get_key_element().lstrip("+")
+    return key in ("num_steps", "num_tokens") or key.split(".")[0] not in (*FREE_KEYS, "hydra")
 
 
 def split(override: str) -> tuple[str, str]:
