@@ -114,7 +114,7 @@ def _claim(name: str, claim: ClaimConfig, found: Mapping[str, Any] | None) -> It
 def _row(comparison: Mapping[str, Any]) -> Sequence[str]:
     cells = [comparison["label"], ", ".join(arm_texts(comparison)), effect_text(comparison)]
     cells.append(interval_text(comparison))
-    return [*cells, p_text(comparison["effect"]["p"]), claimed_text(comparison), comparison["verdict"] or "shown only"]
+    return [*cells, p_text(comparison), claimed_text(comparison), comparison["verdict"] or "shown only"]
 
 
 def _table(heading: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -64,7 +64,7 @@ def _comparison(comparison: Mapping[str, Any]) -> dict[str, Any]:
     return found | {
         "effect": effect_text(comparison),
         "interval": interval_text(comparison),
-        "p": p_text(comparison["effect"]["p"]),
+        "p": p_text(comparison),
         "seeds": comparison["effect"]["seeds"],
         "problems": comparison["effect"]["problems"],
         "arms": arm_texts(comparison),

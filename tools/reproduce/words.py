@@ -63,8 +63,10 @@ def level(value: float, unit: str, of: str) -> str:
     return f"{60 * number:.1f} min" if of == "hours" else f"{number:.0f} {of}"
 
 
-def p_text(p: float | None) -> str:
-    if p is None:
+def p_text(comparison: Result) -> str:
+    """The p-value of no effect; empty for a figure of a single arm that decides nothing, such as a cost."""
+    p = comparison["effect"]["p"]
+    if p is None or (len(comparison["arms"]) == 1 and comparison["at_least"] is None):
         return ""
     return f"{p:.3f}" if p >= 0.001 else "< 0.001"
 

@@ -49,4 +49,7 @@ def test_a_single_value_has_no_interval():
 
 @pytest.mark.parametrize(("p", "text"), [(None, ""), (0.0004, "< 0.001"), (0.0466, "0.047"), (1.0, "1.000")])
 def test_p_values(p, text):
-    assert p_text(p) == text
+    two, one = [{}, {}], [{}]
+    assert p_text({"effect": {"p": p}, "arms": two, "at_least": None}) == text
+    assert p_text({"effect": {"p": p}, "arms": one, "at_least": 0.1}) == text
+    assert p_text({"effect": {"p": p}, "arms": one, "at_least": None}) == ""
