@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypedDict, cast
 
@@ -77,7 +77,7 @@ class Results:
                     f"choose another {self.elsewhere}, or remove the file"
                 )
         self.spent = [row["spent"] for row in lines if "spent" in row]
-        return {row["key"]: row for row in problem_rows(self.lines)}
+        return {row["key"]: row for row in _problem_rows(self.lines, lines)}
 
     def add(self, row: ProblemRow) -> None:
         append_rows(self.lines, [row])
@@ -102,7 +102,11 @@ def problem_rows(path: Path) -> Iterator[ProblemRow]:
     Raises:
         DamagedFile: a line is damaged.
     """
-    for number, row in enumerate(read_rows(path), start=1):
+    return _problem_rows(path, read_rows(path))
+
+
+def _problem_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> Iterator[ProblemRow]:
+    for number, row in enumerate(rows, start=1):
         if "key" in row:
             if missing := ProblemRow.__required_keys__ - row.keys():
                 raise DamagedFile(f"{path}:{number} has no {min(missing)}; remove this line, and run the command again")
