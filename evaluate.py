@@ -20,7 +20,7 @@ from typing import Any
 from rich.console import Console
 
 from conf.compose import compose_evaluation
-from conf.launch import checking_settings, explaining_disk_errors
+from conf.launch import checking_settings, explaining_errors
 from conf.strategies import DecodingConfig, EvaluateConfig
 from conf.workers import ModelConfig
 from envs.grading import GradingPool
@@ -270,5 +270,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    with explaining_disk_errors():
+    with explaining_errors():
         main()

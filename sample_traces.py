@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from conf.compose import compose_traces
-from conf.launch import checking_settings, explaining_disk_errors
+from conf.launch import checking_settings, explaining_errors
 from conf.traces import TracesConfig
 from evaluate import check, check_strategy, result_settings, solve_missing, written_prompt
 from grpo.types import Problem, request_seed
@@ -202,5 +202,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    with explaining_disk_errors():
+    with explaining_errors():
         main()

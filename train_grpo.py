@@ -19,7 +19,7 @@ import hydra
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
-from conf.launch import checking_settings, explaining_disk_errors, launch, settings_of
+from conf.launch import checking_settings, explaining_errors, launch, settings_of
 from conf.schema import Config
 from conf.sft import TrainingConfig
 from envs.score import Scorer
@@ -224,7 +224,7 @@ class AsyncTraining(Training):
 Kind = Callable[[Any, RunFolder, Trio, Scorer, Monitor], Training]
 
 
-@explaining_disk_errors()
+@explaining_errors()
 def train(kind: Kind, cfg: TrainingConfig, folder: RunFolder, resolved: Mapping[str, Any]) -> None:
     """A whole run, from an empty or unfinished run folder to summary.json and report.html. If an actor process dies,
     the run resumes from its last checkpoint."""

@@ -28,7 +28,7 @@ def launch(main: Callable[[], None], schema: type) -> None:
     """
     os.environ["HYDRA_FULL_ERROR"] = "1"  # let Hydra raise instead of printing its own traceback
     try:
-        with explaining_disk_errors():  # Hydra writes too
+        with explaining_errors():  # Hydra writes too
             main()
     except (HydraException, OmegaConfBaseException) as error:
         refuse(one_line(error, schema))
@@ -38,7 +38,7 @@ def launch(main: Callable[[], None], schema: type) -> None:
 
 
 @contextmanager
-def explaining_disk_errors() -> Iterator[None]:
+def explaining_errors() -> Iterator[None]:
     """If the body fails because a file cannot be written, print a one-line error and exit with code 1.
 
     Hydra prints a line of its own if another exception than SystemExit leaves its main, so it is also used inside."""

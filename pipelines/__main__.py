@@ -11,7 +11,7 @@ import sys
 from rich.console import Console
 
 from conf.compose import compose_pipeline
-from conf.launch import checking_settings, explaining_disk_errors
+from conf.launch import checking_settings, explaining_errors
 from pipelines.commands import Pipeline, check_commands
 from pipelines.ledger import Ledger
 from pipelines.runner import check_started, run_pipeline
@@ -25,7 +25,7 @@ def main() -> None:
         held = lock(pipeline.folder, "choose another run=NAME")
         ledger = Ledger(pipeline)
         check_started(ledger)
-    with explaining_disk_errors(), held:
+    with explaining_errors(), held:
         run_pipeline(ledger, Console())
 
 

@@ -21,7 +21,7 @@ from typing import Any
 from rich.console import Console
 
 from conf.compose import compose_claims, compose_pipeline
-from conf.launch import checking_settings, explaining_disk_errors
+from conf.launch import checking_settings, explaining_errors
 from conf.reproduce import REPRODUCE, ClaimConfig
 from grpo.settings import one_of
 from pipelines.commands import Known, Pipeline, check_commands, settings_of
@@ -62,7 +62,7 @@ def main() -> None:
             if args.dry:
                 console.print(list_runs(claims, list(ledgers.values()), price_of_machine(first)))
                 return
-        with explaining_disk_errors():
+        with explaining_errors():
             for number, (seed, ledger) in enumerate(ledgers.items(), 1):
                 console.print(f"seed {seed} ({number} of {len(ledgers)})", highlight=False)
                 run_pipeline(ledger, console)
