@@ -92,6 +92,10 @@ class Ledger:
         is_evaluation = self.pipeline.stages[name].kind == "evaluate"
         return folder / "eval" / f"{EVALUATION}.json" if is_evaluation else folder / "summary.json"
 
+    def samples_itself(self, name: str) -> bool:
+        """Whether a traces stage draws its samples; with `samples=FOLDER`, its summary states the cost of another's."""
+        return not any(override.startswith("samples=") for override in self.records[name].command)
+
     def seconds(self, name: str) -> float:
         """Seconds that a stage took. If the pipeline was killed during the stage, the record lacks some of them, and
         the stage's own files have them."""
@@ -99,7 +103,7 @@ class Ledger:
         kind = self.pipeline.stages[name].kind
         if kind in TRAINED:
             return max(recorded, RunFolder(self.pipeline.folder / name).seconds_spent())
-        if not self.is_finished(name):
+        if not self.is_finished(name) or not self.samples_itself(name):
             return recorded
         summary = self.summary(name)
         return max(recorded, summary["spent"]["seconds"] if kind == "evaluate" else summary["seconds"])

@@ -59,16 +59,16 @@ function headline() {
 /** One line per model: an interval with its mean, pass@1 filled and the majority vote hollow, on a scale from 0 to 1. */
 function accuracySection() {
   if (!evaluated.length) return section("accuracy", "Accuracy", el("p", { class: "quiet" }, "No model has been evaluated yet."));
-  const { problems, samples } = evaluated[0].accuracy;
+  const either = (key) => [...new Set(evaluated.map((stage) => stage.accuracy[key].toLocaleString("en")))].join(" or ");
   return section("accuracy", "Accuracy after every stage",
-    el("p", { class: "quiet" }, `On ${problems.toLocaleString("en")} held-out problems, ${samples} completions each, with 95% intervals.`),
+    el("p", { class: "quiet" }, `On ${either("problems")} held-out problems, ${either("samples")} completions each, with 95% intervals.`),
     el("div", { class: "tracks" }, evaluated.map((stage) => [
       el("div", {}, stage.name, stage.arm ? el("span", { class: "quiet small" }, ` ${stage.arm}`) : null),
       el("div", { class: "track" }, mark(stage.accuracy.pass_at_1, "one"), stage.accuracy.majority ? mark(stage.accuracy.majority, "vote") : null),
       el("div", { class: "small" }, interval(stage.accuracy.pass_at_1))]),
       el("div"), el("div", { class: "scale" }, [0, 0.25, 0.5, 0.75, 1].map((value) => el("span", {}, `${100 * value}%`)))),
     el("p", { class: "legend" }, el("span", {}, el("i", { class: "dot one" }), "pass@1"),
-      evaluated.some((stage) => stage.accuracy.majority) ? el("span", {}, el("i", { class: "dot vote" }), `majority@${samples}`) : null));
+      evaluated.some((stage) => stage.accuracy.majority) ? el("span", {}, el("i", { class: "dot vote" }), `majority@${evaluated[0].accuracy.votes}`) : null));
 }
 
 function mark({ mean, low, high }, kind) {

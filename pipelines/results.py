@@ -20,7 +20,7 @@ Interval = Mapping[str, float]  # "mean", "low" and "high" of a 95% interval
 class Accuracy:
     """A model on held-out problems.
 
-    pass_at_1, majority  shares of problems, 0..1; majority is that of all `samples` completions, None without a vote
+    pass_at_1, majority  shares of problems, 0..1; majority is that of `votes` completions, None without a vote
     length               mean tokens of a completion
     truncated, mixed     shares of completions that reach the token limit, and whose thought has words in two scripts
     """
@@ -28,6 +28,7 @@ class Accuracy:
     problems: int
     samples: int
     pass_at_1: Interval
+    votes: int
     majority: Interval | None
     length: float
     truncated: float
@@ -62,9 +63,9 @@ def read_results(ledger: Ledger) -> list[StageResult]:
     evaluation are in its row."""
     pipeline = ledger.pipeline
     evaluations = {stage.model: name for name, stage in reversed(pipeline.stages.items()) if stage.kind == "evaluate"}
-    accuracies = {
-        model: read_accuracy(ledger.result(name)) for model, name in evaluations.items() if ledger.is_finished(name)
-    }
+    finished = {model: ledger.result(name) for model, name in evaluations.items() if ledger.is_finished(name)}
+    votes = votes_of_all(list(finished.values()))
+    accuracies = {model: read_accuracy(path, votes) for model, path in finished.items()}
     results = [
         StageResult(model, "model", "", pipeline.model_name(model), "given", accuracies.get(model))
         for model in given_models(pipeline.stages)
@@ -76,26 +77,37 @@ def read_results(ledger: Ledger) -> list[StageResult]:
     return [*results, _evaluations(ledger, [n for n, stage in pipeline.stages.items() if stage.kind == "evaluate"])]
 
 
-def read_accuracy(path: Path) -> Accuracy:
-    """Read eval/accuracy.json and the completions beside it."""
-    do = "remove it, and run the pipeline again to repeat the evaluation"
-    summary = read_json(path, do, ("problems", "accuracy", "pass_at", "majority_at"))
+def votes_of_all(paths: Sequence[Path]) -> int:
+    """The largest k for which all evaluations with a majority vote have that of k completions; 0 if there is none."""
+    sizes = [set(map(int, _read(path)["majority_at"])) for path in paths]
+    several = [each for each in sizes if len(each) > 1]
+    return max(set.intersection(*several)) if several else 0
+
+
+def read_accuracy(path: Path, votes: int) -> Accuracy:
+    """Read eval/accuracy.json and the completions beside it. votes: the size of the majority vote, if it has one."""
+    summary = _read(path)
     candidates = [candidate for row in problem_rows(path.with_suffix(".jsonl")) for candidate in row["candidates"]]
-    votes = summary["majority_at"]
     return Accuracy(
         problems=summary["problems"],
         samples=len(candidates) // summary["problems"],
         pass_at_1=summary["pass_at"].get("1", summary["accuracy"]),
-        majority=votes[max(votes, key=int)] if len(votes) > 1 else None,
+        votes=votes,
+        majority=summary["majority_at"].get(str(votes)) if votes > 1 else None,
         length=_mean([candidate["tokens"] for candidate in candidates]),
         truncated=_mean([candidate["finish_reason"] == "length" for candidate in candidates]),
         mixed=_mean([mixes_scripts(read_tags(candidate["text"]).thought) for candidate in candidates]),
     )
 
 
+def _read(path: Path) -> dict[str, Any]:
+    do = "remove it, and run the pipeline again to repeat the evaluation"
+    return read_json(path, do, ("problems", "accuracy", "pass_at", "majority_at"))
+
+
 def _stage_result(ledger: Ledger, name: str, stage: StageConfig, accuracy: Accuracy | None) -> StageResult:
     summary = ledger.summary(name) if ledger.is_finished(name) else {}
-    samples_itself = not any(override.startswith("samples=") for override in stage.overrides)
+    pays = name in ledger.records and ledger.samples_itself(name)
     data = [source if rows is None else f"{source} ({rows})" for source, rows in stage.data.items()]
     return StageResult(
         name=name,
@@ -106,9 +118,9 @@ def _stage_result(ledger: Ledger, name: str, stage: StageConfig, accuracy: Accur
         accuracy=accuracy,
         rows=summary.get("rows"),
         counts=summary.get("counts", []),
-        tokens=summary.get("tokens", 0) if samples_itself else 0,
+        tokens=summary.get("tokens", 0) if pays else 0,
         minutes=ledger.seconds(name) / 60 if name in ledger.records else 0.0,
-        usd=summary.get("usd", 0.0) if samples_itself else 0.0,
+        usd=summary.get("usd", 0.0) if pays else 0.0,
         weights_sha256=summary.get("weights_sha256"),
     )
 

@@ -69,10 +69,27 @@ def test_mixed_scripts_are_counted_in_the_thought():
 
 def test_samples_of_another_stage_cost_nothing_again():
     ledger = made()
-    ledger.pipeline.stages["rows"].overrides.append("samples={zero}")
-    write_report(ledger)
-    rows = json.loads((ledger.pipeline.folder / "summary.json").read_text())["stages"]["rows"]
+    ledger.records["rows"].command.append("samples=outputs/small/zero")
+    ledger.records["rows"].seconds = 1.2  # its summary has the 2 s that the samples took
+    rows = summary_of(ledger)["stages"]["rows"]
     assert rows["tokens"] == 0 and rows["usd"] == 0 and rows["rows"] == 1
+    assert rows["minutes"] == pytest.approx(0.02)
+
+
+def test_majority_votes_are_compared_at_the_largest_size_that_all_have():
+    ledger = made()
+    path = ledger.pipeline.folder / "evaluate_tuned/eval/accuracy.json"
+    summary = json.loads(path.read_text())
+    interval = summary["majority_at"]["4"]
+    summary["majority_at"] |= {"8": interval | {"mean": 0.99}}
+    path.write_text(json.dumps(summary))
+    stages = summary_of(ledger)["stages"]
+    assert [stages[name]["accuracy"]["votes"] for name in ("base", "zero", "tuned")] == [4, 4, 4]
+    assert stages["tuned"]["accuracy"]["majority"]["mean"] == interval["mean"]
+    summary["majority_at"] = {"1": interval}  # a single sample has no vote
+    path.write_text(json.dumps(summary))
+    stages = summary_of(ledger)["stages"]
+    assert stages["tuned"]["accuracy"]["majority"] is None and stages["zero"]["accuracy"]["majority"] is not None
 
 
 def test_the_page_shows_accuracy_arms_and_the_same_problems_after_each_stage():
