@@ -7,7 +7,6 @@ The strategies (inference/strategies.py) of all problems run in lockstep, so tha
 engine. Results are written as problems finish, and an interrupted evaluation resumes.
 """
 
-import hashlib
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -26,7 +25,7 @@ from conf.workers import ModelConfig
 from envs.grading import GradingPool
 from grpo.types import Chat, Completion, Problem, Request, SamplingParams, Score, in_request_order
 from inference.decoding import Decoding, direct_prompt, revision_prompt
-from inference.results import ProblemRow, Results, problem_row, summarize
+from inference.results import ProblemRow, Results, problem_row, sha256_of_problems, summarize
 from inference.run_settings import run_settings
 from inference.runner import run
 from inference.strategies import BeamSearch, BestOfN, BudgetForcing, MajorityVote, Revise, Sample, greedy
@@ -204,10 +203,14 @@ def check_strategy(cfg: DecodingConfig, problem: Problem) -> None:
 
 def result_settings(cfg: DecodingConfig) -> dict[str, Any]:
     """Return the settings that determine the result."""
-    verifier: dict[str, Any] = {"verifier": verifier_id(cfg.learned_verifier)} if cfg.learned_verifier else {}
+    settings: dict[str, Any] = {"verifier": verifier_id(cfg.learned_verifier)} if cfg.learned_verifier else {}
     if cfg.strategy.uses_verifier and cfg.strategy.verifier == "judge":
-        verifier = {"judge": {"model": cfg.judge.model, "base_url": cfg.judge.base_url}}
-    return verifier | {
+        settings = {"judge": {"model": cfg.judge.model, "base_url": cfg.judge.base_url}}
+    if (
+        cfg.strategy.name == "revise"
+    ):  # the other strategies write no prompts, and problems with too long ones are refused
+        settings["max_prompt_tokens"] = cfg.model.max_prompt_tokens
+    return settings | {
         "model": cfg.model.source,
         "weights_sha256": weights_sha256(stored_weights(cfg.model.source)),
         "dtype": cfg.model.dtype,
@@ -217,14 +220,6 @@ def result_settings(cfg: DecodingConfig) -> dict[str, Any]:
         "strategy": asdict(cfg.strategy),
         "max_tokens": cfg.model.max_completion_tokens,
     }
-
-
-def problems_sha256(problems: Sequence[Problem]) -> str:
-    """The identity of the problems, prompts and answers included: a file of problems may change between starts."""
-    found = hashlib.sha256()
-    for problem in problems:
-        found.update(repr((problem.key, problem.prompt, problem.answer)).encode("utf-8", "surrogatepass"))
-    return found.hexdigest()
 
 
 def report(console: Console, cfg: EvaluateConfig, summary: dict[str, Any], path: Path) -> None:
@@ -259,7 +254,7 @@ def main() -> None:
         if not problems:
             raise ValueError(f"env={cfg.env.name} has no problems to evaluate on; choose a task, such as env=countdown")
         check_strategy(cfg, problems[0])
-        settings = result_settings(cfg) | {"problems": problems_sha256(problems)}
+        settings = result_settings(cfg) | {"problems": sha256_of_problems(problems)}
         results = Results(cfg.folder / "eval", cfg.name or f"{cfg.strategy.label}-seed{cfg.seed}")
         done = results.open(settings)
     rows = solve_missing(cfg, problems, results, done)

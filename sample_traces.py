@@ -18,7 +18,7 @@ from conf.launch import checking_settings, explaining_errors
 from conf.traces import TracesConfig
 from evaluate import check, check_strategy, result_settings, solve_missing, written_prompt
 from grpo.types import Problem, request_seed
-from inference.results import ProblemRow, Results
+from inference.results import ProblemRow, Results, sha256_of_problems
 from inference.run_settings import run_settings
 from pipelines.build import build, shortcuts_of, with_equal_tokens
 from pipelines.data_card import data_card
@@ -179,6 +179,12 @@ def main() -> None:
         output_lock = lock(cfg.output_folder, "choose another output=FOLDER")
         results = Results(cfg.samples_folder, "samples", "output=FOLDER")
         done = results.open(settings)
+        for problem in problems.sampled:
+            if problem.key in done and done[problem.key]["problem_sha256"] != sha256_of_problems([problem]):
+                raise ValueError(
+                    f"problem {problem.key!r} has changed since {results.lines} was written; choose another "
+                    "output=FOLDER, or remove the file"
+                )
     rows = solve_missing(cfg, problems.sampled, results, done)
     filtered = make_traces(cfg, problems.sampled, rows)
     candidates = [candidate for problem in problems.sampled for candidate in rows[problem.key]["candidates"]]

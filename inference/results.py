@@ -1,5 +1,6 @@
 """The files of an evaluation: a line per problem, written as problems finish, and a summary."""
 
+import hashlib
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -29,6 +30,7 @@ class ProblemRow(TypedDict):
     """A problem's line: whether the chosen candidate is correct, and the cost of the strategy on the problem."""
 
     key: str
+    problem_sha256: str
     correct: bool
     chosen: int  # index of the chosen candidate
     tokens: int
@@ -64,6 +66,7 @@ class Results:
             _cut_incomplete_line(self.lines)
         lines = list(read_rows(self.lines)) if self.lines.is_file() else []
         if not lines:
+            self.summary.unlink(missing_ok=True)  # that of rows which the user has removed
             append_rows(self.lines, [{"settings": settings}])
             return {}
         before = lines[0]
@@ -119,6 +122,16 @@ def _cut_incomplete_line(path: Path) -> None:
     os.truncate(path, content.rfind(b"\n") + 1)
 
 
+def sha256_of_problems(problems: Sequence[Problem]) -> str:
+    """The identity of the problems with their prompts and all by which answers are checked: a file of problems may
+    change between two starts."""
+    found = hashlib.sha256()
+    for problem in problems:
+        content = repr((problem.key, problem.prompt, problem.answer, problem.fields))
+        found.update(content.encode("utf-8", "surrogatepass"))
+    return found.hexdigest()
+
+
 def problem_row(problem: Problem, output: StrategyOutput, scores: Sequence[Score]) -> ProblemRow:
     """Return the line of a problem; `scores` are those of its candidates, in order."""
     candidates: list[CandidateRow] = [
@@ -137,6 +150,7 @@ def problem_row(problem: Problem, output: StrategyOutput, scores: Sequence[Score
     chosen = output.candidates.index(output.chosen)
     return {
         "key": problem.key,
+        "problem_sha256": sha256_of_problems([problem]),
         "correct": scores[chosen].correct,
         "chosen": chosen,
         "tokens": output.tokens,

@@ -56,7 +56,7 @@ def write_evaluation(folder, accuracy, text):
         candidate = {"text": text, "correct": correct, "tokens": 20, "finish_reason": "stop", "reason": "because"}
         candidate |= {"answer": "13 + 5 + 2", "logprob": -2.0}
         row = {"key": problem.key, "correct": correct, "chosen": 0, "tokens": 80, "rounds": 1, "details": {}}
-        rows.append(row | {"candidates": [candidate] * 4})
+        rows.append(row | {"problem_sha256": "", "candidates": [candidate] * 4})
     (folder / "eval" / "accuracy.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     interval = {"mean": accuracy, "low": accuracy - 0.1, "high": accuracy + 0.1}
     summary = {

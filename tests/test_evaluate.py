@@ -11,8 +11,9 @@ import pytest
 
 from conf.compose import compose_evaluation
 from conf.strategies import STRATEGIES
-from evaluate import main, problems_sha256, result_settings
+from evaluate import main, result_settings
 from grpo.types import Problem
+from inference.results import sha256_of_problems
 
 ROOT = Path(__file__).parent.parent
 CHOICES = sorted(path.stem for path in (ROOT / "conf" / "strategy").glob("*.yaml"))
@@ -90,10 +91,21 @@ def test_results_belong_to_a_judge_and_to_the_answers_of_the_problems():
     judged = ["strategy=best_of_n", "strategy.verifier=judge"]
     one, other = (compose_evaluation([*judged, f"judge.model={name}"], {}) for name in ("a", "b"))
     assert result_settings(one) != result_settings(other)
-    problem = Problem("jsonl", "key", "prompt", "1", {})
-    assert problems_sha256([problem]) == problems_sha256([replace(problem)])
-    for changed in (replace(problem, answer="2"), replace(problem, prompt="other")):
-        assert problems_sha256([problem]) != problems_sha256([changed])
+    problem = Problem("jsonl", "key", "prompt", "1", {"tests": [1]})
+    assert sha256_of_problems([problem]) == sha256_of_problems([replace(problem)])
+    for changed in (
+        replace(problem, answer="2"),
+        replace(problem, prompt="other"),
+        replace(problem, fields={"tests": []}),
+    ):
+        assert sha256_of_problems([problem]) != sha256_of_problems([changed])
+
+
+def test_revisions_belong_to_the_longest_prompt_and_other_strategies_do_not():
+    def settings(strategy, longest):
+        return result_settings(compose_evaluation([f"strategy={strategy}", f"model.max_prompt_tokens={longest}"], {}))
+
+    assert settings("revise", 60) != settings("revise", 64) and settings("sample", 60) == settings("sample", 64)
 
 
 def evaluate(folder: Path, *overrides: str) -> str:

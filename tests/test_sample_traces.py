@@ -216,6 +216,15 @@ def test_samples_belong_to_the_weights_and_not_to_the_folder_they_are_in(samplin
         sampling("output=traces", "model.path=moved")
 
 
+def test_samples_belong_to_the_answers_of_the_problems(sampling, capsys):
+    sampling("output=traces")
+    samples = Path("traces/samples.jsonl")  # as if a file of problems had had another answer then
+    samples.write_text(samples.read_text().replace('"problem_sha256": "', '"problem_sha256": "0'))
+    with pytest.raises(SystemExit):
+        sampling("output=traces")
+    assert "has changed since traces/samples.jsonl was written; choose another output" in capsys.readouterr().err
+
+
 def test_a_command_that_keeps_no_row_fails(sampling):
     with pytest.raises(SystemExit, match="no row is left; empty/rejected.jsonl names the filter"):
         sampling("output=empty", "thresholds.language=zh")

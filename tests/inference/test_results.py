@@ -60,6 +60,17 @@ def test_an_interrupted_evaluation_resumes_without_its_incomplete_last_line(tmp_
     assert all(json.loads(line) for line in results.lines.read_text().splitlines())
 
 
+def test_the_summary_of_rows_that_were_removed_is_removed_too(tmp_path):
+    results = Results(tmp_path, "greedy")
+    results.open({"seed": 0})
+    results.write_summary({"accuracy": 1.0})
+    Results(tmp_path, "greedy").open({"seed": 0})
+    assert results.summary.is_file()
+    results.lines.unlink()
+    Results(tmp_path, "greedy").open({"seed": 1})
+    assert not results.summary.exists()
+
+
 @pytest.mark.parametrize("line", [b"5", b'{"key": "one"}', b'{"key": "one", "correct": "\xff"}', b"{"])
 def test_a_damaged_line_is_named_and_not_passed_over(tmp_path, line):
     results = Results(tmp_path, "greedy")
