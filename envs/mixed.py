@@ -2,7 +2,7 @@
 
 import math
 import random
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -50,13 +50,17 @@ class Mixed:
         return self.parts[name].problem(seed, split, index)
 
     def eval_set(self, count: int) -> list[Problem]:
-        """Held-out problems of all tasks, interleaved so that every prefix of the list has about the same shares.
+        """Held-out problems of all tasks, interleaved so that every prefix of the list has about the same shares. A
+        problem that two tasks have, by its key, is that of the first one.
 
         Raises:
             ValueError: a task has fewer held-out problems than its share.
         """
         order = deal(self.shares, count)
-        queues = {name: iter(self.parts[name].eval_set(order.count(name))) for name in set(order)}
+        queues: dict[str, Iterator[Problem]] = {}
+        taken: set[str] = set()
+        for name in dict.fromkeys(order):
+            queues[name] = iter(_without(self.parts[name], order.count(name), taken))
         return [next(queues[name]) for name in order]
 
     def check(self, problem: Problem, answer: str | None) -> Verdict:
@@ -71,12 +75,24 @@ class Mixed:
         Raises:
             ValueError: the task is unknown or rejects the record.
         """
-        if not isinstance(fields.get("env"), str) or fields["env"] not in self.parts:
-            raise ValueError(f"field env must be one of {', '.join(self.parts)}, got {fields.get('env')!r}")
-        return self.parts[fields["env"]].read(fields)
+        parts = {part.name: part for part in self.parts.values()}
+        if not isinstance(fields.get("env"), str) or fields["env"] not in parts:
+            raise ValueError(f"field env must be one of {', '.join(parts)}, got {fields.get('env')!r}")
+        return parts[fields["env"]].read(fields)
 
     def _part(self, problem: Problem) -> Env:
         return next(part for part in self.parts.values() if part.name == problem.env)
+
+
+def _without(part: Env, count: int, taken: set[str]) -> list[Problem]:
+    """`count` held-out problems of a task whose keys are not in `taken`, to which they are added."""
+    more = 0
+    while True:
+        problems = [problem for problem in part.eval_set(count + more) if problem.key not in taken][:count]
+        if len(problems) == count:
+            taken.update(problem.key for problem in problems)
+            return problems
+        more += count - len(problems)
 
 
 def deal(shares: Mapping[str, float], count: int) -> list[str]:

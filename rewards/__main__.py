@@ -3,8 +3,9 @@
     python -m rewards score --env gsm8k --reward r1_zero < completions.jsonl
 
 Each line has `completion`, the text after the prompt's opening <think> tag, and describes the problem by the task's
-own fields (countdown: `numbers` and `target`; multiplication: `a` and `b`) or by `answer`. The component `length`
-also needs `tokens`. Further arguments are Hydra overrides of a run.
+own fields (countdown: `numbers` and `target`; multiplication: `a` and `b`), which may be in `fields` as in the
+samples.jsonl of a run, or by `answer`. The component `length` also needs `tokens`. Further arguments are Hydra
+overrides of a run.
 """
 
 import argparse
@@ -84,7 +85,8 @@ def submit(number: int, line: str, cfg: Config, pool: GradingPool) -> tuple[dict
     if not isinstance(record, dict) or not isinstance(record.get("completion"), str):
         return {}, f"line {number}: no field completion"
     try:
-        problem = cfg.env.read(record)
+        nested = record.get("fields")  # a row of a run's samples.jsonl
+        problem = cfg.env.read({**record, **nested} if isinstance(nested, dict) else record)
     except ValueError as error:
         return record, f"line {number}: {error}"
     tokens = record.get("tokens")

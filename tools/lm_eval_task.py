@@ -39,7 +39,8 @@ def write_task(cfg: Config, overrides: Sequence[str], number: int, output: Path)
     tokenizer = load_tokenizer(cfg.model.source)
     with (folder / "problems.jsonl").open("w", encoding="utf-8") as file:
         for problem in cfg.env.eval_set(number):
-            row = {"prompt": render(tokenizer, problem.prompt), "answer": problem.answer, "fields": problem.fields}
+            fields = {**problem.fields, "env": problem.env}  # by `env`, a mix of tasks finds the one that checks it
+            row = {"prompt": render(tokenizer, problem.prompt), "answer": problem.answer, "fields": fields}
             file.write(json.dumps({**row, "settings": list(overrides)}) + "\n")
     task = {
         "task": name,

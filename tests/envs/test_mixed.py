@@ -73,6 +73,23 @@ def test_tasks_of_a_mix_have_names_of_their_own_by_which_problems_find_their_che
         Mixed(parts, {"a": 1.0, "b": 1.0})
 
 
+def test_tasks_that_share_problems_evaluate_each_of_them_once():
+    few = Countdown(name="few", num_numbers=[2], max_number=20, max_target=40, operations="+")
+    more = Countdown(name="more", num_numbers=[2], max_number=22, max_target=44, operations="+")
+    env = Mixed({"a": few, "b": more}, {"a": 1.0, "b": 1.0})
+    assert {p.key for p in few.eval_set(10)} & {p.key for p in more.eval_set(10)}
+    problems = env.eval_set(20)
+    assert len({p.key for p in problems}) == 20 and Counter(p.env for p in problems) == {"few": 10, "more": 10}
+    with pytest.raises(ValueError, match="these settings of env more have only about"):
+        env.eval_set(60)
+
+
+def test_a_record_names_its_task_as_the_problems_of_the_task_do():
+    env = Mixed({"a": Countdown(name="few", num_numbers=[3]), "b": Multiplication()}, {"a": 1.0, "b": 1.0})
+    problem = env.parts["a"].eval_set(1)[0]
+    assert env.read({**problem.fields, "env": problem.env}).env == "few"
+
+
 @pytest.mark.parametrize("env", [["countdown"], None, 3, "chess"])
 def test_a_record_names_its_task(env):
     with pytest.raises(ValueError, match="field env must be one of countdown, multiplication"):

@@ -4,6 +4,8 @@ import sys
 
 import pytest
 
+from conf.compose import compose_config
+
 
 def score(lines, *arguments):
     command = [sys.executable, "-m", "rewards", "score", *arguments]
@@ -45,6 +47,19 @@ def test_every_task_reads_its_own_fields(env, record):
     needed = ["env.path=unread"] if env == "math" else []
     found, done = score([json.dumps(record)], "--env", env, "--reward", "strict", *needed)
     assert [line["reward"] for line in found] == [1.0] and done.returncode == 0
+
+
+def test_rows_of_a_run_s_samples_are_scored_again():
+    row = {
+        "completion": "x</think><answer>(1+2)*3</answer>",
+        "answer": "",
+        "fields": {"numbers": [1, 2, 3], "target": 9},
+    }
+    kinds = row | {"env": "countdown_medium"}
+    assert score([json.dumps(row)], "--reward", "strict")[0][0]["reward"] == 1.0
+    known = compose_config(["env=countdown_kinds"]).env.parts.values()
+    assert kinds["env"] in [part.name for part in known]
+    assert score([json.dumps(kinds)], "--env", "countdown_kinds", "--reward", "strict")[0][0]["reward"] == 1.0
 
 
 def test_invalid_utf8_is_scored():
