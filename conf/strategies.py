@@ -72,6 +72,12 @@ class StrategyConfig:
         """Whether the candidates are independent samples."""
         return self.name in ("sample", "majority", "best_of_n")
 
+    @property
+    def completions(self) -> int:
+        """The completions of a problem, at most; those of a beam count as whole ones."""
+        several = {"beam": self.beams, "revise": 1 + self.rounds}
+        return self.n if self.samples else several.get(self.name, 1)
+
 
 @dataclass
 class FromRunConfig(Config):

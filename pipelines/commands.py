@@ -8,7 +8,7 @@ from typing import Any
 
 from conf.compose import compose_config, compose_evaluation, compose_sft, compose_traces
 from conf.pipelines import ALL, ENTRY_POINTS, GIVEN_MODELS, REFERENCE, PipelineConfig, StageConfig
-from conf.schema import RunConfig
+from conf.schema import CostConfig, RunConfig
 from pipelines.graph import selected, with_evaluations
 from run.folder import RunFolder
 
@@ -110,6 +110,16 @@ def settings_of(kind: str, overrides: list[str]) -> RunConfig:
     if kind == "sft":
         return compose_sft(overrides)
     return compose_traces(overrides, {}) if kind == "traces" else compose_evaluation(overrides, {})
+
+
+def cost_of(pipeline: Pipeline) -> CostConfig:
+    """What the machine costs, as the settings of the stages state it.
+
+    Raises:
+        ValueError: the settings of the first stage do not compose.
+    """
+    name, stage = next(iter(pipeline.stages.items()))
+    return settings_of(stage.kind, pipeline.overrides(name, Known())).cost
 
 
 def check_commands(pipeline: Pipeline) -> None:

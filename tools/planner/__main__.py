@@ -19,7 +19,7 @@ from rich.table import Table
 
 from conf.compose import compose_config, compose_pipeline
 from conf.launch import checking_settings
-from pipelines.commands import Pipeline
+from pipelines.commands import Pipeline, cost_of
 from run.cost import price_of
 from tools.planner.choice import Plan, Planner, choose, make_planner
 from tools.planner.efficiencies import Efficiencies
@@ -46,7 +46,7 @@ def main() -> None:
         reached = Efficiencies.measured(args.report, gpu.name) if args.report else Efficiencies()
         if args.pipeline:
             pipeline = Pipeline(compose_pipeline([f"pipeline={args.pipeline}", *args.overrides]))
-            machine = Machine(gpu, args.count, reached)
+            machine = Machine(gpu, args.count, reached, cost_of(pipeline))
             print_pipeline(Console(), pipeline, plan_pipeline(pipeline, machine), machine, args.overrides)
             return
         planner = make_planner(compose_config(args.overrides), gpu, args.count, reached)
@@ -95,7 +95,7 @@ def print_report(
     offload = ", with the actor offloaded to host memory while it generates" if chosen.split.offload_actor else ""
     console.print(f"chosen: [bold]{chosen.split.topology}[/]{offload}")
     command = ["  .venv/bin/python train_grpo.py", *given, *planner.overrides(chosen)]
-    console.print(" ".join(command), soft_wrap=True, highlight=False)
+    console.print(" ".join(command), markup=False, soft_wrap=True, highlight=False)
 
 
 def _fitting_plans(planner: Planner, plans: Sequence[Plan], chosen: Plan) -> Table:

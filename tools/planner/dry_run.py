@@ -16,9 +16,10 @@ from rich.table import Table
 
 from conf.compose import compose_pipeline
 from conf.launch import checking_settings
-from pipelines.commands import Pipeline, check_commands
+from pipelines.commands import Pipeline, check_commands, cost_of
 from pipelines.ledger import Ledger
 from pipelines.runner import check_started
+from run.cost import price_of
 from tools.planner.hardware import gpu_of_device
 from tools.planner.pipeline import Machine, plan_pipeline
 from workers.nvidia import visible_gpus
@@ -54,8 +55,8 @@ def estimate(pipeline: Pipeline) -> Estimate:
     if not gpus:
         known = {name: pipeline.minutes(name) for name in pipeline.stages}
         minutes = {name: each for name, each in known.items() if each is not None}
-        return Estimate(minutes, 0.0, "measured on two CPU cores")
-    machine = Machine(gpu_of_device(gpus[0].name), len(gpus))
+        return Estimate(minutes, price_of(cost_of(pipeline), None, []).usd_per_hour, "measured on two CPU cores")
+    machine = Machine(gpu_of_device(gpus[0].name), len(gpus), cost=cost_of(pipeline))
     planned = {name: plan.seconds / 60 for name, plan in plan_pipeline(pipeline, machine).items()}
     return Estimate(planned, machine.price.usd_per_hour, f"calculated for {len(gpus)} x {gpus[0].name}")
 

@@ -38,6 +38,8 @@ class StagePlan:
     tokens     that it generates or trains on
     steps      of training
     rows       of the data that a traces stage writes, at most
+    samples    that a traces stage draws
+    data_tokens  of the data that a traces stage writes
     overrides  the settings that fit the GPUs
     """
 
@@ -45,7 +47,15 @@ class StagePlan:
     tokens: float
     steps: int = 0
     rows: int = 0
+    samples: int = 0
+    data_tokens: float = 0.0
     overrides: tuple[str, ...] = ()
+
+    @property
+    def summary(self) -> dict[str, int]:
+        """The numbers of its summary.json that other stages may refer to (NUMBERS in conf/pipelines.py)."""
+        numbers = {"steps": self.steps, "rows": self.rows, "samples": self.samples}
+        return numbers | {"tokens": int(self.tokens), "data_tokens": int(self.data_tokens)}
 
 
 @dataclass(frozen=True)
@@ -55,11 +65,12 @@ class Machine:
     gpu: GpuSpec
     count: int
     efficiencies: Efficiencies = Efficiencies()
+    cost: CostConfig = field(default_factory=CostConfig)
     planners: dict[str, Planner] = field(default_factory=dict)
 
     @property
     def price(self) -> Price:
-        return price_of(CostConfig(), None, [self.gpu.name] * self.count)
+        return price_of(self.cost, None, [self.gpu.name] * self.count)
 
     def planner(self, cfg: TrainingConfig) -> Planner:
         key = repr((cfg.model, cfg.algorithm))
@@ -92,9 +103,9 @@ def plan_pipeline(pipeline: Pipeline, machine: Machine) -> dict[str, StagePlan]:
     """
     plans: dict[str, StagePlan] = {}
     for name, stage in pipeline.stages.items():
-        summaries = {other: {"tokens": int(plan.tokens), "steps": plan.steps} for other, plan in plans.items()}
-        settings = settings_of(stage.kind, pipeline.overrides(name, Known(summaries=summaries)))
+        known = Known(summaries={other: plan.summary for other, plan in plans.items()})
         try:
+            settings = settings_of(stage.kind, pipeline.overrides(name, known))
             if isinstance(settings, SftConfig):
                 plans[name] = plan_sft(settings, num_rows(stage, plans), machine)
             elif isinstance(settings, DecodingConfig):
@@ -151,7 +162,7 @@ def plan_sft(cfg: SftConfig, rows: float | None, machine: Machine) -> StagePlan:
 
 def plan_decoding(cfg: DecodingConfig, machine: Machine) -> StagePlan:
     """Traces and evaluations: vLLM alone, with a KV cache in its share of the GPU."""
-    work, samples = machine.workload(cfg), cfg.strategy.n
+    work, completions = machine.workload(cfg), cfg.strategy.completions
     engine = rollout_memory(work.shape, cfg.model, cfg.rollout.max_num_seqs, machine.gpu.vllm_tokens)
     cache = cfg.rollout.gpu_memory_utilization * machine.gpu.memory - engine.fixed
     sequences = min(cfg.rollout.max_num_seqs, int(cache / engine.kv_sequence))
@@ -161,13 +172,21 @@ def plan_decoding(cfg: DecodingConfig, machine: Machine) -> StagePlan:
             f"raise rollout.gpu_memory_utilization={cfg.rollout.gpu_memory_utilization}"
         )
     problems, rows = cfg.num_problems, 0
+    samples = problems * completions
     if isinstance(cfg, TracesConfig):
-        kept = 1 if cfg.build else min(samples, cfg.thresholds.k) if "at_most_k" in cfg.filters else samples
+        candidates = completions if cfg.strategy.samples else 1  # other strategies leave one to train on
+        kept = 1 if cfg.build else min(candidates, cfg.thresholds.k) if "at_most_k" in cfg.filters else candidates
         rows = min(problems * kept, cfg.thresholds.max_rows or problems * kept)
         if cfg.samples is not None:  # another stage samples them
-            return StagePlan(STARTUP_SECONDS, 0, rows=rows)
-    seconds = roofline.generation_seconds(work, problems * samples, problems, machine.count, sequences)
-    return StagePlan(STARTUP_SECONDS + seconds, problems * samples * work.mean_completion, rows=rows)
+            return StagePlan(STARTUP_SECONDS, 0, rows=rows, samples=samples, data_tokens=rows * work.mean_completion)
+    seconds = roofline.generation_seconds(work, samples, problems, machine.count, sequences)
+    return StagePlan(
+        STARTUP_SECONDS + seconds,
+        samples * work.mean_completion,
+        rows=rows,
+        samples=samples,
+        data_tokens=rows * work.mean_completion,
+    )
 
 
 def fastest(plans: Sequence[Plan]) -> Plan:
@@ -207,7 +226,8 @@ def print_pipeline(
     table.add_row("total", "", "", "", "", "", f"{total:.2f}", f"{total * price.usd_per_hour:.2f}")
     console.print(table)
     command = [".venv/bin/python -m pipelines", f"pipeline={pipeline.cfg.name}", *given]
-    console.print(" ".join([*command, *fitting_overrides(pipeline, plans)]), soft_wrap=True, highlight=False)
+    text = " ".join([*command, *fitting_overrides(pipeline, plans)])
+    console.print(text, markup=False, soft_wrap=True, highlight=False)
 
 
 def fitting_overrides(pipeline: Pipeline, plans: Mapping[str, StagePlan]) -> list[str]:

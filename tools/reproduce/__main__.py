@@ -24,10 +24,10 @@ from conf.compose import compose_claims, compose_pipeline
 from conf.launch import checking_settings, explaining_errors
 from conf.reproduce import REPRODUCE, ClaimConfig
 from grpo.settings import one_of
-from pipelines.commands import Known, Pipeline, check_commands, settings_of
+from pipelines.commands import Known, Pipeline, check_commands, cost_of, settings_of
 from pipelines.ledger import Ledger
 from pipelines.runner import check_started, run_pipeline
-from run.cost import Price, price_of
+from run.cost import price_of
 from run.files import replace_json
 from run.lock import lock
 from tools.reproduce.experiment import Experiment, full_terms
@@ -60,7 +60,7 @@ def main() -> None:
                     held.enter_context(lock(ledger.pipeline.folder, "choose another --run=NAME"))
                 check_started(ledger)
             if args.dry:
-                console.print(list_runs(claims, list(ledgers.values()), price_of_machine(first)))
+                console.print(list_runs(claims, list(ledgers.values()), price_of(cost_of(first), None, [])))
                 return
         with explaining_errors():
             for number, (seed, ledger) in enumerate(ledgers.items(), 1):
@@ -179,12 +179,6 @@ def check_models(pipeline: Pipeline) -> None:
             raise ValueError(f"stages.{name}: {error}") from error
 
 
-def price_of_machine(pipeline: Pipeline) -> Price:
-    """The price of an hour, as the settings of the stages state it."""
-    name, stage = next(iter(pipeline.stages.items()))
-    return price_of(settings_of(stage.kind, pipeline.overrides(name, Known())).cost, None, [])
-
-
 def write_results(folder: Path, seeds: Sequence[int], run: str, overrides: Sequence[str], console: Console) -> None:
     """Write results.json and report.html of all claims, also of those whose stages earlier commands have run, unless
     they have run with other settings."""
@@ -196,7 +190,7 @@ def write_results(folder: Path, seeds: Sequence[int], run: str, overrides: Seque
     for ledger in (each for of_seeds in ledgers.values() for each in of_seeds):
         for difference in ledger.forget_changed():
             console.print(f"{ledger.pipeline.folder}: does not count: {difference}", markup=False, soft_wrap=True)
-    price = price_of_machine(pipelines[REPRODUCE][0])
+    price = price_of(cost_of(pipelines[REPRODUCE][0]), None, [])
     experiments = {name: Experiment(list(map(SeedRun, of_seeds)), price) for name, of_seeds in ledgers.items()}
     results = all_results(claims, experiments)
     replace_json(folder / "results.json", results)

@@ -36,6 +36,8 @@ def test_on_a_cpu_the_minutes_are_those_that_the_file_states_by_stage_or_kind(nv
     shown = rows(pipeline, found)
     assert shown["zero"][-4:] == ["not", "started", "6.0", "0.00"] and shown["rows"][-2:] == ["?", "?"]
     assert shown["total,"] == ["without", "?", "9.0", "0.00"]
+    priced = small_pipeline(minutes={"rl": 6.0}, overrides={"all": ["cost.usd_per_hour=0.5"]})
+    assert estimate(priced).usd_per_hour == 0.5
 
 
 def test_on_gpus_the_minutes_and_dollars_are_the_planner_s(nvidia_smi, monkeypatch):

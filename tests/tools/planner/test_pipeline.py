@@ -1,15 +1,25 @@
+import io
 import math
 
 import pytest
+from rich.console import Console
 
 from conf.compose import compose_pipeline
 from conf.pipelines import StageConfig
-from pipelines.commands import Known, Pipeline, settings_of
+from pipelines.commands import Known, Pipeline, cost_of, settings_of
 from tests.made_pipeline import small_pipeline
 from tools.planner import choice
 from tools.planner.hardware import gpu_named
 from tools.planner.memory import GIB, ActorTable
-from tools.planner.pipeline import STARTUP_SECONDS, Machine, StagePlan, fitting_overrides, num_rows, plan_pipeline
+from tools.planner.pipeline import (
+    STARTUP_SECONDS,
+    Machine,
+    StagePlan,
+    fitting_overrides,
+    num_rows,
+    plan_pipeline,
+    print_pipeline,
+)
 from tools.planner.roofline import generation_seconds
 from tools.planner.trace import Peak, UpdateMemory
 
@@ -51,6 +61,42 @@ def test_samples_of_another_stage_are_not_generated_again(untraced):
     plans = plans_of("pipeline=journey_gsm8k", gpu="rtx4090")
     assert plans["shortcut_traces"].seconds == STARTUP_SECONDS and plans["shortcut_traces"].rows == 1000
     assert plans["journey_traces"].seconds > STARTUP_SECONDS
+
+
+def test_numbers_of_a_planned_traces_stage_may_set_the_length_of_another(untraced):
+    stages = {
+        "rows": StageConfig("traces", "base", {}, ["num_problems=30", "num_samples=4", "thresholds.k=2"]),
+        "zero": StageConfig("rl", "base", {}, ["num_steps={rows.rows}", "num_tokens={rows.data_tokens}"]),
+        "more": StageConfig("rl", "base", {}, ["num_steps={rows.samples}"]),
+    }
+    plans = plan_pipeline(small_pipeline(stages=stages), Machine(gpu_named("h100"), 1))
+    assert plans["rows"].rows == 60 and plans["rows"].samples == 120 and plans["more"].steps == 120
+    assert 1 <= plans["zero"].steps <= 60
+
+
+@pytest.mark.parametrize(
+    ("strategy", "completions", "rows"),
+    [("greedy", 1, 1), ("sample", 8, 8), ("beam", 4, 1), ("revise", 3, 1), ("budget", 1, 1)],
+)
+def test_a_strategy_takes_its_own_number_of_completions(untraced, strategy, completions, rows):
+    overrides = [f"strategy={strategy}", "num_problems=10", "num_samples=8", "filters=[correct]"]
+    stages = {"rows": StageConfig("traces", "base", {}, overrides)}
+    plan = plan_pipeline(small_pipeline(stages=stages), Machine(gpu_named("h100"), 1))["rows"]
+    assert plan.samples == 10 * completions and plan.rows == 10 * rows
+
+
+def test_the_price_is_that_of_the_settings():
+    pipeline = Pipeline(compose_pipeline(["pipeline=r1_gsm8k", "all.cost.usd_per_gpu_hour=1.25"]))
+    assert Machine(gpu_named("h100"), 2, cost=cost_of(pipeline)).price.usd_per_hour == 2.5
+
+
+def test_the_printed_command_keeps_lists(untraced):
+    given = ["only=[r1_zero]", "tracker.names=[wandb]"]
+    pipeline = Pipeline(compose_pipeline(["pipeline=r1_gsm8k", given[0]]))
+    machine = Machine(gpu_named("h100"), 1)
+    console = Console(file=io.StringIO(), record=True)
+    print_pipeline(console, pipeline, plan_pipeline(pipeline, machine), machine, given)
+    assert "pipeline=r1_gsm8k only=[r1_zero] tracker.names=[wandb] " in console.export_text()
 
 
 def test_an_evaluation_takes_the_seconds_of_its_generation(untraced):
