@@ -17,6 +17,7 @@ from inference.comparison import (
     difficulty_bins,
 )
 from inference.picture import draw
+from run.files import distinct_names
 
 
 def main() -> None:
@@ -29,7 +30,8 @@ def main() -> None:
     parser.add_argument("--output", type=Path, help="the picture to write, PNG or SVG")
     args = parser.parse_args()
     try:
-        evaluations = [SavedEvaluation(path) for path in args.results]
+        names = distinct_names([path.with_suffix("") for path in args.results])
+        evaluations = [SavedEvaluation(path, name) for path, name in zip(args.results, names)]
         print(comparison_table(evaluations))
         bins = difficulty_bins(SavedEvaluation(args.difficulty)) if args.difficulty else {}
         optimal = compute_optimal_by_bins(evaluations, bins)

@@ -21,10 +21,13 @@ MIN_BUDGET_RATIO = 1.1  # between adjacent budgets
 
 
 class SavedEvaluation:
-    """A result of evaluate.py: the summary from eval/<name>.json and the rows from eval/<name>.jsonl."""
+    """A result of evaluate.py: the summary from eval/<name>.json and the rows from eval/<name>.jsonl.
 
-    def __init__(self, path: Path) -> None:
-        self.name = path.stem
+    name  as which it is listed; <name> by default
+    """
+
+    def __init__(self, path: Path, name: str | None = None) -> None:
+        self.name = name or path.stem
         if not path.is_file() or not path.with_suffix(".jsonl").is_file():
             raise ValueError(f"{path} is not an evaluation; give eval/NAME.json of a run, with NAME.jsonl beside it")
         do = "remove it, and run the evaluation again to write it"

@@ -110,15 +110,6 @@ def read_run(path: Path) -> RecordedRun:
     )
 
 
-def name_runs(paths: Sequence[Path]) -> list[str]:
-    """The shortest path suffixes that distinguish the runs: "x" and "y", or "a/x" and "b/x"."""
-    parts = [path.resolve().parts for path in paths]
-    length = 1
-    while len({p[-length:] for p in parts}) < len(set(parts)):
-        length += 1
-    return ["/".join(p[-length:]) for p in parts]
-
-
 def json_lines(path: Path) -> Iterator[tuple[int, int, dict[str, Any] | None]]:
     """Yield (byte offset, size in bytes, row) of each line; the row is None if the line cannot be parsed.
 

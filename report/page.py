@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from report.charts import phases, present_sections
-from report.data import RecordedRun, curves, differences, name_runs, read_run
+from report.data import RecordedRun, curves, differences, read_run
 from report.figures import figures, head
 from report.samples import MAX_BYTES, MAX_ROWS, STAGE_PROBLEMS, embed, read_entries, stages
-from run.files import replace_text
+from run.files import distinct_names, replace_text
 
 HERE = Path(__file__).parent
 SCRIPTS = ("dom.js", "charts.js", "samples.js", "page.js")
@@ -31,7 +31,7 @@ def write_report(folders: Sequence[Path], output: Path | None = None) -> Path:
 
     Args:
         output: the file to write. The default is report.html in the folder of the run, or, for several runs, in the
-            parent folder of the first.
+            parent folder of the first, or runs.html beside the page of a pipeline.
 
     Raises:
         ValueError: no folder is given, or a folder does not contain a run.
@@ -40,8 +40,9 @@ def write_report(folders: Sequence[Path], output: Path | None = None) -> Path:
     if not folders:
         raise ValueError("RUN is empty; give the name of a run in outputs/, or the path of a run folder")
     runs = [read_run(folder) for folder in folders]
-    output = output or (folders[0] if len(runs) == 1 else folders[0].resolve().parent) / "report.html"
-    page = render(page_data(runs, name_runs(folders)))
+    folder = folders[0] if len(runs) == 1 else folders[0].resolve().parent
+    output = output or folder / ("runs.html" if (folder / "pipeline.json").is_file() else "report.html")
+    page = render(page_data(runs, distinct_names(folders)))
     replace_text(output, [page])
     return output
 

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -113,3 +113,12 @@ def naming(path: Path) -> Iterator[None]:
     except OSError as error:
         error.filename = error.filename or str(path)
         raise
+
+
+def distinct_names(paths: Sequence[Path]) -> list[str]:
+    """The shortest path suffixes that distinguish the paths: "x" and "y", or "a/x" and "b/x"."""
+    parts = [path.resolve().parts for path in paths]
+    length = 1
+    while len({p[-length:] for p in parts}) < len(set(parts)):
+        length += 1
+    return ["/".join(p[-length:]) for p in parts]

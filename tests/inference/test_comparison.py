@@ -7,6 +7,7 @@ from typing import cast
 
 import pytest
 
+from inference.__main__ import main
 from inference.comparison import (
     SavedEvaluation,
     comparison_table,
@@ -38,11 +39,23 @@ def write(folder: Path, name: str, right, tokens: int, samples: int = 1, strateg
             for sample in range(samples)
         ]
         row = {"key": str(problem), "correct": drawn[0]["correct"], "tokens": tokens * samples, "candidates": drawn}
-        rows.append(cast(ProblemRow, row | {"chosen": 0, "rounds": 1, "details": {}}))
+        rows.append(cast(ProblemRow, row | {"problem_sha256": "", "chosen": 0, "rounds": 1, "details": {}}))
         results.add(rows[-1])
     results.add_spent(9.0, 5.0, tokens * samples * PROBLEMS, 0.0)
     results.write_summary({"settings": settings, "spent": results.total_spent} | summarize(rows, samples > 1))
     return SavedEvaluation(folder / f"{name}.json")
+
+
+def test_evaluations_of_the_same_strategy_are_told_apart(tmp_path, monkeypatch, capsys):
+    for run, right in (("a", 20), ("b", 26)):
+        (tmp_path / run / "eval").mkdir(parents=True)
+        write(tmp_path / run / "eval", "greedy-seed0", lambda problem, _, right=right: problem < right, 10)
+    paths = [str(tmp_path / run / "eval/greedy-seed0.json") for run in ("a", "b")]
+    monkeypatch.setattr(sys, "argv", ["inference", *paths, "--output", str(tmp_path / "scaling.png")])
+    main()
+    table = capsys.readouterr().out
+    assert "| a/eval/greedy-seed0 |" in table and "| b/eval/greedy-seed0 |" in table
+    assert (tmp_path / "scaling.png").is_file()
 
 
 def test_the_table_compares_each_evaluation_to_the_first(tmp_path):

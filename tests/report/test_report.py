@@ -12,10 +12,11 @@ import pytest
 from report import picture, write_report
 from report.__main__ import folders_of
 from report.charts import phases, present_sections
-from report.data import RunState, curves, differences, name_runs, read_run
+from report.data import RunState, curves, differences, read_run
 from report.figures import figures, head
 from report.page import page_data, render, safe_json
 from report.samples import Entry, choose, fair_quota, page_row, read_entries, stages, stratify
+from run.files import distinct_names
 from tests.made_run import HOSTILE, make_run, sample, write_lines
 
 ROOT = Path(__file__).parent.parent.parent
@@ -124,11 +125,13 @@ def test_two_runs_are_compared(tmp_path):
     assert data["differences"] == [{"key": "num_steps", "values": [4, 3]}, {"key": "seed", "values": [0, 1]}]
     assert {row["run"] for row in data["samples"]["rows"]} == {0, 1}
     assert write_report([runs[0], runs[0]], tmp_path / "same.html").is_file()
+    (tmp_path / "pipeline.json").touch()  # a pipeline's own page is report.html
+    assert write_report(runs) == tmp_path / "runs.html"
 
 
 def test_names_are_the_shortest_distinct_suffixes():
-    assert name_runs([Path("/x/a"), Path("/x/b")]) == ["a", "b"]
-    assert name_runs([Path("/x/a"), Path("/y/a")]) == ["x/a", "y/a"]
+    assert distinct_names([Path("/x/a"), Path("/x/b")]) == ["a", "b"]
+    assert distinct_names([Path("/x/a"), Path("/y/a")]) == ["x/a", "y/a"]
 
 
 def test_a_setting_missing_from_one_run_is_a_difference():
