@@ -31,7 +31,7 @@ from run.trackers import check_tracker
 from train_grpo import Training, train
 from workers.actor import UpdateResult
 from workers.examples import Examples, check_held_out, describe, load_examples
-from workers.models import check_model, check_optimizer, fitting_problems, load_tokenizer
+from workers.models import check_model, check_optimizer, context_length, fitting_problems, load_tokenizer, read_config
 from workers.session import check_topology, free_shared_memory
 from workers.step_plan import StepPlan, make_batch
 from workers.trio import Trio
@@ -98,6 +98,23 @@ class SftTraining(Training):
         return total / tokens
 
 
+def longest_example(cfg: SftConfig) -> int:
+    """The most tokens of an example, prompt included.
+
+    Raises:
+        ValueError: data.max_tokens is more than the model's context.
+    """
+    if cfg.data.max_tokens is None:
+        return cfg.model.max_prompt_tokens + cfg.model.max_completion_tokens
+    context = context_length(read_config(cfg.model))
+    if context is not None and cfg.data.max_tokens > context:
+        raise ValueError(
+            f"data.max_tokens={cfg.data.max_tokens} must be at most {context}, the context of model.path="
+            f"{cfg.model.source}; longer examples are then left out"
+        )
+    return cfg.data.max_tokens
+
+
 @hydra.main(version_base=None, config_path="conf", config_name="sft")
 def main(raw: DictConfig) -> None:
     console = Console()
@@ -107,7 +124,7 @@ def main(raw: DictConfig) -> None:
         check_optimizer(cfg.optimizer)
         check_tracker(cfg.tracker)
         check_topology(cfg)
-        max_tokens = cfg.data.max_tokens or cfg.model.max_prompt_tokens + cfg.model.max_completion_tokens
+        max_tokens = longest_example(cfg)
         examples = load_examples(cfg.data, load_tokenizer(cfg.model.source), max_tokens, cfg.seed)
         check_held_out(
             examples,

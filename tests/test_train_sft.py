@@ -110,6 +110,8 @@ def test_bad_data_is_refused_in_one_line_before_anything_starts(tmp_path):
     assert code == 2 and output.strip() == "error: data.paths has no value; set it with data.paths=VALUE"
     code, output = run(tmp_path, "refused", "data.paths=[missing.jsonl]")
     assert code == 2 and output.strip() == "error: data.paths: there is no file missing.jsonl"
+    code, output = run(tmp_path, "refused", "data.max_tokens=2000")
+    assert code == 2 and "data.max_tokens=2000 must be at most 512, the context of model.path=" in output
     assert not (tmp_path / "outputs" / "refused").exists()
 
 

@@ -80,20 +80,25 @@ def is_known(model_type: str) -> bool:
 
 
 def check_context(model: ModelConfig, config: Mapping[str, Any]) -> None:
-    """Check that prompts and completions fit the context of a model with this config.json. A scaled context
-    (`rope_scaling`) is left to vLLM.
+    """Check that prompts and completions fit the context of a model with this config.json.
 
     Raises:
         ValueError: they are longer.
     """
-    context, needed = config.get("max_position_embeddings"), model.max_prompt_tokens + model.max_completion_tokens
-    scaled = any((config.get(key) or {}).get("factor") for key in ("rope_scaling", "rope_parameters"))
-    if context is not None and not scaled and needed > context:
+    context, needed = context_length(config), model.max_prompt_tokens + model.max_completion_tokens
+    if context is not None and needed > context:
         raise ValueError(
             f"model.max_prompt_tokens={model.max_prompt_tokens} + model.max_completion_tokens="
             f"{model.max_completion_tokens} must be at most {context}, the context of model.path={model.source}; lower "
             "one of them"
         )
+
+
+def context_length(config: Mapping[str, Any]) -> int | None:
+    """The most tokens that a model with this config.json has positions for; None if it does not say so, or if the
+    context is scaled (`rope_scaling`)."""
+    scaled = any((config.get(key) or {}).get("factor") for key in ("rope_scaling", "rope_parameters"))
+    return None if scaled else config.get("max_position_embeddings")
 
 
 def check_head_size(model: ModelConfig, config: Mapping[str, Any]) -> None:

@@ -22,7 +22,8 @@ class StepPlan:
         """The number of steps of so many epochs, at least one."""
         whole, part = int(epochs), epochs - int(epochs)
         steps = sum(len(self.epoch(index)) for index in range(whole))
-        return max(1, steps + (math.ceil(part * len(self.epoch(whole))) if part else 0))
+        # 1.1 - 1 is a little more than 0.1, which is no further step.
+        return max(1, steps + (math.ceil(round(part * len(self.epoch(whole)), 6)) if part else 0))
 
     def step(self, step: int) -> list[Example]:
         """The examples of a step, those with equal prompts side by side."""

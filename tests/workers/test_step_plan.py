@@ -22,6 +22,11 @@ def test_an_epoch_has_every_example_once_in_batches_of_at_most_so_many_tokens():
     assert plan.epoch_of(len(steps) - 1) == 1
 
 
+def test_a_tenth_of_an_epoch_of_ten_batches_is_one_step():
+    plan = StepPlan([example([1], range(4)) for _ in range(10)], batch_tokens=5, seed=0)
+    assert [plan.num_steps(epochs) for epochs in (1.0, 1.1, 1.11, 1.2, 0.01)] == [10, 11, 12, 12, 1]
+
+
 def test_an_example_longer_than_a_batch_is_a_batch_of_its_own():
     plan = StepPlan([example([1], range(9)), example([1], range(2))], batch_tokens=5, seed=0)
     assert sorted(len(plan.step(step)) for step in range(plan.num_steps(1))) == [1, 1]
