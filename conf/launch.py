@@ -32,18 +32,19 @@ def launch(main: Callable[[], None], schema: type) -> None:
             main()
     except (HydraException, OmegaConfBaseException) as error:
         refuse(one_line(error, schema))
-    except KeyboardInterrupt:
-        print("stopped at once; the same command resumes from the last checkpoint", file=sys.stderr)
-        raise SystemExit(128 + signal.SIGINT) from None
 
 
 @contextmanager
 def explaining_errors() -> Iterator[None]:
-    """If the body fails because a file cannot be written, print a one-line error and exit with code 1.
+    """If the body fails because a file cannot be written, print a one-line error and exit with code 1; if a second
+    Ctrl-C or SIGTERM ends it at once, say so and exit with code 130.
 
     Hydra prints a line of its own if another exception than SystemExit leaves its main, so it is also used inside."""
     try:
         yield
+    except KeyboardInterrupt:
+        print("stopped at once; the same command continues from what has been written", file=sys.stderr)
+        raise SystemExit(128 + signal.SIGINT) from None
     except Exception as error:
         if (message := disk_error(error)) is None:
             raise
@@ -99,8 +100,8 @@ def settings_of(raw: DictConfig, schema: type[Settings]) -> Settings:
     """The composed settings as the dataclass `schema`.
 
     Raises:
-        ValueError: a value is missing or not allowed, or `+key=value` added a key that no dataclass has. Hydra composes
-            such a key, and nothing would read it.
+        ValueError: a value is missing or not allowed, or `+key=value` added a key that no dataclass has (Hydra composes
+            such a key, and nothing would read it), or `env=../model/tiny` chose a file that is not that of a task.
     """
     _refuse_added_keys(raw, "")
     try:
@@ -108,6 +109,8 @@ def settings_of(raw: DictConfig, schema: type[Settings]) -> Settings:
     except MissingMandatoryValue as error:
         raise ValueError(f"{error.full_key} has no value; set it with {error.full_key}=VALUE") from error
     assert isinstance(cfg, schema)
+    if isinstance(getattr(cfg, "env", None), dict):  # the tasks share no dataclass with which Hydra would compare it
+        raise ValueError("env: not a task; give the name of a file in conf/env/, without .yaml")
     return cfg
 
 

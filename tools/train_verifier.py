@@ -16,7 +16,7 @@ from pathlib import Path
 from rich.console import Console
 
 from conf.compose import compose_verifier
-from conf.launch import checking_settings, refuse
+from conf.launch import checking_settings, explaining_errors, refuse
 from conf.verifiers import TrainVerifierConfig
 from envs.score import Scorer
 from envs.splits import unique
@@ -29,18 +29,29 @@ from workers.judge import make_judge
 from workers.machine import check_machine
 from workers.models import check_model, fitting_problems, pick_device
 from workers.outcome_verifier import OutcomeVerifier
+from workers.rank_group import WorkerDied, WorkerTimeout
 from workers.rollout import RolloutPool
 from workers.session import ray_session
 from workers.verifier_training import EpochLosses, graded_completions, split_by_problem, train
 
 
 def draw_problems(cfg: TrainVerifierConfig) -> list[Problem]:
-    """Return distinct problems of the training split, drawn with a seed that training does not use."""
+    """Return distinct problems of the training split, drawn with a seed that training does not use.
+
+    Raises:
+        ValueError: there are fewer than two.
+    """
     seed = request_seed(cfg.seed, "verifier problems")
     fitting = fitting_problems(cfg.env, cfg.model)
     fitting.check(seed, cfg.verifier.num_problems)
     drawn = (fitting.training(seed, index) for index in range(cfg.verifier.num_problems))
-    return list(unique(drawn).values())
+    problems = list(unique(drawn).values())
+    if len(problems) < 2:
+        raise ValueError(
+            f"verifier.num_problems={cfg.verifier.num_problems}: a verifier needs two different training problems, one "
+            f"of them for validation, but env {cfg.env.name} has {len(problems)}; use more, or other data"
+        )
+    return problems
 
 
 def sample(cfg: TrainVerifierConfig, problems: Sequence[Problem], device: str, interrupt: Interrupt) -> list[Group]:
@@ -52,13 +63,12 @@ def sample(cfg: TrainVerifierConfig, problems: Sequence[Problem], device: str, i
         for index in range(num_samples)
     ]
     sampling = SamplingParams(cfg.verifier.temperature, cfg.model.max_completion_tokens)
-    judge = make_judge(cfg, device)
-    with (
-        ray_session(cfg, cfg.folder / "verifier", device, interrupt) as session,
-        Scorer(cfg.env, cfg.reward, judge) as scorer,
-    ):
-        rollout = RolloutPool(cfg, session)
-        return scorer.score(problems, rollout.generate(requests, sampling), num_samples)
+    with ray_session(cfg, cfg.folder / "verifier", device, interrupt) as session:
+        with checking_settings():
+            judge = make_judge(cfg, device)
+        with Scorer(cfg.env, cfg.reward, judge) as scorer:
+            rollout = RolloutPool(cfg, session)
+            return scorer.score(problems, rollout.generate(requests, sampling), num_samples)
 
 
 def validate(verifier: OutcomeVerifier, groups: Sequence[Group]) -> Calibration:
@@ -131,7 +141,10 @@ def main() -> None:
         train_verifier(cfg, problems, device, console)
     except Interrupted:
         console.print("stopped; no verifier was written")
+    except (WorkerTimeout, WorkerDied, TimeoutError) as error:
+        raise SystemExit(f"error: {error}") from error
 
 
 if __name__ == "__main__":
-    main()
+    with explaining_errors():
+        main()

@@ -197,6 +197,11 @@ def test_a_key_that_is_added_but_read_by_nothing_is_refused(override, expected):
     assert str(error.value).startswith(expected)
 
 
+def test_a_file_of_another_group_is_refused_as_a_task():
+    with pytest.raises(ValueError, match="env: not a task; give the name of a file in conf/env/"):
+        compose_config(["env=../model/tiny"])
+
+
 def test_keys_can_be_added_to_dictionaries_and_existing_ones_overridden():
     cfg = compose_config(["+reward.weights.format=0.2", "++num_steps=3"])
     assert cfg.reward.weights["format"] == 0.2 and cfg.num_steps == 3
@@ -243,4 +248,4 @@ def test_a_second_signal_ends_a_run_in_one_line(capsys):
     with pytest.raises(SystemExit) as ended:
         launch(main, Config)
     assert ended.value.code == 130
-    assert capsys.readouterr().err == "stopped at once; the same command resumes from the last checkpoint\n"
+    assert capsys.readouterr().err == "stopped at once; the same command continues from what has been written\n"

@@ -10,6 +10,8 @@ import pytest
 
 import evaluate
 from conf.compose import compose_evaluation, compose_verifier
+from envs.countdown.task import sorted_text
+from envs.splits import split_of
 from tools.train_verifier import draw_problems
 
 ROOT = Path(__file__).parents[2]
@@ -22,6 +24,16 @@ def test_problems_are_distinct_and_from_the_training_split():
     assert not {problem.key for problem in problems} & {problem.key for problem in cfg.env.eval_set(512)}
     training = {cfg.env.problem(cfg.seed, "train", index).key for index in range(300)}
     assert [problem.key for problem in problems] != list(training)
+
+
+def test_one_training_problem_is_refused(tmp_path):
+    numbers = [[1, 2, number] for number in range(3, 99)]
+    training = next(each for each in numbers if split_of(sorted_text(each)) == "train")
+    held_out = next(each for each in numbers if split_of(sorted_text(each)) == "test")
+    rows = [json.dumps({"nums": each, "target": sum(each)}) for each in (training, held_out)]
+    (tmp_path / "one.jsonl").write_text("\n".join(rows))
+    with pytest.raises(ValueError, match="a verifier needs two different training problems, .* countdown has 1"):
+        draw_problems(compose_verifier([f"env.data={tmp_path / 'one.jsonl'}"], {}))
 
 
 @pytest.mark.parametrize(
