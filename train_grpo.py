@@ -241,7 +241,7 @@ def train(kind: Kind, cfg: TrainingConfig, folder: RunFolder, resolved: Mapping[
             break
         except WorkerDied as error:
             if not restarts_left:
-                raise SystemExit(f"error: {error}; topology.max_restarts={cfg.topology.max_restarts}") from error
+                raise SystemExit(f"error: {error} (topology.max_restarts={cfg.topology.max_restarts})") from error
             terminal.say(f"{error}; resuming from the last checkpoint")
         except Interrupted:
             report = write_report([folder.path])
@@ -297,7 +297,7 @@ def main(raw: DictConfig) -> None:
     if is_finished:
         free_shared_memory(folder.path)  # it may have been killed after its end
         print_end(Console(), folder)
-        print(f"this run is finished; choose another run=NAME, or num_steps > {cfg.num_steps} to continue it")
+        print("this run is finished; choose another run=NAME, or raise num_steps (and num_tokens, if set) to continue")
         return
     print_start(Console(), cfg, folder)
     print(note, end="\n" if note else "")

@@ -141,7 +141,7 @@ def main(raw: DictConfig) -> None:
     if is_finished:
         free_shared_memory(folder.path)  # it may have been killed after its end
         print_end(console, folder)
-        print(f"this run is finished; choose another run=NAME, or num_steps > {cfg.num_steps} to continue it")
+        print("this run is finished; choose another run=NAME, or raise num_steps (and num_tokens, if set) to continue")
         return
     print_start(console, cfg, examples, max_tokens, folder)
     train(partial(SftTraining, examples, plan), cfg, folder, resolved)

@@ -58,7 +58,7 @@ def explanation(source: str, error: Exception) -> str:
         lacks = "your Hub token has no access to it" if get_token() else "there is no Hub token"
         return f"{model} is gated, and {lacks}; accept its licence at {constants.ENDPOINT}/{source}, then {token}"
     if status == 401 and not isinstance(refusal, RepositoryNotFoundError):
-        return f"the Hub rejects your token, which {model} is requested with; {token}"
+        return f"the Hub rejects your token, with which {model} was requested; {token}"
     if status in (401, 404) or isinstance(error, HFValidationError):
         return f"{model} is neither a folder with a config.json nor a public model of the Hub; correct it, or {token}"
     if any(_is_full(each) for each in causes):

@@ -75,7 +75,7 @@ def _summary(results: Mapping[str, Any], claims: Mapping[str, ClaimConfig]) -> I
         yield (
             f"One run of `make reproduce` with {seeds} on a machine with {results['cores']} cores: "
             f"{results['minutes']:.0f} minutes, {results['kwh']:.2f} kWh at {results['watts']:g} W, "
-            f"${results['usd']:.2f} at ${results['usd_per_hour']:g} per hour{commit}."
+            f"${results['usd']:.2f} at ${results['usd_per_hour']:.2f} per hour{commit}."
         )
     rows = []
     for name, claim in claims.items():
@@ -105,10 +105,10 @@ def _claim(name: str, claim: ClaimConfig, found: Mapping[str, Any] | None) -> It
         if found["curves"]:
             yield f"![{claim.title}](reproduction_{name}.png)"
         spent = f"{found['minutes']:.0f} minutes, ${found['usd']:.2f} and {found['kwh']:.3f} kWh"
-        yield f"Its stages took {spent}, including stages that it shares with other claims."
+        yield f"The stages behind this claim took {spent} for all seeds, including stages that other claims share."
     yield f"*What it does not show.* {claim.limits}"
     if found and found["verdict"] in (Verdict.REFUTED, Verdict.UNDECIDED):
-        yield f"*What a decision would need.* {claim.needed[0].upper()}{claim.needed[1:]}."
+        yield f"*What could change the verdict.* {claim.needed[0].upper()}{claim.needed[1:]}."
 
 
 def _row(comparison: Mapping[str, Any]) -> Sequence[str]:

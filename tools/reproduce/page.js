@@ -61,7 +61,7 @@ function claimSection(claim) {
     measured.some((each) => each.seeds === 1) ? note("The intervals of a single seed cover the choice of problems only, not the variation between runs.") : null,
     claim.figure ? pictureElement(claim.figure, claim.title) : null,
     el("p", {}, el("b", {}, "What it does not show. "), claim.limits),
-    claim.verdict === "holds" ? null : el("p", {}, el("b", {}, "What a decision would need. "), `${claim.needed[0].toUpperCase()}${claim.needed.slice(1)}.`),
+    claim.verdict === "holds" ? null : el("p", {}, el("b", {}, "What could change the verdict. "), `${claim.needed[0].toUpperCase()}${claim.needed.slice(1)}.`),
     el("p", { class: "note" }, `Cost of all its stages: ${claim.minutes.toFixed(1)} minutes, $${claim.usd.toFixed(3)}, ${claim.kwh.toFixed(3)} kWh; claims share stages.`));
 }
 

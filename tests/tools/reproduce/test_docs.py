@@ -39,7 +39,7 @@ def test_every_claim_has_its_verdict_and_figures_in_the_text(made):
     assert "| RL against the base | zero 75.0%, base 25.0% | +50.0 points | " in text
     assert "| at least -350.0 points | holds |" in text
     assert "| shown | zero 75.0%, base 25.0% | +50.0 points |" in text and "shown only |" in text
-    assert text.count("What a decision would need") == 1  # for the refuted one
+    assert text.count("What could change the verdict") == 1  # for the refuted one
     assert "with seeds 0, 1 on a machine" in text
     assert "with seed 0 on a machine" in body(results | {"seeds": [0]}, claims)
 
