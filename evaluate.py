@@ -39,7 +39,7 @@ from workers.judge import ask_of
 from workers.machine import check_machine
 from workers.models import check_model, encode, fitting_problems, load_tokenizer, pick_device, stored_weights
 from workers.outcome_verifier import OutcomeVerifier, check_verifier, verifier_id
-from workers.rank_group import WorkerDied, WorkerTimeout
+from workers.rank_group import WorkerDied, WorkerFailed, WorkerTimeout
 from workers.rollout import RolloutPool
 from workers.session import ray_session
 
@@ -173,7 +173,7 @@ def solve_missing(
     except Interrupted:
         print("stopped; run the same command again to continue with the remaining problems")
         raise SystemExit(0) from None
-    except (WorkerTimeout, WorkerDied, TimeoutError) as error:
+    except (WorkerTimeout, WorkerDied, WorkerFailed, TimeoutError) as error:
         raise SystemExit(f"error: {error}") from error
 
 

@@ -40,9 +40,9 @@ from workers.actor import UpdateResult
 from workers.checkpoint import newest_intact, step_of, write_checkpoint
 from workers.interrupt import Interrupt, Interrupted
 from workers.judge import make_behavior_judge, make_judge
-from workers.models import check_model, check_optimizer, fitting_problems
+from workers.models import check_model, check_optimizer, check_trainable, fitting_problems
 from workers.preparation import prepare_machine
-from workers.rank_group import WorkerDied, WorkerTimeout
+from workers.rank_group import WorkerDied, WorkerFailed, WorkerTimeout
 from workers.session import check_topology, free_shared_memory
 from workers.trio import Trio, start_trio
 from workers.weights import Weights
@@ -204,7 +204,7 @@ class Training:
         saved = self.monitor.save_failed_step(step, batch, groups)
         return Diverged(
             f"the gradient was not finite {skipped} times in a row, up to step {step}; the weights did not change, and "
-            f"the data of the step is in {saved}; try a lower algorithm.optimizer.lr"
+            f"the data of the step is in {saved}; try a lower learning rate (optimizer.lr)"
         )
 
 
@@ -247,7 +247,7 @@ def train(kind: Kind, cfg: TrainingConfig, folder: RunFolder, resolved: Mapping[
             report = write_report([folder.path])
             terminal.say(f"stopped; the same command resumes from the last checkpoint; report so far: {report}")
             return
-        except (DamagedFile, Diverged, WorkerTimeout, TimeoutError) as error:
+        except (DamagedFile, Diverged, WorkerFailed, WorkerTimeout, TimeoutError) as error:
             raise SystemExit(f"error: {error}") from error
     print_end(console, folder)
     terminal.say(f"report: {write_report([folder.path])}")
@@ -263,7 +263,7 @@ def start_training(
     terminal: Terminal,
 ) -> Iterator[Training]:
     """The trio and everything that observes it, until the run ends or a process dies."""
-    meter = Meter(folder.seconds_spent())
+    meter = Meter(*folder.read_spent())
     with start_trio(cfg, interrupt) as trio:
         with checking_settings():
             meter.price = price_of(cfg.cost, cfg.budget.usd, trio.gpus)
@@ -286,6 +286,7 @@ def main(raw: DictConfig) -> None:
         resolved["git"] = git_commit(Path(__file__).parent)
         folder = RunFolder.of(cfg.run)
         check_model(cfg.model, cfg.rollout, cfg.topology)
+        check_trainable(cfg.model)
         check_optimizer(cfg.algorithm.optimizer)
         check_tracker(cfg.tracker)
         check_topology(cfg)

@@ -31,7 +31,15 @@ from run.trackers import check_tracker
 from train_grpo import Training, train
 from workers.actor import UpdateResult
 from workers.examples import Examples, check_held_out, describe, load_examples
-from workers.models import check_model, check_optimizer, context_length, fitting_problems, load_tokenizer, read_config
+from workers.models import (
+    check_model,
+    check_optimizer,
+    check_trainable,
+    context_length,
+    fitting_problems,
+    load_tokenizer,
+    read_config,
+)
 from workers.session import check_topology, free_shared_memory
 from workers.step_plan import StepPlan, make_batch
 from workers.trio import Trio
@@ -82,6 +90,7 @@ class SftTraining(Training):
             super().sync_weights()
             super().evaluate(problems, greedy)
         if self.held_out.examples:
+            self.trio.rollout.sleep()
             self.monitor.log_held_out_loss(self.step, self.held_out_loss())
 
     def sync_weights(self) -> None:
@@ -121,6 +130,7 @@ def main(raw: DictConfig) -> None:
     with checking_settings():
         cfg = settings_of(raw, SftConfig)
         check_model(cfg.model, cfg.rollout, cfg.topology)
+        check_trainable(cfg.model)
         check_optimizer(cfg.optimizer)
         check_tracker(cfg.tracker)
         check_topology(cfg)

@@ -29,7 +29,7 @@ from workers.judge import make_judge
 from workers.machine import check_machine
 from workers.models import check_model, fitting_problems, pick_device
 from workers.outcome_verifier import OutcomeVerifier
-from workers.rank_group import WorkerDied, WorkerTimeout
+from workers.rank_group import WorkerDied, WorkerFailed, WorkerTimeout
 from workers.rollout import RolloutPool
 from workers.session import ray_session
 from workers.verifier_training import EpochLosses, graded_completions, split_by_problem, train
@@ -141,7 +141,7 @@ def main() -> None:
         train_verifier(cfg, problems, device, console)
     except Interrupted:
         console.print("stopped; no verifier was written")
-    except (WorkerTimeout, WorkerDied, TimeoutError) as error:
+    except (WorkerTimeout, WorkerDied, WorkerFailed, TimeoutError) as error:
         raise SystemExit(f"error: {error}") from error
 
 

@@ -23,7 +23,8 @@ from workers.checksum import combine, weights_sha256
 from workers.fsdp import full_tensor, join_ranks, reshard, shard_model, sum_metrics, sum_over_ranks
 from workers.lora import adapter_weights, add_adapter, merged_weights
 from workers.models import freeze, load_model, make_optimizer, make_schedule, move, replace_weights
-from workers.rank_group import ALONE, RankInfo, announce
+from workers.rank_group import ALONE, RankInfo
+from workers.stacks import announce
 from workers.weights import Transfer, Weights, fetch, publish
 
 
@@ -272,15 +273,12 @@ class Actor(Policy):
 
     def weights_sha256(self) -> str:
         """The identity of the current weights; that of no weights except on the first rank."""
-        self.onload()
-        sha256 = weights_sha256(item for item in self.iter_weights() if self.info.is_first)
-        self.offload()
-        return sha256
+        return weights_sha256(item for item in self.iter_weights() if self.info.is_first)
 
     def save(self, folder: Path) -> None:
         """Write `hf/`, which transformers and vLLM load, and `trainer/`, from which `load` resumes. With an adapter,
-        `hf/` holds the merged weights and `adapter/` the adapter alone, as peft loads it."""
-        self.onload()
+        `hf/` holds the merged weights and `adapter/` the adapter alone, as peft loads it. An offloaded actor writes
+        from host memory, since vLLM may have the GPU's."""
         weights = self._full_weights()
         adapter = adapter_weights(self.adapter) if self.adapter is not None else {}
         if self.info.is_first:
@@ -288,7 +286,6 @@ class Actor(Policy):
             if self.adapter is not None:
                 self.adapter.save_pretrained(folder / "adapter", state_dict=adapter)
         save_trainer(folder / "trainer", self.model, self.optimizer, self.schedule, alone=self.info.size == 1)
-        self.offload()
 
     def load(self, folder: Path) -> None:
         """Resume exactly where `save` was called, with any number of ranks."""

@@ -8,9 +8,15 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import ray
 import torch
 from vllm.distributed.weight_transfer import RayVLLMWeightSyncClient, WeightTransferTrainerFactory
-from vllm.distributed.weight_transfer.base import ParamMeta, TrainerWeightTransferEngine, WeightSource
+from vllm.distributed.weight_transfer.base import (
+    ParamMeta,
+    TrainerWeightTransferEngine,
+    WeightSource,
+    WeightTransferInitRequest,
+)
 from vllm.distributed.weight_transfer.ipc_engine import IPCTrainerInitInfo
 from vllm.distributed.weight_transfer.nccl_engine import NCCLTrainerInitInfo
 
@@ -39,6 +45,26 @@ class PolicySource(WeightSource):
         return counted(self.iter_weights(), self.checksums) if self.is_first else self.iter_weights()
 
 
+class ReplicaClient(RayVLLMWeightSyncClient):
+    """vLLM's client for several engines that do not know of each other: with NCCL, each gets ranks of its own.
+
+    processes  of one engine, its tensor-parallel ranks
+    """
+
+    def __init__(self, samplers: Sequence[Any], processes: int) -> None:
+        super().__init__(list(samplers))
+        self.processes = processes
+
+    def init_weight_transfer_engine(self, init_info: dict[str, Any]) -> None:
+        calls = []
+        for index, handle in enumerate(self.handles):
+            own = dict(init_info)
+            if "rank_offset" in own:
+                own["rank_offset"] += index * self.processes
+            calls.append(handle.init_weight_transfer_engine.remote(WeightTransferInitRequest(init_info=own)))
+        ray.get(calls)
+
+
 def make_sender(
     transfer: Transfer, rank: int, address: str, samplers: Sequence[Any], receivers: int, iter_weights: IterWeights
 ) -> TrainerWeightTransferEngine:
@@ -48,7 +74,8 @@ def make_sender(
     samplers   Ray actor handles
     receivers  the number of their processes, including tensor-parallel ranks
     """
-    source, client = PolicySource(iter_weights, is_first=rank == 0), RayVLLMWeightSyncClient(list(samplers))
+    source = PolicySource(iter_weights, is_first=rank == 0)
+    client = ReplicaClient(samplers, receivers // len(samplers))
     if transfer is Transfer.IPC:
         largest = max(math.prod(known.shape) * known.dtype.itemsize for known in source.metadata())
         packed = IPCTrainerInitInfo(rank=rank, packed=True, packed_buffer_size_bytes=max(largest, BUCKET_BYTES))

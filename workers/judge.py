@@ -11,7 +11,7 @@ from conf.workers import ModelConfig, RolloutConfig
 from grpo.types import Chat, Request, SamplingParams, in_request_order
 from rewards.behavior_judge import BehaviorJudge
 from rewards.judge import REPLY_TOKENS, Ask, FormatJudge, JudgeConfig, ServedJudge
-from workers.rank_group import RankInfo
+from workers.rank_group import DEATHS, RankInfo
 from workers.session import WorkerSettings
 from workers.transformers_sampler import TransformersSampler
 
@@ -83,12 +83,16 @@ def _named(judge: JudgeConfig, key: str) -> str:
 
 def _local(judge: JudgeConfig, device: str, timeout_s: float) -> Ask:
     # The bundles of the run have reserved all CPUs, so that a process that asks for one would wait forever.
-    worker: Any = ray.remote(LocalJudge).options(num_cpus=0).remote(judge, device)
+    start = ray.remote(LocalJudge).options(num_cpus=0).remote
+    worker: Any = start(judge, device)
 
     def ask(questions: Sequence[Chat]) -> list[str | None]:
+        nonlocal worker
         try:
             replies: list[str | None] = ray.get(worker.__call__.remote(questions), timeout=timeout_s)
-        except RayError:  # includes the time-out
+        except RayError as error:  # includes the time-out
+            if isinstance(error, DEATHS):
+                worker = start(judge, device)  # for the next questions
             return [None] * len(questions)
         return replies
 

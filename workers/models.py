@@ -79,6 +79,29 @@ def is_known(model_type: str) -> bool:
     return model_type in CONFIG_MAPPING
 
 
+def check_trainable(model: ModelConfig) -> None:
+    """Check that the actor computes what the model's config.json means: full causal attention, and logits that are the
+    product of the last hidden state and the output layer (grpo/packing.py, grpo/logprobs.py). Otherwise vLLM would
+    sample from another distribution than the one that is trained.
+
+    Raises:
+        ValueError: it does not.
+    """
+    config, tokens = read_config(model), model.max_prompt_tokens + model.max_completion_tokens
+    layers = set(config.get("layer_types") or ["full_attention"])
+    window = config.get("sliding_window") if config.get("use_sliding_window", True) else None
+    slides = "sliding_attention" in layers or not config.get("layer_types")
+    odd = [f"layer_types={name}" for name in sorted(layers - {"full_attention", "sliding_attention"})]
+    odd += [f"sliding_window={window}"] if window is not None and slides and window < tokens else []
+    scales = ("final_logit_softcapping", "attn_logit_softcapping", "logits_scaling", "logit_scale")
+    odd += [f"{key}={config[key]}" for key in scales if config.get(key) not in (None, 1)]
+    if odd:
+        raise ValueError(
+            f"model.path={model.source} cannot be trained: its config.json has {', '.join(odd)}, but the actor "
+            "supports only full causal attention and plain logits; choose another model"
+        )
+
+
 def check_context(model: ModelConfig, config: Mapping[str, Any]) -> None:
     """Check that prompts and completions fit the context of a model with this config.json.
 
@@ -139,7 +162,7 @@ def check_optimizer(optimizer: OptimizerConfig) -> None:
     """
     if optimizer.name == "adamw_8bit" and find_spec("bitsandbytes") is None:
         raise ValueError(
-            "algorithm.optimizer.name=adamw_8bit requires bitsandbytes, which is not installed; "
+            "optimizer.name=adamw_8bit requires bitsandbytes, which is not installed; "
             "run .venv/bin/uv pip install bitsandbytes, or choose adamw"
         )
 

@@ -118,6 +118,22 @@ def reserve_bundles(
     return [_strategy(group, index) for index in node_by_node(placement_group_table(group)["bundles_to_node_id"])]
 
 
+def check_one_machine(strategies: Sequence[Any]) -> None:
+    """Check that the bundles are on one machine, for processes that exchange weights through its shared memory.
+
+    Raises:
+        ValueError: they are not.
+    """
+    hosts = {node["NodeID"]: node["NodeManagerHostname"] for node in ray.nodes()}
+    table = placement_group_table(strategies[0].placement_group)["bundles_to_node_id"]
+    machines = sorted({hosts[table[strategy.placement_group_bundle_index]] for strategy in strategies})
+    if len(machines) > 1:
+        raise ValueError(
+            f"topology: weights pass through /dev/shm, which {', '.join(machines)} do not share; choose "
+            "topology.weight_transfer=ipc or nccl, and algorithm.kl.ref_sync_steps=0"
+        )
+
+
 def node_by_node(nodes: dict[int, str]) -> list[int]:
     """Bundle indexes grouped by node; nodes in the order of their first bundle."""
     order = list(dict.fromkeys(nodes[bundle] for bundle in sorted(nodes)))

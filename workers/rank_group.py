@@ -1,20 +1,18 @@
 """Calls to worker processes. Every wait ends with an answer, a time-out that shows the stack, or a WorkerDied."""
 
-import faulthandler
-import os
-import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import ray
-from ray.exceptions import GetTimeoutError, RayActorError
+from ray.exceptions import GetTimeoutError, OutOfMemoryError, RayActorError
 
 from workers.interrupt import Interrupt
-from workers.shared_memory import reuse_freed_memory
+from workers.stacks import dump_and_kill
 
+DEATHS = (RayActorError, OutOfMemoryError)  # the latter if Ray killed it because memory ran out
 POLL_SECONDS = 0.2
 DUMP_SECONDS = 20.0
 
@@ -25,6 +23,10 @@ class WorkerTimeout(RuntimeError):  # noqa: N818 - reads as a state
 
 class WorkerDied(RuntimeError):  # noqa: N818 - reads as a state
     """A worker process is gone."""
+
+
+class WorkerFailed(RuntimeError):  # noqa: N818 - reads as a state
+    """A worker could not start, and would not another time."""
 
 
 @dataclass(frozen=True)
@@ -48,20 +50,6 @@ class RankInfo:
 
 
 ALONE = RankInfo()  # a single process, outside of a run
-
-
-def announce(info: RankInfo) -> TextIO | None:
-    """The first call in a worker process: record its process number, and write the stacks of all threads on SIGUSR1.
-    The returned file must stay open."""
-    if info.folder is None:
-        return None
-    if info.device == "cpu":
-        reuse_freed_memory()
-    info.folder.mkdir(parents=True, exist_ok=True)
-    stack = (info.folder / f"{info.role}-{info.rank}.stack").open("w", encoding="utf-8")
-    faulthandler.register(signal.SIGUSR1, file=stack, all_threads=True)
-    (info.folder / f"{info.role}-{info.rank}.pid").write_text(str(os.getpid()), encoding="utf-8")
-    return stack
 
 
 @dataclass(frozen=True)
@@ -119,6 +107,7 @@ class RankGroup:
         Raises:
             WorkerTimeout: a rank did not answer within `timeout_s`.
             WorkerDied: a rank is gone, even if the others failed first because of that.
+            WorkerFailed: a rank could not start.
             Interrupted: the user stopped the run during an interruptible wait.
         """
         shared = [ray.put(arg) for arg in args]  # once, not once per rank
@@ -143,10 +132,11 @@ class RankGroup:
     def next_stream(self, streams: Mapping[Any, Worker], phase: str) -> Any:
         """The first of Ray's streaming generators that has an item or has ended. Interruptible; raises WorkerTimeout if
         nothing arrives within `timeout_s`."""
-        started = time.monotonic()
-        while not (ready := ray.wait(list(streams), timeout=POLL_SECONDS)[0]):
-            self.interrupt.check()
+        started, ready = time.monotonic(), []
+        while not ready:
+            self.interrupt.check()  # also if there is always an item
             self._check_time(streams, phase, started)
+            ready, _ = ray.wait(list(streams), timeout=POLL_SECONDS)
         self.timer.add(phase, since=started)
         return ready[0]
 
@@ -161,20 +151,22 @@ def answer_of(ref: Any, worker: Worker, others: Mapping[Any, Worker]) -> Any:
     collective may fail before Ray notices the death, so a failure is attributed to a death that shows within 5 s."""
     try:
         return ray.get(ref)
-    except RayActorError as error:
-        raise _death_of(worker, error) from error
+    except DEATHS as error:
+        raise death_of(worker, error) from error
     except Exception:
         for other in ray.wait(list(others), num_returns=len(others), timeout=5.0)[0] if others else []:
             try:
                 ray.get(other)
-            except RayActorError as error:
-                raise _death_of(others[other], error) from error
+            except DEATHS as error:
+                raise death_of(others[other], error) from error
             except Exception:  # noqa: BLE001 - it failed like the first one, which is raised below
                 continue
         raise
 
 
-def _death_of(worker: Worker, error: Exception) -> WorkerDied:
+def death_of(worker: Worker, error: Exception) -> WorkerDied | WorkerFailed:
+    if getattr(error, "actor_init_failed", False):  # the last line is that of its exception
+        return WorkerFailed(f"{worker.name} could not start: {str(error).strip().splitlines()[-1]}")
     return WorkerDied(f"{worker.name} died: {' '.join(str(error).split())[:300]}")
 
 
@@ -192,20 +184,3 @@ def _stack_of(worker: Worker) -> str:
         return ray.get(task.remote(worker.info), timeout=DUMP_SECONDS)
     except GetTimeoutError:
         return "its node does not answer either"
-
-
-def dump_and_kill(info: RankInfo) -> str:
-    """Runs on the worker's own node: return the worker's stack and kill it."""
-    assert info.folder is not None
-    announced = info.folder / f"{info.role}-{info.rank}.pid"
-    if not announced.is_file():
-        return "it has not started yet"
-    process = int(announced.read_text(encoding="utf-8"))
-    try:
-        os.kill(process, signal.SIGUSR1)
-        time.sleep(1.0)
-        os.kill(process, signal.SIGKILL)
-    except ProcessLookupError:
-        return "its process is gone"
-    stack = (info.folder / f"{info.role}-{info.rank}.stack").read_text(encoding="utf-8")
-    return stack or "it is stopped and wrote no stack"

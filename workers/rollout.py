@@ -11,13 +11,12 @@ from typing import Any
 
 import ray
 import torch
-from ray.exceptions import RayActorError
 
 from conf.workers import ModelConfig, RolloutConfig, TopologyConfig
 from grpo.types import Completion, Request, SamplingParams
 from workers.models import encode
 from workers.placement import bundle_indexes
-from workers.rank_group import ALONE, RankInfo, Worker, WorkerDied
+from workers.rank_group import ALONE, DEATHS, RankInfo, Worker, WorkerDied, WorkerFailed, death_of
 from workers.sampler import Sampler
 from workers.session import Session, WorkerSettings
 from workers.transformers_sampler import TransformersSampler
@@ -228,7 +227,9 @@ class RolloutPool:
             except StopIteration:
                 del streams[stream]
                 continue
-            except RayActorError:
+            except DEATHS as error:
+                if isinstance(failed := death_of(streams[stream], error), WorkerFailed):
+                    raise failed from error
                 if streams.pop(stream) is self.workers[replica]:  # otherwise it has been replaced already
                     self._restart(replica)
                 streams[self._stream(replica, requests, sampling)] = self.workers[replica]

@@ -4,7 +4,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 
 from grpo.types import Completion, Request, SamplingParams
-from workers.rank_group import RankInfo, announce
+from workers.rank_group import RankInfo
+from workers.stacks import announce
 from workers.weights import Weights
 
 CHUNK_COMPLETIONS = 16  # per message, since each message costs a millisecond

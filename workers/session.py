@@ -16,6 +16,7 @@ import torch
 from ray._private import ray_constants
 from ray.exceptions import RayError
 
+from conf.launch import checking_settings
 from conf.sft import TrainingConfig
 from conf.workers import ModelConfig, RolloutConfig, TopologyConfig
 from run.lock import FolderInUse, lock
@@ -81,7 +82,7 @@ def ray_session(cfg: WorkerSettings, output: Path, device: str, interrupt: Inter
     output  the file or folder that this process alone writes; it names the folder in shared memory
 
     Raises:
-        ValueError: the topology does not fit the GPUs.
+        SystemExit: the topology does not fit the GPUs.
         TimeoutError: the bundles of a cluster were not free in time.
         FolderInUse: another process, such as a container with the same paths, uses the folder in shared memory.
     """
@@ -91,7 +92,8 @@ def ray_session(cfg: WorkerSettings, output: Path, device: str, interrupt: Inter
     try:
         _start_ray(cfg, device)
         interrupt.listen()  # after Ray, which installs its own SIGTERM handler
-        placement, bundles, has_gpus = _reserve(cfg, device)
+        with checking_settings():
+            placement, bundles, has_gpus = _reserve(cfg, device)
         timeout_s = cfg.topology.timeout_s
         yield Session(device, has_gpus, placement, bundles, folder, _living_nodes(), PhaseTimer(), interrupt, timeout_s)
     finally:

@@ -8,11 +8,12 @@ from typing import Any
 
 import ray
 
+from conf.launch import checking_settings
 from conf.sft import TrainingConfig
 from workers.actor import Actor, Reference
 from workers.interrupt import Interrupt
 from workers.models import pick_device
-from workers.placement import check_ranks, free_address
+from workers.placement import check_one_machine, check_ranks, free_address
 from workers.rank_group import PhaseTimer, RankGroup, RankInfo, Worker
 from workers.rollout import RolloutPool
 from workers.session import Session, check_transfer, ray_session
@@ -60,7 +61,7 @@ def start_trio(cfg: TrainingConfig, interrupt: Interrupt) -> Iterator[Trio]:
     """Start Ray and the workers of a run; end them all on exit, for any reason.
 
     Raises:
-        ValueError: the topology does not fit the GPUs.
+        SystemExit: the topology does not fit the GPUs.
         WorkerDied: a worker died during the start.
     """
     device = pick_device(cfg.topology.device)
@@ -70,8 +71,12 @@ def start_trio(cfg: TrainingConfig, interrupt: Interrupt) -> Iterator[Trio]:
 
 def _start_workers(cfg: TrainingConfig, session: Session) -> Trio:
     topology, algorithm = cfg.topology, cfg.algorithm
-    check_ranks(topology, algorithm, cfg.rows_per_update, session.placement)
-    check_transfer(Transfer.of(topology, session.device), cfg.rollout, session.placement)
+    transfer = Transfer.of(topology, session.device)
+    with checking_settings():  # here, since only the cluster tells its GPUs
+        check_ranks(topology, algorithm, cfg.rows_per_update, session.placement)
+        check_transfer(transfer, cfg.rollout, session.placement)
+        if transfer is Transfer.SHARED_MEMORY or algorithm.kl.ref_sync_steps:
+            check_one_machine(session.bundles)
     rollout = RolloutPool(cfg, session)
     if session.device == "cuda" and topology.colocate:
         rollout.ready()  # vLLM measures the free memory of its GPU, so the others start afterwards
@@ -84,7 +89,7 @@ def _start_workers(cfg: TrainingConfig, session: Session) -> Trio:
         if group is not None:
             group.call("ready", phase="start", interruptible=True)
     rollout.ready()
-    if Transfer.of(topology, session.device) is not Transfer.SHARED_MEMORY:
+    if transfer is not Transfer.SHARED_MEMORY:
         _connect(actor, rollout, cfg, session)
     return Trio(actor, rollout, reference, algorithm.kl.ref_sync_steps, session.timer, session.device, session.gpus)
 

@@ -8,10 +8,21 @@ import time
 import psutil
 import pytest
 import ray
+from ray.exceptions import OutOfMemoryError
 
 from workers.interrupt import Interrupt, Interrupted
-from workers.rank_group import PhaseTimer, RankGroup, RankInfo, Worker, WorkerDied, WorkerTimeout, announce
+from workers.rank_group import (
+    PhaseTimer,
+    RankGroup,
+    RankInfo,
+    Worker,
+    WorkerDied,
+    WorkerFailed,
+    WorkerTimeout,
+    answer_of,
+)
 from workers.session import shielded_from_sigterm
+from workers.stacks import announce
 
 
 class Sleeper:
@@ -123,3 +134,44 @@ def test_the_user_can_interrupt_a_wait(cluster, tmp_path):
     with pytest.raises(Interrupted):
         group.call("sleep", [600.0], phase="start", interruptible=True)
     end(group)
+
+
+class Misconfigured:
+    def __init__(self):
+        raise ValueError("model.frozen=typo matches no parameter name")
+
+    def ready(self):
+        return None
+
+
+def test_a_worker_that_cannot_start_is_no_death_and_its_error_is_told(cluster):
+    handle = ray.remote(Misconfigured).remote()
+    worker = Worker(RankInfo(), handle, "DEFAULT")
+    group = RankGroup([worker], PhaseTimer(), Interrupt(), 60.0)
+    with pytest.raises(WorkerFailed, match="actor rank 0 could not start: ValueError: model.frozen=typo matches no"):
+        group.call("ready", phase="start")
+
+
+def test_a_worker_that_ray_kills_because_memory_ran_out_has_died(monkeypatch):
+    def out_of_memory(ref):
+        raise OutOfMemoryError("Task was killed due to the node running low on memory.")
+
+    monkeypatch.setattr("workers.rank_group.ray.get", out_of_memory)
+    with pytest.raises(WorkerDied, match="rollout rank 1 died: Task was killed due to the node running low"):
+        answer_of(object(), Worker(RankInfo("rollout", 1), None, None), {})
+
+
+class Busy:
+    def stream(self):
+        yield from range(10_000)
+
+
+def test_a_stream_that_always_has_an_item_can_be_interrupted(cluster):
+    handle = ray.remote(Busy).remote()
+    stream, interrupt = handle.stream.options(num_returns="streaming").remote(), Interrupt()
+    group = RankGroup([Worker(RankInfo(), handle, "DEFAULT")], PhaseTimer(), interrupt, 60.0)
+    assert group.next_stream({stream: group.workers[0]}, "generate") is stream
+    interrupt.requested = True
+    with pytest.raises(Interrupted):
+        group.next_stream({stream: group.workers[0]}, "generate")
+    ray.kill(handle)

@@ -50,6 +50,29 @@ def weights():
     return {"a": torch.randn(3, 2), "b": torch.randn(5).to(torch.bfloat16)}
 
 
+class Recorder:
+    """The remote method of a sampler; it records its calls."""
+
+    def __init__(self):
+        self.offsets = []
+        self.init_weight_transfer_engine = self
+
+    def remote(self, request):
+        self.offsets.append(request.init_info.get("rank_offset"))
+
+
+def test_every_replica_has_ranks_of_its_own(monkeypatch):
+    """vLLM's client sends all engines the same offset, as if they were one deployment that numbers its processes."""
+    from workers import direct_transfer
+
+    monkeypatch.setattr(direct_transfer.ray, "get", lambda refs: refs)
+    samplers = [Recorder() for _ in range(3)]
+    client = direct_transfer.ReplicaClient(samplers, processes=2)
+    client.init_weight_transfer_engine({"rank_offset": 1, "world_size": 7})
+    client.init_weight_transfer_engine({"trainer_rank": 0})  # IPC has no ranks
+    assert [sampler.offsets for sampler in samplers] == [[1, None], [3, None], [5, None]]
+
+
 def sent_checksum(tensors):
     from workers.direct_transfer import PolicySource
 
