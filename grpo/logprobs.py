@@ -47,7 +47,8 @@ class SelectedLogprobs(torch.autograd.Function):
     def forward(ctx: Any, logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         ctx.set_materialize_grads(False)
         log_softmax = logits.log_softmax(dim=-1)
-        entropy = -torch.linalg.vecdot(log_softmax.exp(), log_softmax)
+        with torch.autocast(logits.device.type, enabled=False):  # which would compute it in bfloat16
+            entropy = -torch.linalg.vecdot(log_softmax.exp(), log_softmax)
         ctx.save_for_backward(log_softmax, targets, entropy)
         return log_softmax.gather(-1, targets[:, None]).squeeze(-1), entropy
 

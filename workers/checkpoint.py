@@ -25,7 +25,8 @@ class DamagedCheckpoint(ValueError):  # noqa: N818 - reads as a state
 
 
 def write_checkpoint(root: Path, step: int, save: Callable[[Path], None], keep: int) -> Path:
-    """Let `save` fill a folder, add its manifest, move it to `root/step_NNNNNN`, and keep the `keep` newest."""
+    """Let `save` fill a folder, add its manifest, move it to `root/step_NNNNNN`, and keep the `keep` newest up to this
+    step. Those of later steps are damaged, since the run has resumed from before them."""
 
     def save_and_seal(folder: Path) -> None:
         save(folder)
@@ -37,8 +38,11 @@ def write_checkpoint(root: Path, step: int, save: Callable[[Path], None], keep: 
         shutil.rmtree(leftover)
     final = root / f"step_{step:06d}"
     write_atomically(final, save_and_seal)
-    for old in list_checkpoints(root)[:-keep]:
-        shutil.rmtree(old)
+    found = list_checkpoints(root)
+    kept = [path for path in found if step_of(path) <= step][-keep:]
+    for path in found:
+        if path not in kept:
+            shutil.rmtree(path)
     return final
 
 
@@ -145,13 +149,21 @@ def load_trainer(folder: Path, model: Any, optimizer: Any, schedule: Any, alone:
         model, optimizer, model_state_dict=state["model"], optim_state_dict=state["optimizer"], options=options
     )
     schedule.load_state_dict(state["schedule"])
+    # The learning rate of the next update, which depends on the number of steps, and this may have changed.
+    for group, base, scale in zip(optimizer.param_groups, schedule.base_lrs, schedule.lr_lambdas, strict=True):
+        group["lr"] = base * scale(schedule.last_epoch)
 
 
 def _trainer_state(model: Any, optimizer: Any, schedule: Any) -> dict[str, Any]:
     from torch.distributed.checkpoint.state_dict import StateDictOptions, get_state_dict
 
     options = StateDictOptions(ignore_frozen_params=True)
+    is_new = not optimizer.state
     parameters, state = get_state_dict(model, optimizer, options=options)
+    if is_new:  # PyTorch has created the state by a step with zero gradients; the first update must not be the second
+        for values in optimizer.state.values():
+            values["step"] = values["step"] * 0
+        state = get_state_dict(model, optimizer, options=options)[1]
     return {"model": parameters, "optimizer": state, "schedule": schedule.state_dict()}
 
 

@@ -127,3 +127,11 @@ def test_the_plain_logprobs_are_those_of_transformers():
     model, batch = small_model(), random_batch([4])
     loss = model(input_ids=batch.input_ids, labels=batch.input_ids.masked_fill(torch.arange(7) < 3, -100)).loss
     assert torch.allclose(-plain_logprobs(model, batch, 1.0).mean(), loss, atol=1e-6)
+
+
+def test_the_entropy_is_not_rounded_to_bfloat16():
+    logits = torch.randn(64, 999, generator=torch.Generator().manual_seed(0))
+    exact = torch.distributions.Categorical(logits=logits.double()).entropy()
+    with torch.autocast("cpu", torch.bfloat16):
+        _, found = grpo.logprobs.SelectedLogprobs.apply(logits, torch.zeros(64, dtype=torch.long))
+    assert found.dtype == torch.float32 and (found - exact).abs().max() < 1e-4

@@ -19,9 +19,9 @@ def model_config(tmp_path, monkeypatch):
     return ModelConfig(name="small", path=str(tmp_path / "model"))
 
 
-def actor(model_config, **settings) -> Actor:
+def actor(model_config, num_steps=10, **settings) -> Actor:
     settings = {"optimizer": OptimizerConfig(lr=1e-2)} | settings
-    return Actor(model_config, AlgorithmConfig(**settings), TopologyConfig(), num_steps=10)
+    return Actor(model_config, AlgorithmConfig(**settings), TopologyConfig(), num_steps)
 
 
 def reference_of(model_config, **settings) -> Reference:
@@ -164,6 +164,32 @@ def test_a_resumed_actor_equals_an_uninterrupted_one_to_the_bit(model_config, tm
         second.update(batch)
     for one, other in zip(straight.model.parameters(), second.model.parameters(), strict=True):
         assert torch.equal(one, other)
+
+
+def test_an_actor_that_resumes_from_before_its_first_update_equals_an_uninterrupted_one(model_config, tmp_path):
+    batch = random_batch([4, 6])
+    straight, first, second = (actor(model_config) for _ in range(3))
+    use_tiny_tokenizer(first)
+    first.save(tmp_path / "checkpoint")
+    second.load(tmp_path / "checkpoint")
+    for trained in (straight, first, second):
+        trained.update(batch)
+        trained.update(batch)
+    for one, *others in zip(*(each.model.parameters() for each in (straight, first, second)), strict=True):
+        assert all(torch.equal(one, other) for other in others)
+
+
+def test_a_run_that_is_extended_has_the_learning_rate_of_its_new_length(model_config, tmp_path):
+    optimizer = OptimizerConfig(lr=1e-3, schedule="linear")
+    first = actor(model_config, optimizer=optimizer, num_steps=2)
+    use_tiny_tokenizer(first)
+    for _ in range(2):
+        first.update(random_batch([4, 6]))
+    assert first.optimizer.param_groups[0]["lr"] == 0
+    first.save(tmp_path / "checkpoint")
+    longer = actor(model_config, optimizer=optimizer, num_steps=4)
+    longer.load(tmp_path / "checkpoint")
+    assert longer.optimizer.param_groups[0]["lr"] == pytest.approx(5e-4)
 
 
 def use_tiny_tokenizer(trained: Actor) -> None:

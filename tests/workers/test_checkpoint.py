@@ -28,6 +28,15 @@ def test_only_the_newest_are_kept(tmp_path):
     assert steps(tmp_path) == [2, 3]
 
 
+def test_damaged_checkpoints_of_later_steps_do_not_displace_a_new_one(tmp_path):
+    for step in (80, 100):
+        write_checkpoint(tmp_path, step, save, keep=2)
+    (tmp_path / "step_000100" / "manifest.json").unlink()
+    assert newest_intact(tmp_path, print) == tmp_path / "step_000080"  # the run resumes here
+    write_checkpoint(tmp_path, 90, save, keep=1)
+    assert steps(tmp_path) == [90] and newest_intact(tmp_path, print) == tmp_path / "step_000090"
+
+
 Usage = namedtuple("Usage", "free")
 
 
