@@ -143,6 +143,12 @@ class RunConfig:
         if self.num_tokens is not None:
             at_least("num_tokens", self.num_tokens, 1)
         at_least("seed", self.seed, 0)
+        for task in self.env.parts.values() if isinstance(self.env, Mixed) else [self.env]:
+            if isinstance(task, Code) and 2 * task.time_limit >= self.reward.timeout_s:
+                raise ValueError(
+                    f"reward.timeout_s={self.reward.timeout_s} must be more than twice env.time_limit="
+                    f"{task.time_limit}, since the hidden tests and the asserts of an answer have this limit each"
+                )
 
 
 @dataclass

@@ -13,7 +13,7 @@ from conf.pipelines import TRAINED
 from pipelines.commands import EVALUATION, Known, Pipeline, settings_of
 from pipelines.graph import sources
 from run.files import read_json, read_yaml, replace_json
-from run.folder import RunFolder
+from run.folder import MEMORY_KEYS, RunFolder
 from workers.checkpoint import list_checkpoints, sha256_of
 
 # Overrides that decide where and how a stage runs, not what it computes; they may change when it resumes.
@@ -102,7 +102,7 @@ class Ledger:
         recorded = self.records[name].seconds
         kind = self.pipeline.stages[name].kind
         if kind in TRAINED:
-            return max(recorded, RunFolder(self.pipeline.folder / name).seconds_spent())
+            return max(recorded, RunFolder(self.pipeline.folder / name).read_spent()[0])
         if not self.is_finished(name) or not self.samples_itself(name):
             return recorded
         summary = self.summary(name)
@@ -204,4 +204,6 @@ def _difference(before: Record, now: Record) -> str:
 def _settings(command: list[str]) -> dict[str, str]:
     """The overrides of a command by key, without those that may change."""
     settings = {override.partition("=")[0]: override for override in command}
-    return {key: override for key, override in settings.items() if key.lstrip("+").split(".")[0] not in FREE_KEYS}
+    plain = {key: key.lstrip("+") for key in settings}
+    free = {key for key in settings if plain[key].split(".")[0] in FREE_KEYS or plain[key] in MEMORY_KEYS}
+    return {key: override for key, override in settings.items() if key not in free}

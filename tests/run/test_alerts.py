@@ -109,6 +109,21 @@ def test_steps_without_a_gradient_raise_no_spike():
     assert alerts(rows) == {}
 
 
+def test_a_skipped_update_is_no_spike_and_no_usual_value():
+    norms = [0.1] * 8 + [float("nan")] + [0.1] * 3
+    rows = [{**HEALTHY, "step": step, "policy/grad_norm": norm} for step, norm in enumerate(norms)]
+    assert alerts(rows) == {}
+
+
+def test_fine_tuning_may_become_certain_and_has_its_own_keys():
+    sft = {"data/loss": 1.0, "policy/grad_norm": 0.1, "policy/skipped": 0.0}
+    rows = [{**sft, "step": step, "policy/entropy": 2.0 if step < 6 else 0.1} for step in range(12)]
+    assert alerts(rows) == {}
+    watch = Alerts()
+    (alert,) = [alert for row in [*rows, rows[-1] | {"policy/skipped": 1.0}] for alert in watch.add(row)]
+    assert alert.advice == "try a lower optimizer.lr, or model.dtype=float32"
+
+
 def test_what_is_kept_of_a_run_does_not_grow_with_it():
     watch = Alerts()
     for row in run(steps=500):

@@ -39,7 +39,8 @@ def test_a_budget_for_a_free_run_is_an_error():
 
 
 def meter(seconds: float, usd_per_hour: float = 3600.0, watts: float = 0.0) -> Meter:
-    return Meter(seconds, Price(usd_per_hour, watts, ""), started=time.monotonic())
+    price = Price(usd_per_hour, watts, "")
+    return Meter(seconds, seconds / 3600 * usd_per_hour, price, started=time.monotonic())
 
 
 def test_dollars_so_far_and_projected_by_hand():
@@ -57,20 +58,26 @@ def test_a_free_run_has_no_tokens_per_dollar():
 
 def test_earlier_starts_of_a_run_are_counted_and_so_are_steps_that_are_repeated(tmp_path):
     folder = RunFolder(tmp_path)
-    assert folder.seconds_spent() == 0.0
+    assert folder.read_spent() == (0.0, 0.0)
     for step in range(3):
-        folder.add_metrics({"step": step, "cost/seconds": 10.0 * (step + 1)})
-    assert folder.seconds_spent() == 30.0
-    folder.write_spent(35.0)  # a checkpoint after the last line
+        folder.add_metrics({"step": step, "cost/seconds": 10.0 * (step + 1), "cost/usd": 2.0 * (step + 1)})
+    assert folder.read_spent() == (30.0, 6.0)
+    folder.write_spent(35.0, 7.0)  # a checkpoint after the last line
     folder.rewind(1)
-    assert folder.seconds_spent() == 35.0
+    assert folder.read_spent() == (35.0, 7.0)
+
+
+def test_hours_on_another_machine_keep_their_price():
+    # 10 hours for $27 on one machine, then an hour at $0.34 on another
+    found = Meter(36000, 27.0, Price(0.34, 0.0, ""), started=time.monotonic() - 3600)
+    assert found.usd == pytest.approx(27.34, abs=0.01)
 
 
 def test_the_budget_reserves_the_cost_of_a_step_and_of_the_ending():
-    # $1 per second; a step of up to 10 s and an evaluation of 6 s remain, so 1.5 x 16 s = $24 are reserved
+    # $1 per second; a step of up to 10 s, an evaluation of 4 s and a checkpoint of 2 s remain: 1.5 x 16 s = $24
     progress = Progress(100)
-    progress.add({"time/step": 8.0, "time/evaluate": 6.0})
-    progress.add({"time/step": 10.0})
+    progress.add({"time/step": 8.0, "time/evaluate": 4.0})
+    progress.add({"time/step": 10.0, "time/checkpoint": 2.0})
     assert not budget_exceeded(100, meter(75), progress)
     assert budget_exceeded(100, meter(77), progress)
     assert not budget_exceeded(None, meter(1e9), progress)

@@ -8,7 +8,16 @@ from pathlib import Path
 import pytest
 
 from conf.launch import disk_error
-from run.files import DamagedFile, append_rows, read_json, read_rows, read_yaml, replace_json, replace_text
+from run.files import (
+    DamagedFile,
+    append_rows,
+    empty_folder,
+    read_json,
+    read_rows,
+    read_yaml,
+    replace_json,
+    replace_text,
+)
 from run.folder import RunFolder
 
 ROOT = Path(__file__).parent.parent.parent
@@ -113,3 +122,14 @@ def test_errors_of_workers_are_recognized_and_others_are_not():
     assert "free disk space" in str(disk_error(RuntimeError("I/O error: File too large (os error 27)")))
     assert disk_error(FileNotFoundError(2, "No such file or directory", "x")) is None
     assert disk_error(PermissionError(13, "Permission denied")) is None
+
+
+def test_a_folder_is_emptied_only_if_an_earlier_command_wrote_it(tmp_path):
+    folder = tmp_path / "soak"
+    empty_folder(folder, "soak.json")
+    (folder / "mine.txt").touch()
+    with pytest.raises(ValueError, match="soak holds other files, which would be removed; choose another folder"):
+        empty_folder(folder, "soak.json")
+    (folder / "soak.json").touch()
+    empty_folder(folder, "soak.json", "undisturbed")
+    assert list(folder.iterdir()) == []

@@ -44,7 +44,7 @@ def test_mismatch_is_over_loss_tokens_alone():
 def monitor_of(
     folder: RunFolder, console: Console, progress: Progress, seconds: float = 0.0, env: Env | None = None
 ) -> Monitor:
-    meter = Meter(seconds, Price(3600.0, 0.0, "a dollar a second"))
+    meter = Meter(seconds, seconds, Price(3600.0, 0.0, "a dollar a second"))
     trackers = Trackers(folder.path, console.print)
     return Monitor(env or Countdown(), folder, trackers, Terminal(progress, console), meter)
 

@@ -11,7 +11,6 @@ import argparse
 import contextlib
 import importlib
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -21,6 +20,8 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
+from conf.launch import checking_settings
+from run.files import empty_folder
 from tools.gpu_check.report import Report, StageResult, show_stage, write_report
 from tools.gpu_check.stage import Setup, read_measurements, write_measurements
 from tools.planner.hardware import GPUS
@@ -59,8 +60,8 @@ def run_check(args: argparse.Namespace) -> None:
     unknown = sorted(set(names) - set(SHARES))
     if unknown:
         raise SystemExit(f"--stages={args.stages}: {', '.join(unknown)} unknown; allowed are {', '.join(SHARES)}")
-    shutil.rmtree(args.output, ignore_errors=True)
-    args.output.mkdir(parents=True)
+    with checking_settings():
+        empty_folder(args.output, "report.json")
     console, report = Console(), Report.of_this_machine(args.model, args.device, args.minutes)
     end = time.monotonic() + 60 * args.minutes
     for position, name in enumerate(names):

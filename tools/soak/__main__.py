@@ -19,6 +19,8 @@ from pathlib import Path
 
 from rich.console import Console
 
+from conf.launch import checking_settings
+from run.files import empty_folder
 from tools.soak.check import Result, run_trial, run_undisturbed
 from tools.soak.leftovers import adopt_orphans
 from tools.soak.plan import make_trial, possible_kinds
@@ -37,7 +39,8 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     adopt_orphans()
     output, end = args.output.resolve(), time.monotonic() + 60 * args.minutes
-    shutil.rmtree(output, ignore_errors=True)
+    with checking_settings():
+        empty_folder(output, "soak.json", "undisturbed")
     console, kinds, results = Console(), possible_kinds(), list[Result]()
     undisturbed = run_undisturbed(output / "undisturbed", args.overrides)
     console.print(f"undisturbed: {undisturbed.timing.total:.0f} s, the start {undisturbed.timing.start:.0f} s")
