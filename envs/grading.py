@@ -23,13 +23,15 @@ from pathlib import Path
 from queue import SimpleQueue
 
 from envs.env import Env
+from envs.mixed import Mixed
+from envs.questions.task import Questions
 from grpo.types import Problem, Score
 from rewards.components import Scored
 from rewards.mix import COMPONENTS, RewardConfig
 from rewards.tags import read_tags
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-START_TIMEOUT = 60.0  # extra seconds for the imports of a new process
+START_TIMEOUT = 60.0  # seconds for the imports of a new process
 ATTEMPTS = 2  # to score a completion, if the grader dies
 MAX_MEMORY = 4 * 2**30  # bytes of address space
 
@@ -68,6 +70,15 @@ class GraderProcess:
         with suppress(OSError):  # it has died already, which the first completion notices
             self.connection.send((env, reward))
 
+    def wait_until_ready(self) -> None:
+        """
+        Raises:
+            OSError, EOFError: it has died, or did not start within START_TIMEOUT.
+        """
+        if not self.connection.poll(START_TIMEOUT):
+            raise TimeoutError
+        self.connection.recv_bytes()
+
     def kill(self) -> None:
         self.connection.close()
         os.killpg(self.process.pid, signal.SIGKILL)
@@ -92,14 +103,13 @@ class GradingPool:
         grader = self.idle.get()
         try:
             for _ in range(ATTEMPTS):
-                timeout = self.reward.timeout_s
-                if grader is None:
-                    grader = GraderProcess(self.env, self.reward)
-                    timeout += START_TIMEOUT
-                died = False
+                is_new, died = grader is None, False
+                grader = grader or GraderProcess(self.env, self.reward)
                 try:
+                    if is_new:
+                        grader.wait_until_ready()
                     grader.connection.send((problem, text, num_tokens))
-                    if grader.connection.poll(timeout):
+                    if grader.connection.poll(self.reward.timeout_s):
                         return Score(**json.loads(grader.connection.recv_bytes()))
                 except (EOFError, OSError):
                     died = True
@@ -119,6 +129,13 @@ class GradingPool:
                 grader.kill()
 
 
+def import_libraries(env: Env) -> None:
+    """Import what the checker would import for the first completion, whose time limit is not meant for it."""
+    parts = env.parts.values() if isinstance(env, Mixed) else [env]
+    if any(isinstance(part, Questions) and part.grader == "latex" for part in parts):
+        import math_verify  # noqa: F401
+
+
 def main() -> None:
     """Run in the grader process: receive the task and the reward mix, then score completions until the pipe closes."""
     hard_limit = resource.getrlimit(resource.RLIMIT_AS)[1]
@@ -126,6 +143,8 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_AS, (limit, hard_limit))
     with Connection(int(sys.argv[1])) as connection:
         env, reward = connection.recv()
+        import_libraries(env)
+        connection.send_bytes(b"ready")
         while True:
             try:
                 problem, text, num_tokens = connection.recv()

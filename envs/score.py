@@ -78,10 +78,10 @@ class Scorer:
 
 
 def join_review(reward: RewardConfig, score: Score, review: float | None) -> Score:
-    """Add the judge's component to a score. A missing review is an error of the grader."""
+    """Add the judge's component to a score. Without a review there is no reward; accuracy does not depend on it."""
     if score.error is not None:
         return score
     if review is None:
-        return failed(reward, "the judge gave no score")
+        return replace(failed(reward, "the judge gave no score"), correct=score.correct, reason=score.reason)
     components = {**score.components, FORMAT_JUDGE: review}
     return replace(score, components=components, reward=reward.total(components))

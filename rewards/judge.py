@@ -82,7 +82,7 @@ def question(text: str) -> Chat:
 
 def read_score(reply: str) -> float | None:
     """The share of points awarded by a reply; None if the reply has no score."""
-    found = re.findall(rf"(?:{OPENING}|^)\s*([0-{POINTS}])(?![0-9.])", reply.strip())
+    found = re.findall(rf"(?:{OPENING}|^)\s*([0-{POINTS}])(?![0-9]|\.[0-9])", reply.strip())
     return int(found[-1]) / POINTS if found else None
 
 

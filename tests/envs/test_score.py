@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from envs.countdown.corpus import tiny_countdown
-from envs.grading import grade
+from envs.grading import START_TIMEOUT, grade
 from envs.score import Scorer
 from rewards.judge import FormatJudge, JudgeConfig
 from rewards.mix import RewardConfig
@@ -73,6 +73,15 @@ def test_a_grader_that_hangs_dies_raises_or_exhausts_memory_costs_one_score():
     assert errors[1] == "took longer than reward.timeout_s=1 s" and errors[3] == "died"
     assert errors[5] == "ZeroDivisionError('no')" and "MemoryError" in str(errors[6])
     assert [error for index, error in enumerate(errors) if index not in (1, 3, 5, 6)] == [None] * 4
+
+
+def test_every_hang_costs_the_time_limit_and_the_start_of_a_process(monkeypatch):
+    """The time limit of the completion after a hang does not include that of the start, which is a minute."""
+    texts = ["<answer>hang</answer>"] * 3
+    started = time.monotonic()
+    with Scorer(Treacherous(), RewardConfig({"correct": 1.0}, timeout_s=0.5, workers=1)) as scorer:
+        scorer.score([PROBLEM], enumerate(completion(text=text) for text in texts), len(texts))
+    assert time.monotonic() - started < START_TIMEOUT
 
 
 @dataclass
@@ -145,12 +154,14 @@ def test_the_score_of_the_judge_is_joined_and_its_failure_is_an_error():
 
     reward = RewardConfig({"correct": 1.0, "format_judge": 0.5}, judge=JudgeConfig(model="any"))
     problem = tiny_countdown().problem(0, "train", 0)
-    texts = [f"tidy </think><answer>{problem.answer}</answer>", "no reply"]
+    answer = f"</think><answer>{problem.answer}</answer>"
+    texts = [f"tidy {answer}", f"no reply {answer}"]
     with Scorer(tiny_countdown(), reward, FormatJudge(ask)) as scorer:
         (group,) = scorer.score([problem], enumerate(completion(text=text) for text in texts), 2)
     good, bad = (rollout.score for rollout in group.rollouts)
     assert good.reward == 1.0 + 0.5 * 0.75 and good.components == {"correct": 1.0, "format_judge": 0.75}
     assert bad.error == "the judge gave no score" and bad.reward == 0.0
+    assert bad.correct  # accuracy does not depend on the judge
 
 
 def test_shuffled_rewards_keep_their_mean_but_not_their_completions():

@@ -9,7 +9,13 @@ from rewards.judge import MAX_CHARACTERS, FormatJudge, JudgeConfig, ServedJudge,
 
 @pytest.mark.parametrize(
     ("reply", "score"),
-    [("SCORE: 3", 0.75), (" 4", 1.0), ("Points: ...\nSCORE: 0", 0.0), ("SCORE: 1 no, SCORE: 2", 0.5)]
+    [
+        ("SCORE: 3", 0.75),
+        (" 4", 1.0),
+        ("Points: ...\nSCORE: 0", 0.0),
+        ("SCORE: 1 no, SCORE: 2", 0.5),
+        ("SCORE: 4.", 1.0),
+    ]
     + [("SCORE: 5", None), ("SCORE: 3.5", None), ("four", None), ("", None), ("SCORE: 44", None)],
 )
 def test_a_reply_without_a_score_is_a_failure(reply, score):
