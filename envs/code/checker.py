@@ -24,14 +24,18 @@ from rewards.verdict import CORRECT, NO_ANSWER, Verdict
 
 MAX_LENGTH = 20_000
 # An opening fence of three or more backticks or tildes, with or without an info string.
-FENCE = re.compile(r"\s*(`{3,}|~{3,})[^\n`]*\n(.*?)\n?[ \t]*\1[`~]*\s*", re.DOTALL)
+OPENING = re.compile(r"\s*(`{3,}|~{3,})[^\n`]*\n")
 
 
 def source_of(answer: str) -> str:
     """The program in an answer, without a Markdown code fence around it."""
     answer = answer.replace("\r\n", "\n").replace("\r", "\n")
-    fenced = FENCE.fullmatch(answer)
-    return fenced[2] if fenced else answer
+    opening = OPENING.match(answer)
+    if opening is None:
+        return answer
+    fenced = answer[opening.end() :].rstrip()
+    end = fenced.find(opening[1], len(fenced.rstrip("`~")))  # of the program: the closing fence is last
+    return fenced[:end].rstrip(" \t").removesuffix("\n") if end >= 0 else answer
 
 
 def check_code(answer: str | None, fields: Mapping[str, Any], limits: Limits) -> Verdict:

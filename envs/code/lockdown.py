@@ -158,9 +158,11 @@ def _instructions(machine: str) -> list[bytes]:
         return struct.pack("=HBBI", 0x15, 0, skip, value)
 
     commands = [load(24)] + [step for c in FCNTL_COMMANDS for step in (unless(c, 1), answer(allow))] + [answer(refuse)]
-    # Opening a file for reading with O_TRUNC empties it, which the first version of Landlock does not prevent.
+    # Opening a file with O_TRUNC empties it. The first versions of Landlock do not prevent it if the access mode is
+    # that of reading, or 3, for which they ask for no right at all.
     mask = struct.pack("=HBBI", 0x54, 0, 0, os.O_TRUNC | os.O_ACCMODE)
-    opening = [load(32), mask, unless(os.O_TRUNC, 1), answer(refuse), answer(allow)]
+    refused = (os.O_TRUNC, os.O_ACCMODE, os.O_TRUNC | os.O_ACCMODE)
+    opening = [load(32), mask, *(step for f in refused for step in (unless(f, 1), answer(refuse))), answer(allow)]
     return [
         load(4),
         struct.pack("=HBBI", 0x15, 1, 0, ARCHITECTURES[machine]),

@@ -183,7 +183,8 @@ class Sandbox:
 
     def _exchange(self, outgoing: bytes, seconds: float) -> bytes:
         """Write all of `outgoing` and read one line, while enforcing every limit."""
-        deadline = time.monotonic() + seconds
+        checked = time.monotonic()
+        deadline = checked + seconds
         stdin = self.process.stdin
         assert stdin is not None
         if outgoing:
@@ -193,8 +194,9 @@ class Sandbox:
             if left <= 0:
                 raise Stopped(f"time limit of {self.limits.seconds:g} s")
             ready = self.selector.select(min(left, POLL_INTERVAL))
-            if not ready:
+            if time.monotonic() - checked >= POLL_INTERVAL:
                 self._check_folder()
+                checked = time.monotonic()
             for key, _ in ready:
                 if key.fileobj is stdin:
                     outgoing = outgoing[self._write(outgoing) :]
@@ -204,6 +206,7 @@ class Sandbox:
                     self._receive()
                 else:
                     self._listen()
+        self._check_folder()
         line, _, self.received = self.received.partition(b"\n")
         return line
 

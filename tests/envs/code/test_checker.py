@@ -1,6 +1,7 @@
 """The code checker, and answers that try to pass without solving the problem."""
 
 import textwrap
+import time
 
 import pytest
 
@@ -50,6 +51,13 @@ def test_a_fence_may_have_spaces_an_info_string_tildes_and_other_line_ends(answe
 def test_a_fence_ends_with_its_own_sign():
     assert source_of("~~~\nx\n```") == "~~~\nx\n```"
     assert source_of("x = 1\r\ny = 2") == "x = 1\ny = 2"
+
+
+def test_a_fence_around_very_much_white_space_takes_no_time():
+    started = time.monotonic()
+    assert source_of("```\n" + " " * 100_000 + "x") == "```\n" + " " * 100_000 + "x"
+    assert source_of("```\n" + " \n" * 50_000 + "x\n```").endswith("x")
+    assert time.monotonic() - started < 1
 
 
 def test_only_a_fence_around_the_whole_answer_is_removed():

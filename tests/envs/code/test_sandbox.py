@@ -79,6 +79,8 @@ def test_a_library_cannot_be_changed_through_a_memory_map():
         "open(p, 'w')",
         "open(p, 'a')",
         "os.open(p, os.O_RDONLY | os.O_TRUNC)",
+        "os.open(p, 3 | os.O_TRUNC)",
+        "os.open(p, 3)",
         "os.truncate(p, 0)",
         "os.unlink(p)",
         "os.rename(p, p + '2')",
@@ -106,7 +108,12 @@ def test_nothing_outside_can_be_changed(act, tmp_path):
 def test_the_standard_library_is_readable_but_not_writable():
     path = os.__file__
     assert call("import fractions, heapq\nreturn open(args[0]).read(5)", path) == {"result": Path(path).read_text()[:5]}
-    for act in ("os.open(args[0], os.O_RDONLY | os.O_TRUNC)", "open(args[0], 'r+')", "os.unlink(args[0])"):
+    for act in (
+        "os.open(args[0], os.O_RDONLY | os.O_TRUNC)",
+        "os.open(args[0], 3 | os.O_TRUNC)",
+        "open(args[0], 'r+')",
+        "os.unlink(args[0])",
+    ):
         assert "PermissionError" in call(act, path)["raised"]
     assert Path(path).stat().st_size > 0
 
