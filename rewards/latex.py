@@ -68,10 +68,14 @@ def _compare(text: str, gold: str) -> bool | None:
         return None  # math-verify joins digits and drops what it cannot parse
     if SAYS_SO.search(text) or SAYS_SO.search(gold):
         return _approximates(text, gold)
+    if "=" in text and "=" in gold and text.partition("=")[0] != gold.partition("=")[0]:
+        return _algebra(text, gold)  # x = 3 is not y = 3
     with suppress(NumberError):
         value, other = read_number(text), read_number(gold)
-        one_is_percent = ("%" in text) != ("%" in gold)
-        return value == other or (one_is_percent and (value if "%" in text else other) == 100 * min(value, other))
+        if ("%" in text) == ("%" in gold):
+            return value == other
+        percent, plain = (value, other) if "%" in text else (other, value)
+        return percent in (plain, 100 * plain)
     if "=" in text and "=" not in gold and not _names_the_value(text.partition("=")[0]):
         return None
     return _algebra(text, gold)

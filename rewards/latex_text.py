@@ -8,7 +8,8 @@ from rewards.number_words import BEFORE_SIGN, UNITS, refusal
 BOXED = re.compile(r"\\(?:boxed|fbox)\s*\{")
 PIECE = re.compile(r"\$\$(.+?)\$\$|\$(.+?)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]", re.DOTALL)
 TEXT = re.compile(r"\\(?:text|textbf|textit|textrm|mathrm|mbox)\s*\{([^{}]*)\}")
-SPACES = re.compile(r"\\[,;:! ]|\\(?:quad|qquad)(?![A-Za-z])|~|\s+")
+SPACES = re.compile(r"(?<!\\)\\[,;:! ]|\\(?:quad|qquad)(?![A-Za-z])|~|\s+")
+ROW_BREAK = re.compile(r"\s*\\\\\s*(?:\[[0-9.]+[a-z]{2}\]\s*)?")  # of a matrix, perhaps with its height: \\[2pt]
 SIZES = re.compile(r"\\(?:left|right|displaystyle|[bB]igg?[lr]?)(?![A-Za-z])")
 EXPONENT = r"(?:\s*\^\s*\{?[0-9]\}?|[²³])?"
 UNIT_TEXT = re.compile(rf"(?<=\S)\s*\\(?:text|mathrm|mbox)\s*\{{([^{{}}]*)\}}{EXPONENT}\s*$")
@@ -21,9 +22,11 @@ def normalized(text: str) -> str:
     inner = _boxed(text)
     if inner is not None and inner[1].strip(" $.") == "":
         text = inner[0]
-    text = re.sub(r"\\?\$|\\[()\[\]]|`", " ", text)
+    text = ROW_BREAK.sub(r"\\\\", text)
+    text = re.sub(r"\\?\$|(?<!\\)\\[()\[\]]|`", " ", text)
     text = SIZES.sub("", re.sub(r"\\[dtc]frac(?![A-Za-z])", r"\\frac", text))
     text = TEXT.sub(r" \1 ", text.translate(DASHES).replace("{,}", ",").replace(r",\!", ","))
+    text = re.sub(r"(?<=[0-9])\\,(?=[0-9]{3}(?![0-9]))", "", text)  # 10\,000
     text = re.sub(r"(?<!\.)[.。]$", "", SPACES.sub(" ", text).strip()).strip()
     return re.sub(r"\s*([-+*/=<>,(){}\[\]^_])\s*", r"\1", text)
 

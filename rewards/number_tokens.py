@@ -48,7 +48,7 @@ class Token:
 
 DASHES = dict.fromkeys(map(ord, "‐‑‒–—―−－﹣⁻"), "-") | {ord("＋"): "+"}
 SEPARATOR = r"(?:,(?:\\!)?|\{,\}|\\,)"
-WHOLE = rf"(?:[0-9]{{1,3}}(?:{SEPARATOR}[0-9]{{3}})++(?![0-9])|[0-9]++(?!{SEPARATOR}[0-9]))"
+WHOLE = rf"(?:[1-9][0-9]{{0,2}}(?:{SEPARATOR}[0-9]{{3}})++(?![0-9])|[0-9]++(?!{SEPARATOR}[0-9]))"
 NUMBER = re.compile(
     rf"(?:(?P<whole>{WHOLE})(?:\.[0-9]++)?|\.[0-9]++)(?:[eE][-+]?[0-9]{{1,3}}+)?(?!{SEPARATOR}?[0-9]|\.[0-9.])"
 )

@@ -22,12 +22,14 @@ MAX_LENGTH = 200
 COMPARISON = re.compile(
     r"[<>≠≤≥≈~∼≃≅±∓?]|!=|\\(?:n?eq|ne|not|[lg]eq?|[lg]eqslant|[lg]t|approx|sim|simeq|pm|mp)(?![a-z])"
 )
+# The letters a, A and I may be words, unless they are beside a digit or a sign.
 VARIABLE = re.compile(
-    r"(?<![A-Za-z\\'’.])[B-HJ-Zb-z](?![A-Za-z'’.])"
+    r"(?<![A-Za-z\\'’.])[B-HJ-Zb-z](?![A-Za-z'’.])|[α-ωΑ-Ω]|(?<=[0-9])[aAI](?![A-Za-z'’.])"
+    r"|(?<![A-Za-z\\'’.])[aAI](?= ?[-+*/^_])"
     r"|\\(?!text|math|boxed|left|right|[dtc]?frac|times|cdot|div)[a-z]{2,}"
 )
 # `x`, `f(x)`, `x_1`, `the value of x`
-ALONE = re.compile(r"[A-Za-z'’,: ]*?(?:[A-Za-z]|\\[a-z]+)(?:_\{?[A-Za-z0-9]{1,3}\}?|\([A-Za-z]\))? *")
+ALONE = re.compile(r"[A-Za-z'’,: ]*?(?:[A-Za-zα-ωΑ-Ω]|\\[a-z]+)(?:_\{?[A-Za-z0-9]{1,3}\}?|\([A-Za-z]\))? *")
 ANOTHER = re.compile(r"[;\n]|\b(?:and|or)\b|[.,](?:\s|$)|\\\\", re.IGNORECASE)
 TIMES = re.compile(r"(?<=[0-9)]) ?x ?(?=[0-9($])")
 PARENTHESIS = re.compile(r"(?<!\\)[()]")

@@ -6,7 +6,7 @@ part of the training split, whichever file it comes from.
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
@@ -22,6 +22,8 @@ from rewards.latex import check_latex
 from rewards.numbers import NumberError, check_number, read_number
 from rewards.verdict import Verdict
 
+SIGNS = "+-*/^=<>×÷−·√"
+WORD = re.compile(rf"\d+\.\d+|[^\W_]+|[{re.escape(SIGNS)}]")
 # Grader -> example of an answer.
 EXAMPLES = {"number": "72", "latex": r"\frac{1}{2}"}
 
@@ -139,5 +141,15 @@ def _part(env: Questions, split: str) -> list[Problem]:
 
 
 def canonical(question: str) -> str:
-    """The words and numbers of a question in lower case, without punctuation."""
-    return " ".join(re.findall(r"[^\W_]+", question.casefold()))
+    """The words, numbers and formulas of a question in lower case, without punctuation."""
+    words = WORD.findall(question.casefold())
+    return " ".join(word for place, word in enumerate(words) if len(word) > 1 or _has_meaning(words, place))
+
+
+def _has_meaning(words: Sequence[str], place: int) -> bool:
+    """Whether a character is a letter or a digit, or a sign of a formula: beside a term or another sign on both sides,
+    as in `x - 1` and `= -1`, and unlike the hyphen of `3-year-old`."""
+    if words[place] not in SIGNS:
+        return True
+    around = [*words[max(0, place - 1) : place], *words[place + 1 : place + 2]]
+    return all(len(word) == 1 or word[0].isdigit() for word in around) and any(word not in SIGNS for word in around)

@@ -54,7 +54,11 @@ RIGHT = [
     (r"\frac{2}{4}", "0.5"), (r"\frac{1}{2^{99}}", "2^{-99}"), (r"\sqrt{2}\cdot\sqrt{3}", r"\sqrt{6}"),
     ("10^{30}", "10^{30}"),
     (r"\approx 1.414214", r"\sqrt{2}"), ("3.14159", r"\approx 3.14159"), ("x=5", "x=5"), ("a+b = 7", "7"),
-    ("28\\%", "28"),
+    ("28\\%", "28"), (r"50\%", "0.5"), (r"-50\%", "-0.5"), (r"10\,000", "10000"), ("y=3", "y = 3"),
+    # Matrices: rows end with two backslashes, perhaps with a space or a height after them.
+    (r"\begin{pmatrix}1\\2\end{pmatrix}", r"\begin{pmatrix} 1 \\ 2 \end{pmatrix}"),
+    (r"\begin{pmatrix} 1 \\[2pt] -2 \end{pmatrix}", r"\begin{pmatrix}1\\-2\end{pmatrix}"),
+    (r"\begin{bmatrix} \frac15 & 0 \\ 1 & 2 \end{bmatrix}", r"\begin{bmatrix}1/5&0\\ 1&2\end{bmatrix}"),
 ]  # fmt: skip
 
 WRONG = [
@@ -67,7 +71,9 @@ WRONG = [
     ("3.1415927", r"\pi"),
     # Signs, words and equations that mean something else.
     ("not $5$", "5"), ("The answer is not $5$", "5"), ("$-5$", "5"), (r"-\boxed{5}", "5"), ("-x = 5", "5"),
-    ("2x = 10", "10"),
+    ("2x = 10", "10"), ("x=3", "y=3"), ("P(A)=1/2", "P(B)=1/2"), ("2a=10", "10"), (r"-50\%", "0.5"),
+    (r"\begin{pmatrix}1\\2\end{pmatrix}", r"\begin{pmatrix}1 & 2\end{pmatrix}"),
+    (r"\begin{pmatrix}1 \\ 2\end{pmatrix}", r"\begin{pmatrix}1 \\ 3\end{pmatrix}"),
     ("half of $5$", "5"), ("$5$ million", "5"), ("5 million", "5"), ("$5$ or $6$", "5"), (r"\pm 5", "5"),
     ("12:01", "12:00"),
     ("negative 5", "5"), ("The function is not even", r"\text{even}"), ("3$5$", "35"), ("5!", "5"), ("1 2", "12"),

@@ -109,3 +109,16 @@ def test_the_prompts_of_base_and_chat_models():
 def test_the_canonical_form_ignores_case_spacing_and_punctuation():
     assert canonical("How  many,\nBEES?") == canonical("how many bees")
     assert canonical("2 bees") != canonical("3 bees")
+    assert canonical("A 3-year-old - yes, she!") == canonical("a 3 year old yes she")
+
+
+@pytest.mark.parametrize(
+    "different",
+    [
+        ["7 + 5", "7 - 5", "7 * 5", "7 / 5", "7/-5"],
+        ["x^2-4=0", "x^2+4=0", "x^2-4<0"],
+        ["What is 3/4?", "What is 3.4?", "What is 3, 4?"],
+    ],
+)
+def test_questions_that_differ_in_a_sign_are_different(different):
+    assert len({canonical(question) for question in different}) == len(different)
