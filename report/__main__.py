@@ -28,7 +28,7 @@ def main() -> None:
     args = parser.parse_args()
     try:
         print(write_report([folder for run in args.runs for folder in folders_of(run)], args.output))
-    except ValueError as error:
+    except (OSError, ValueError) as error:
         parser.exit(2, f"error: {error}\n")
 
 

@@ -75,10 +75,16 @@ function points(run, metric, format) {
   return { x, y, rows };
 }
 
-/** Half the width of the 95% confidence interval of a share measured on n problems. */
+/** The parts of the 95% Wilson interval above and below each share, which was measured on n problems. */
 function intervals(run, rows, y) {
-  const n = run.curves.metrics["eval/n"] || [];
-  return y.map((p, i) => (n[rows[i]] ? 1.96 * Math.sqrt((p * (1 - p)) / n[rows[i]]) : 0));
+  const n = run.curves.metrics["eval/n"] || [], z = 1.96;
+  const ends = (sign) => y.map((p, i) => {
+    const k = n[rows[i]];
+    if (!k) return 0;
+    const middle = p + (z * z) / (2 * k), half = z * Math.sqrt((p * (1 - p)) / k + (z * z) / (4 * k * k));
+    return Math.max(0, sign * ((middle + sign * half) / (1 + (z * z) / k) - p));
+  });
+  return { array: ends(1), arrayminus: ends(-1) };
 }
 
 function makeTrace(run, runIndex, chart, series, seriesIndex) {
@@ -96,7 +102,7 @@ function makeTrace(run, runIndex, chart, series, seriesIndex) {
   };
   if (series.style === "stack" && !comparing) Object.assign(trace, { stackgroup: "one", mode: "none", fillcolor: color });
   if (["eval/sampled", "eval/greedy"].includes(series.metric)) {
-    trace.error_y = { type: "data", array: intervals(run, rows, y), color, thickness: 1, width: 0 };
+    trace.error_y = { type: "data", symmetric: false, ...intervals(run, rows, y), color, thickness: 1, width: 0 };
   }
   return trace;
 }

@@ -42,6 +42,7 @@ def write_report(folders: Sequence[Path], output: Path | None = None) -> Path:
     runs = [read_run(folder) for folder in folders]
     folder = folders[0] if len(runs) == 1 else folders[0].resolve().parent
     output = output or folder / ("runs.html" if (folder / "pipeline.json").is_file() else "report.html")
+    output.parent.mkdir(parents=True, exist_ok=True)
     page = render(page_data(runs, distinct_names(folders)))
     replace_text(output, [page])
     return output

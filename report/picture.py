@@ -111,8 +111,9 @@ def main() -> None:
     parser.add_argument("--aha", action="store_true", help="plot over steps, with behaviours and aha events")
     args = parser.parse_args()
     try:
+        args.output.parent.mkdir(parents=True, exist_ok=True)
         (draw_aha if args.aha else draw)(args.runs, args.output)
-    except ValueError as error:
+    except (OSError, ValueError) as error:
         parser.exit(2, f"error: {error}\n")
 
 

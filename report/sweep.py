@@ -128,7 +128,7 @@ def main() -> None:
     folder = parser.parse_args().folder
     try:
         print(write_report(folder))
-    except ValueError as error:
+    except (OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(2) from error
     print(f"{folder / 'sweep.md'}")

@@ -4,6 +4,7 @@ import os
 import platform
 import re
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import psutil
@@ -16,6 +17,8 @@ from workers.shared_memory import MORE, PREFIX, SHARED_MEMORY
 GB = 2**30
 CGROUP = Path("/sys/fs/cgroup")
 RAY = ("raylet", "gcs_server")
+# The commands that start Ray by themselves.
+ENTRY_POINTS = ("train_grpo.py", "train_sft.py", "evaluate.py", "sample_traces.py", "tools.train_verifier")
 FEW_OPEN_FILES = 4096  # below this limit Ray warns: its workers and connections hold dozens of files each
 OBJECT_STORE_GB = 1.0  # of shared memory for Ray's object store
 SPARE_DISK_GB = 2.0  # for metrics, samples, a report and wandb's files
@@ -59,11 +62,11 @@ def space(folder: Path) -> DiskSpace:
 
 def leftovers() -> Leftovers:
     """Ray processes that a live run started have a Python process among their parents; those of a crashed run, and of
-    `ray start`, do not."""
+    `ray start`, do not. Those of other users are theirs."""
     ray, run_in_progress = [], False
     for process in psutil.process_iter(["name", "cmdline"]):
-        run_in_progress |= any(part.endswith("train_grpo.py") for part in process.info["cmdline"] or ())
-        if process.info["name"] in RAY and not any("python" in name for name in _names_above(process)):
+        run_in_progress |= _is_run(process.info["cmdline"] or ())
+        if process.info["name"] in RAY and _is_orphan(process):
             ray.append(process.pid)
     folders = sorted(SHARED_MEMORY.glob(f"{PREFIX}*"))
     return Leftovers(tuple(ray), tuple(map(str, folders)), run_in_progress)
@@ -121,7 +124,7 @@ def judge_open_files(limit: int) -> Finding:
     if obstacle := open_files_obstacle(limit):
         return judge_obstacle(obstacle)
     if limit < FEW_OPEN_FILES:
-        return Finding(WARNING, f"{limit}", "ulimit -n 65536")
+        return Finding(WARNING, f"{limit}", "ulimit -Hn 65536 as root, or docker run --ulimit nofile=65536")
     return Finding(OK, "no limit" if limit > 2**31 else f"{limit}")
 
 
@@ -146,11 +149,20 @@ def judge_obstacle(obstacle: Obstacle | None) -> Finding:
     return Finding(OK, "as Ray needs it") if obstacle is None else Finding(ERROR, obstacle.saw, obstacle.do)
 
 
-def _names_above(process: psutil.Process) -> list[str]:
+def _is_run(command: Sequence[str]) -> bool:
+    """Whether a process with this command line starts Ray by itself."""
+    return any(part.endswith(ENTRY_POINTS) for part in command)
+
+
+def _is_orphan(process: psutil.Process) -> bool:
+    """Whether no Python process started it. Process 1 is Python in some containers, but only rarely a run."""
     try:
-        return [Path(parent.exe()).name for parent in process.parents() if parent.pid != 1]
+        parents = process.parents()
+        return not any(
+            "python" in Path(parent.exe()).name if parent.pid != 1 else _is_run(parent.cmdline()) for parent in parents
+        )
     except psutil.Error:  # the process ended, or belongs to another user
-        return []
+        return False
 
 
 def _read(path: Path) -> str:

@@ -1,6 +1,8 @@
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
+
 from tests.tools.doctor.made_facts import NEEDED
 from tools.doctor import host
 from tools.doctor.facts import Cpu, DiskSpace, HostMemory, Leftovers
@@ -72,6 +74,19 @@ def test_leftover_folders_of_runs_are_found(tmp_path, monkeypatch):
     shared_memory.shared_folder(Path("outputs/run")).mkdir()
     (tmp_path / "of-another-program").mkdir()
     assert host.leftovers().folders == (str(shared_memory.shared_folder(Path("outputs/run"))),)
+
+
+def test_every_command_that_starts_ray_is_a_run_in_progress():
+    assert host._is_run([".venv/bin/python", "evaluate.py", "run=a"])
+    assert host._is_run(["python", "-m", "tools.train_verifier"]) and not host._is_run(["vim", "docs/evaluate.md"])
+
+
+def test_ray_of_other_users_is_no_leftover(monkeypatch):
+    def denied(self):
+        raise psutil.AccessDenied
+
+    monkeypatch.setattr(psutil.Process, "parents", denied)
+    assert not host._is_orphan(psutil.Process())
 
 
 def test_what_a_run_refuses_is_an_error_of_the_doctor():
