@@ -43,7 +43,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=4000)
     parser.add_argument("--output", type=Path, required=True, help="the folder of data.jsonl")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--max-attempts", type=int, default=4, help="english: the most attempts in a trace")
+    parser.add_argument("--max-attempts", type=int, default=8, help="english: the most attempts in a trace")
     parser.add_argument("overrides", nargs="*", help="english: Hydra overrides, e.g. model=smollm2-135m")
     args = parser.parse_intermixed_args()
     with checking_settings():

@@ -132,7 +132,7 @@ class RankGroup:
     def next_stream(self, streams: Mapping[Any, Worker], phase: str) -> Any:
         """The first of Ray's streaming generators that has an item or has ended. Interruptible; raises WorkerTimeout if
         nothing arrives within `timeout_s`."""
-        started, ready = time.monotonic(), []
+        started, ready = time.monotonic(), list[Any]()
         while not ready:
             self.interrupt.check()  # also if there is always an item
             self._check_time(streams, phase, started)

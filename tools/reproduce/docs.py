@@ -100,8 +100,11 @@ def _claim(name: str, claim: ClaimConfig, found: Mapping[str, Any] | None) -> It
         for each in found["comparisons"]:
             if each["note"]:
                 yield f"{each['label']}: {each['note']}."
-        if any(each["effect"]["seeds"] == 1 for each in measured):
-            yield "The intervals of a single seed cover the choice of problems only, not the variation between runs."
+        single = [each["label"] for each in measured if each["effect"]["seeds"] == 1]
+        if single:
+            which = "" if len(single) == len(measured) else f" ({'; '.join(single)})"
+            text = "cover the choice of problems only, not the variation between runs."
+            yield f"Intervals of a single seed{which} {text}"
         if found["curves"]:
             yield f"![{claim.title}](reproduction_{name}.png)"
         spent = f"{found['minutes']:.0f} minutes, ${found['usd']:.2f} and {found['kwh']:.3f} kWh"

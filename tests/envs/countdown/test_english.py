@@ -5,7 +5,7 @@ import pytest
 
 from envs.countdown.behaviors import read_countdown_behaviors
 from envs.countdown.checker import check
-from envs.countdown.english import HIGH, HIT, JOINTS, LOW, OPENINGS, TURNS, messages, search, trace, traces
+from envs.countdown.english import GIVING_UP, HIGH, HIT, JOINTS, LOW, OPENINGS, TURNS, messages, search, trace, traces
 from envs.countdown.task import Countdown, sorted_text
 from envs.countdown.trace import read_trace
 from envs.equations import end_of_thought
@@ -23,33 +23,39 @@ def attempts_of(text, fields):
 
 
 @pytest.mark.parametrize("env", [SMALL, LARGE], ids=["small", "large"])
-def test_a_trace_is_read_attempt_by_attempt(env):
+@pytest.mark.parametrize("solved", [True, False])
+def test_a_trace_is_read_attempt_by_attempt(env, solved):
     for index in range(300):
         problem, rng = env.problem(1, "train", index), random.Random(index)
         drawn = search(env, problem, random.Random(index))
-        text = trace(env, problem, rng, attempts=4)
+        text = trace(env, problem, rng, 4, solved)
         found = attempts_of(text, problem.fields)
-        assert [attempt.value for attempt in found] == [a.value for a in [*drawn[:-1][:3], drawn[-1]]], text
+        expected = [*drawn[:-1][:3], drawn[-1]] if solved else drawn[:4]
+        assert [attempt.value for attempt in found] == [attempt.value for attempt in expected], text
         assert all(attempt.copied and attempt.arithmetic for attempt in found), text
         target = problem.fields["target"]
         verdicts = ["low" if a.value < target else "high" if a.value > target else "yes" for a in found]
         assert [[verdict.word for verdict in attempt.verdicts] for attempt in found] == [[v] for v in verdicts], text
 
 
-def test_a_trace_verifies_backtracks_and_answers_correctly():
+def test_a_trace_verifies_backtracks_and_answers_with_its_last_attempt():
+    hits = 0
     for index, row in enumerate(traces(SMALL, 300, seed=2, max_attempts=4)):
         fields = SMALL.problem(2, "train", index).fields
         shown = read_countdown_behaviors(row["completion"], fields["numbers"], fields["target"])
-        assert shown.verification and shown.backtracking == (shown.tries > 1) and 1 <= shown.tries <= 4
-        assert shown.verdicts_yes == 1 and shown.decorative == 0 and not shown.backward_chaining
         parts = read_tags(row["completion"])
-        assert parts.ordered and check(parts.answer, fields["numbers"], fields["target"]).correct
-        assert not mixes_scripts(parts.thought)
+        correct = check(parts.answer, fields["numbers"], fields["target"]).correct
+        assert shown.verification and shown.backtracking == (shown.tries > 1) and 1 <= shown.tries <= 4
+        assert shown.verdicts_yes == correct and shown.decorative == 0 and not shown.backward_chaining
+        assert parts.ordered and not mixes_scripts(parts.thought)
+        assert correct != any(phrase in row["completion"] for phrase in GIVING_UP)
+        hits += correct
+    assert 150 < hits < 240
 
 
 def test_every_phrase_occurs():
     text = "".join(row["completion"] for row in traces(SMALL, 1000, seed=3, max_attempts=4))
-    for phrase in [*JOINTS, *LOW, *HIGH, *HIT, *TURNS, *OPENINGS]:
+    for phrase in [*JOINTS, *LOW, *HIGH, *HIT, *TURNS, *GIVING_UP, *OPENINGS]:
         pattern = re.escape(phrase).replace(r"\{target\}", r"\d+").replace(r"\{numbers\}", r"[\d, ]+")
         assert re.search(pattern, text), phrase
 
