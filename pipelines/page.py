@@ -1,10 +1,12 @@
 """Write summary.json and report.html of a pipeline: one page for all its stages."""
 
 import time
-from dataclasses import asdict
+from copy import copy
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from pipelines.commands import Pipeline
 from pipelines.ledger import Ledger
 from pipelines.results import StageResult, read_results
 from pipelines.transcripts import read_transcripts
@@ -17,12 +19,22 @@ SHARED_SCRIPTS = ("dom.js", "samples.js")  # of the report of a run
 
 def write_report(ledger: Ledger) -> Path:
     """Write both files and return the path of the page."""
+    ledger = with_earlier_stages(ledger)
     results = read_results(ledger)
     summary = summarize(ledger, results)
     page = ledger.pipeline.folder / "report.html"
     replace_json(ledger.pipeline.folder / "summary.json", summary)
     replace_text(page, [render(page_data(ledger, summary))])
     return page
+
+
+def with_earlier_stages(ledger: Ledger) -> Ledger:
+    """The ledger with the stages, too, that commands with another `only` have started."""
+    wide = copy(ledger)
+    wide.pipeline = Pipeline(replace(ledger.pipeline.cfg, only=[]))
+    chosen = ledger.pipeline.stages.keys() | ledger.records.keys()
+    wide.pipeline.stages = {name: stage for name, stage in wide.pipeline.stages.items() if name in chosen}
+    return wide
 
 
 def summarize(ledger: Ledger, results: list[StageResult]) -> dict[str, Any]:

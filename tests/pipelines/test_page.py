@@ -61,6 +61,13 @@ def test_an_unfinished_pipeline_has_a_page_too():
     assert console == [] and "2 of 3 stages finished" in dom
 
 
+def test_stages_that_another_command_has_run_stay_on_the_page():
+    made().write()
+    ledger = Ledger(small_pipeline(only=["zero"]))
+    assert list(ledger.pipeline.stages) == ["zero"]
+    assert list(summary_of(ledger)["stages"]) == ["base", "zero", "rows", "tuned", "evaluations"]
+
+
 def test_mixed_scripts_are_counted_in_the_thought():
     chinese = " 8 + 4 = 12 high 太大\n</think> <answer> 8 + 4 </answer>"
     assert summary_of(made(text=chinese))["stages"]["zero"]["accuracy"]["mixed"] == 1.0
