@@ -204,6 +204,8 @@ def _difference(before: Record, now: Record) -> str:
 def _settings(command: list[str]) -> dict[str, str]:
     """The overrides of a command by key, without those that may change."""
     settings = {override.partition("=")[0]: override for override in command}
-    plain = {key: key.lstrip("+") for key in settings}
-    free = {key for key in settings if plain[key].split(".")[0] in FREE_KEYS or plain[key] in MEMORY_KEYS}
-    return {key: override for key, override in settings.items() if key not in free}
+    return {key: override for key, override in settings.items() if not _may_change(key.lstrip("+"))}
+
+
+def _may_change(key: str) -> bool:
+    return key.partition(".")[0] in FREE_KEYS or key in MEMORY_KEYS

@@ -204,12 +204,12 @@ def no_format(run: History) -> Alert | None:
 def grad_norm_spike(run: History) -> Alert | None:
     norms = run.newest("policy/grad_norm")
     usual = median(norms[:-1]) if len(norms) > EARLY else 0.0
-    is_new = run.last.get("policy/grad_norm") == (norms[-1] if norms else None)  # it is finite
-    if usual == 0 or not is_new or norms[-1] < 10 * usual:  # 0: every group had equal rewards
+    norm = run.last.get("policy/grad_norm", math.nan)
+    if usual == 0 or not math.isfinite(norm) or norm < 10 * usual:  # 0: every group had equal rewards
         return None
     return Alert(
         "grad_norm_spike",
-        f"the gradient norm is {norms[-1]:.3g}, {norms[-1] / usual:.0f} times its recent median of {usual:.3g}",
+        f"the gradient norm is {norm:.3g}, {norm / usual:.0f} times its recent median of {usual:.3g}",
         f"a single spike is harmless, since gradients are clipped; if spikes recur, lower {run.optimizer}.lr or "
         f"{run.optimizer}.max_grad_norm",
     )
