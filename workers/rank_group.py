@@ -9,6 +9,7 @@ from typing import Any
 import ray
 from ray.exceptions import GetTimeoutError, OutOfMemoryError, RayActorError
 
+from run.files import DamagedFile
 from workers.interrupt import Interrupt
 from workers.stacks import dump_and_kill
 
@@ -153,6 +154,8 @@ def answer_of(ref: Any, worker: Worker, others: Mapping[Any, Worker]) -> Any:
         return ray.get(ref)
     except DEATHS as error:
         raise death_of(worker, error) from error
+    except DamagedFile as error:  # Ray's has a traceback as its message
+        raise getattr(error, "cause", error) from error
     except Exception:
         for other in ray.wait(list(others), num_returns=len(others), timeout=5.0)[0] if others else []:
             try:

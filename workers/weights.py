@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from conf.workers import TopologyConfig
+from run.files import DamagedFile
 from workers.checksum import combine, counted
 
 BUCKET_BYTES = 2**28
@@ -106,9 +107,9 @@ def fetch(weights: Weights) -> dict[str, Tensor]:
 
 
 def verify(weights: Weights, found: str) -> None:
-    """Raise ValueError if the checksum of what was found is not that of what was published or sent."""
+    """Raise DamagedFile if the checksum of what was found is not that of what was published or sent."""
     if found != weights.checksum:
-        raise ValueError(
+        raise DamagedFile(
             f"weights version {weights.version} is damaged: its checksum is {found or 'missing'} after "
             f"topology.weight_transfer={weights.transfer}, {weights.checksum} before; start the run again to resume it"
         )

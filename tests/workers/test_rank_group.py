@@ -10,6 +10,7 @@ import pytest
 import ray
 from ray.exceptions import OutOfMemoryError
 
+from run.files import DamagedFile
 from workers.interrupt import Interrupt, Interrupted
 from workers.rank_group import (
     PhaseTimer,
@@ -41,6 +42,9 @@ class Sleeper:
         if self.rank == 0:
             raise RuntimeError("connection closed by peer")
         time.sleep(600)
+
+    def read_damaged(self):
+        raise DamagedFile("weights version 1 is damaged; start the run again")
 
 
 @pytest.fixture(scope="module")
@@ -117,6 +121,14 @@ def test_a_dead_rank_is_reported_instead_of_the_errors_that_its_death_causes(clu
     with pytest.raises(RuntimeError, match="connection closed by peer"):
         survivor.call("fail_or_sleep", phase="update")
     end(survivor)
+
+
+def test_damaged_weights_are_reported_in_one_line(cluster, tmp_path):
+    group = group_of(tmp_path)
+    with pytest.raises(DamagedFile) as error:
+        group.call("read_damaged", phase="weight_sync")
+    assert str(error.value) == "weights version 1 is damaged; start the run again"
+    end(group)
 
 
 def test_a_caller_can_handle_the_death_of_a_worker(cluster, tmp_path):

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from conf.workers import TopologyConfig
+from run.files import DamagedFile
 from workers.checksum import checksum, combine
 from workers.weights import Transfer, fetch, publish, read
 
@@ -43,7 +44,7 @@ def test_damaged_weights_are_rejected(tmp_path):
     damaged = bytearray(file.read_bytes())
     damaged[-1] ^= 1
     file.write_bytes(damaged)
-    with pytest.raises(ValueError, match="weights version 1 is damaged: its checksum is"):
+    with pytest.raises(DamagedFile, match="weights version 1 is damaged: its checksum is"):
         fetch(weights)
 
 
@@ -51,7 +52,7 @@ def test_a_missing_file_is_noticed(tmp_path):
     weights = publish(tensors().items(), tmp_path, version=1)
     for file in Path(weights.path).iterdir():
         file.unlink()
-    with pytest.raises(ValueError, match="its checksum is missing"):
+    with pytest.raises(DamagedFile, match="its checksum is missing"):
         fetch(weights)
 
 
