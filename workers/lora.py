@@ -15,13 +15,19 @@ def add_adapter(model: torch.nn.Module, lora: LoraConfig) -> Any:
     """Wrap `model` in a peft model that adapts all linear layers except the output layer, in place. The adapter is
     float32 whatever the type of the base, and starts as zero (its second factor is 0)."""
     import peft  # takes 2 s to import, and bitsandbytes prints a warning
+    from peft.tuners.tuners_utils import BaseTunerLayer
 
     config = peft.LoraConfig(
         r=lora.rank, lora_alpha=lora.alpha, lora_dropout=0.0, target_modules="all-linear", task_type="CAUSAL_LM"
     )
     with torch.random.fork_rng():
         torch.manual_seed(0)  # every rank draws the whole adapter and keeps its shard
-        return peft.get_peft_model(model, config)
+        adapter = peft.get_peft_model(model, config)
+    for module in adapter.modules():
+        if isinstance(module, BaseTunerLayer):
+            # Otherwise every input is cast to float32, like the adapter, and by autocast back to bfloat16.
+            module.cast_input_dtype_enabled = False
+    return adapter
 
 
 def adapter_weights(adapter: torch.nn.Module) -> dict[str, torch.Tensor]:

@@ -301,6 +301,16 @@ def test_the_reference_of_a_lora_run_is_the_base_without_the_adapter(lora_config
     assert not torch.allclose(trained.logprobs(batch), base)
 
 
+def test_the_inputs_of_a_float32_adapter_stay_bfloat16(lora_config):
+    trained, dtypes = actor(dataclasses.replace(lora_config, dtype="bfloat16")), set()
+    for name, module in trained.model.named_modules():
+        if name.endswith("lora_A"):
+            module["default"].register_forward_pre_hook(lambda _, inputs: dtypes.add(inputs[0].dtype))
+    trained.update(random_batch([4, 6]))
+    assert dtypes == {torch.bfloat16}
+    assert {p.dtype for n, p in trained.model.named_parameters() if ".lora_" in n} == {torch.float32}
+
+
 def test_merged_weights_have_the_names_of_the_base_model(lora_config, model_config, tmp_path):
     trained, batch = actor(lora_config), random_batch([4, 6])
     trained.update(batch)

@@ -62,7 +62,7 @@ CASES = (
     Case("qwen-3b", 6, checkpointing=True),
 )
 CPU_CASES = (Case("tiny", 2), Case("tiny", 2, checkpointing=True, lora_rank=4))
-TYPICAL = CASES[0]  # whose rates are the planner's efficiencies
+TYPICAL, TYPICAL_LORA = CASES[0], CASES[4]  # whose rates are the planner's efficiencies
 
 
 class RandomActor(Actor):
@@ -158,13 +158,15 @@ def measure_case(
 def rates(
     setup: Setup, case: Case, work: Workload, actor: Actor, update: float, forward: float
 ) -> Iterator[Measurement]:
-    """Arithmetic rates; those of the typical case also as fractions of the data sheet, for the planner."""
+    """Arithmetic rates; those of the typical cases also as fractions of the data sheet, for the planner."""
     flops = (1 + (1 if case.lora_rank else 2) + case.checkpointing) * work.forward_flops
     yield Measurement(f"{case}: rate of the update", flops / update / 1e12, "TFLOP/s")
     yield Measurement(f"{case}: rate of the log-probs", work.forward_flops / forward / 1e12, "TFLOP/s")
+    peak, default = work.gpu.tflops * 1e12, Efficiencies()
+    if case == TYPICAL_LORA:
+        yield Measurement("lora_flops", flops / update / peak, "", default.lora_flops)
     if case != TYPICAL:
         return
-    peak, default = work.gpu.tflops * 1e12, Efficiencies()
     for parameter in actor.model.parameters():
         parameter.grad = torch.zeros_like(parameter)
     _, step = setup.timed(actor.optimizer.step)

@@ -14,6 +14,7 @@ class Efficiencies:
     prefill_flops     prefill in vLLM, of the bfloat16 peak
     forward_flops     log-probabilities with transformers in eager mode, of the bfloat16 peak
     train_flops       forward and backward passes of the same
+    lora_flops        the same with LoRA, whose adapters add many small operations
     touch_bandwidth   one pass over all weights, of the memory bandwidth
     link_bandwidth    between GPUs, of the link
     host_bandwidth    between a GPU and the host's memory, of the link
@@ -30,8 +31,9 @@ class Efficiencies:
 
     decode_bandwidth: float = 0.6
     prefill_flops: float = 0.5
-    forward_flops: float = 0.4
-    train_flops: float = 0.28
+    forward_flops: float = 0.31
+    train_flops: float = 0.3
+    lora_flops: float = 0.19
     touch_bandwidth: float = 0.7
     link_bandwidth: float = 0.7
     host_bandwidth: float = 0.85

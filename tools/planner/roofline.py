@@ -14,10 +14,12 @@ from tools.planner.hardware import GpuSpec
 from tools.planner.memory import DTYPE_BYTES, kv_bytes_per_token, model_bytes
 from tools.planner.shape import Shape
 
-# Bytes moved per float32 weight. AdamW reads the weight, the gradient and two moments, and writes all but the
-# gradient. A micro-batch makes a bfloat16 copy of the weight (reads 4, writes 2), converts its bfloat16 gradient to
-# float32 (reads 2, writes 4) and adds it to the sum (reads 8, writes 4).
-OPTIMIZER_BYTES = 28
+# Bytes moved per float32 weight. PyTorch's AdamW, without weight decay, makes one pass for each of its operations: it
+# averages the gradient into the first moment (12), scales the second one (8) and adds the squared gradient to it (12),
+# takes its root (8), divides it (8), adds epsilon (8), and updates the weight (16). A micro-batch makes a bfloat16 copy
+# of the weight (reads 4, writes 2), converts its bfloat16 gradient to float32 (reads 2, writes 4) and adds it to the
+# sum (reads 8, writes 4).
+OPTIMIZER_BYTES = 72
 MICRO_BATCH_BYTES = 24
 # Passes over the bytes of the weights on a GPU. A copy reads and writes them. A checksum reads them, and writes and
 # reads products of twice their size.
@@ -103,7 +105,8 @@ def update_seconds(work: Workload, ranks: int, micro_batch_tokens: int, checkpoi
     With LoRA the frozen weights need no gradient, which saves half of the backward pass. Gradient checkpointing adds a
     forward pass. Communication overlaps with arithmetic: the longer of the two counts."""
     forwards = 1 + (1 if work.model.lora.rank else 2) + checkpointing
-    compute = forwards * work.forward_flops / ranks / (work.gpu.tflops * 1e12 * work.efficiencies.train_flops)
+    reached = work.efficiencies.lora_flops if work.model.lora.rank else work.efficiencies.train_flops
+    compute = forwards * work.forward_flops / ranks / (work.gpu.tflops * 1e12 * reached)
     micro_batches = _micro_batches(work, ranks, micro_batch_tokens)
     # FSDP2 gathers the weights for the forward and for the backward pass, then reduces the gradients.
     communication = 3 * micro_batches * _gather_seconds(work, ranks)
