@@ -139,22 +139,25 @@ def choice_gain(run: SeedRun, stage: str, beam: str, difficulty: str, k: int) ->
     """Accuracy of a strategy for each level of difficulty minus that of one strategy for all, both within the tokens of
     k samples (arXiv 2408.03314). Both are chosen on one half of the problems and measured on the other.
 
+    A strategy costs its mean tokens over all problems, whatever the level. Otherwise difficult levels, whose
+    completions are longer, could not afford k samples, and nothing would be gained from what easy levels leave.
+
     stage       an evaluation with independent samples: votes and best-of-n over them are strategies
     beam        an evaluation by beam search, whose problems count
     difficulty  an evaluation of another model, which ranks the problems
     """
-    searched = {each.problem.key: ProblemResult(float(each.correct), each.tokens) for each in run.solved(beam)}
-    solved = [each for each in run.solved(stage) if each.problem.key in searched]
-    mean_tokens = length(solved)
-    strategies = {"beam": searched}
+    by_beam = run.solved(beam)
+    solved = [each for each in run.solved(stage) if each.problem.key in {each.problem.key for each in by_beam}]
+    cost, beam_cost = _mean(list(length(solved).values())), _mean([each.tokens for each in by_beam])
+    strategies = {"beam": {each.problem.key: ProblemResult(float(each.correct), beam_cost) for each in by_beam}}
     size = 1
     while size <= min(len(each.samples) for each in solved):
         for name, measure in (("majority", majority), ("best of", best_of)):
             right = measure(solved, size)
-            strategies[f"{name} {size}"] = {key: ProblemResult(right[key], size * mean_tokens[key]) for key in right}
+            strategies[f"{name} {size}"] = {key: ProblemResult(value, size * cost) for key, value in right.items()}
         size *= 2
-    ease = accuracy([each for each in run.solved(difficulty) if each.problem.key in searched])
-    budget = k * _mean(list(mean_tokens.values()))
+    ease = accuracy([each for each in run.solved(difficulty) if each.problem.key in strategies["beam"]])
+    budget = k * cost * (1 + 1e-9)  # a mean of equal costs may be off in its last digit
     by_level, for_all = (
         compute_optimal(strategies, levels, [budget])[0].results
         for levels in (difficulty_levels(ease), dict.fromkeys(ease, 1))

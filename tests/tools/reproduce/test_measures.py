@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -127,6 +128,23 @@ def test_a_strategy_for_each_difficulty_is_worth_what_it_adds_to_one_for_all():
     # Within the tokens of a single sample beam search is too expensive, and there is nothing to choose.
     gains = choice_gain(run, "samples", beam="beam", difficulty="base", k=1)
     assert set(gains.values()) == {0.0}
+
+
+def test_where_one_strategy_is_best_everywhere_choosing_by_difficulty_gains_nothing():
+    # Difficult problems, the last ones, have longer completions. The majority of 8 votes solves all problems, that of
+    # fewer votes only the easy ones for certain: three votes of a difficult problem agree, the others are alone, and
+    # more certain of themselves.
+    keys = list(PROBLEMS)
+    alone = [sample(answer=answer, certainty=1.0) for answer in "bcdef"]
+    by_sampling = [
+        solved(*[replace(each, tokens=10 + i) for each in [*([sample(True, answer="a")] * 5 if i < 20 else alone),
+               *[sample(True, answer="a")] * 3]], problem=PROBLEMS[key])
+        for i, key in enumerate(keys)
+    ]  # fmt: skip
+    ranks = [solved(*[sample(j < 40 - i) for j in range(40)], problem=PROBLEMS[key]) for i, key in enumerate(keys)]
+    by_beam = [solved(sample(False), problem=PROBLEMS[key], tokens=20) for key in keys]
+    run = SimpleNamespace(solved={"samples": by_sampling, "beam": by_beam, "base": ranks}.get)
+    assert set(choice_gain(run, "samples", beam="beam", difficulty="base", k=8).values()) == {0.0}
 
 
 STAGES = {
