@@ -152,6 +152,12 @@ class AlgorithmConfig:
                 f"algorithm.advantage.k={self.advantage.k} must be at most algorithm.group_size={self.group_size}; "
                 "choose a smaller k or a larger group"
             )
+        if self.sampling.max_resample_rounds > 1 and self.advantage.baseline == "batch_mean":
+            raise ValueError(
+                f"algorithm.sampling.max_resample_rounds={self.sampling.max_resample_rounds} cannot be combined with "
+                "algorithm.advantage.baseline=batch_mean, with which groups of equal rewards have a gradient and would "
+                "be thrown away; set it to 1, or choose another baseline"
+            )
         self._check_kl()
         self._check_correction()
 

@@ -75,7 +75,8 @@ def compose_pipeline(arguments: Sequence[str]) -> PipelineConfig:
     arguments as overrides.
 
     An argument STAGE.KEY=VALUE is an override of that stage, and KIND.KEY=VALUE (or all.KEY=VALUE) one of all stages
-    of that kind (or of any); the others are keys of PipelineConfig.
+    of that kind (or of any); the others are keys of PipelineConfig. For a stage the most special argument wins, and
+    all of them over the file.
 
     Raises:
         ValueError: the pipeline is unknown, the arguments do not compose, or a value is not allowed.
@@ -90,7 +91,7 @@ def compose_pipeline(arguments: Sequence[str]) -> PipelineConfig:
         # afterwards, because Hydra would choose among the schemas of the tasks.
         with initialize_config_dir(str(CONF / "pipeline"), version_base=None):
             stages = list(compose(chosen[0]).stages)
-            of_stages = [argument for argument in rest if argument.partition(".")[0] in (*stages, *ENTRY_POINTS, ALL)]
+            of_stages = [argument for argument in rest if _target(argument) in (*stages, *ENTRY_POINTS, ALL)]
             envs = [argument for argument in rest if argument.startswith("env=")]
             raw = compose(chosen[0], [argument for argument in rest if argument not in (*of_stages, *envs)])
         for argument in envs:
@@ -98,14 +99,23 @@ def compose_pipeline(arguments: Sequence[str]) -> PipelineConfig:
         cfg = settings_of(raw, PipelineConfig)
     except (HydraException, OmegaConfBaseException) as error:
         raise ValueError(one_line(error, PipelineConfig)) from error
-    for argument in of_stages:
-        target, _, override = argument.partition(".")
+    targets = {ALL: list(ENTRY_POINTS), **{kind: [kind] for kind in ENTRY_POINTS}}
+    general = [argument for target in (ALL, *ENTRY_POINTS) for argument in of_stages if _target(argument) == target]
+    special = [argument for argument in of_stages if argument not in general]
+    for argument in (*general, *special):  # the special ones win
+        override = argument.partition(".")[2]
+        kinds = targets.get(_target(argument), [])
         for name, stage in cfg.stages.items():
-            if target in (name, stage.kind, ALL):
+            if name == _target(argument) or stage.kind in kinds:
                 stage.overrides.append(override)
-        if target not in cfg.stages:  # for the evaluations too, which the file does not list
-            cfg.overrides.setdefault(target, []).append(override)
+        for kind in kinds:  # for the evaluations too, which the file does not list
+            cfg.overrides.setdefault(kind, []).append(override)
     return replace(cfg)  # checks the overrides
+
+
+def _target(argument: str) -> str:
+    """The stage or the kind of STAGE.KEY=VALUE."""
+    return argument.partition(".")[0]
 
 
 def compose_claims(names: Sequence[str] = ()) -> dict[str, ClaimConfig]:

@@ -21,6 +21,7 @@ from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
 from queue import SimpleQueue
+from tempfile import TemporaryDirectory
 
 from envs.env import Env
 from envs.mixed import Mixed
@@ -58,11 +59,12 @@ class GraderProcess:
 
     def __init__(self, env: Env, reward: RewardConfig) -> None:
         self.connection, child_end = Pipe()
+        self.folder = TemporaryDirectory(prefix="grader-")  # for what it cannot remove itself if it is killed
         self.process = subprocess.Popen(
             [sys.executable, "-m", "envs.grading", str(child_end.fileno())],
             pass_fds=[child_end.fileno()],
             cwd=REPOSITORY,
-            env={name: value for name, value in os.environ.items() if name != "RAY_AUTH_TOKEN"},
+            env={n: value for n, value in os.environ.items() if n != "RAY_AUTH_TOKEN"} | {"TMPDIR": self.folder.name},
             stdin=subprocess.DEVNULL,
             start_new_session=True,  # Ctrl-C does not reach the grader, and killing its group kills its children
         )
@@ -83,6 +85,7 @@ class GraderProcess:
         self.connection.close()
         os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
+        self.folder.cleanup()
 
 
 class GradingPool:

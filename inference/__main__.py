@@ -38,8 +38,9 @@ def main() -> None:
         if optimal:
             print(f"\n{choices_table(optimal)}")
         if args.output:
+            args.output.parent.mkdir(parents=True, exist_ok=True)
             draw(curves(evaluations, bins, optimal), args.output)
-    except ValueError as error:
+    except (OSError, ValueError) as error:
         parser.error(str(error))
 
 

@@ -96,7 +96,9 @@ def read_attempts(problem: Problem, candidates: Sequence[CandidateRow], tiny: bo
         if not read_tags(candidate["text"]).ordered or candidate["error"] is not None:
             continue
         for attempt in (_tiny_attempts if tiny else _text_attempts)(problem, candidate, sample):
-            unique.setdefault(attempt.path, attempt)
+            known = unique.get(attempt.path)
+            if known is None or (attempt.right and not known.right):  # the same thought may end with two answers
+                unique[attempt.path] = attempt
     return list(unique.values())
 
 

@@ -204,8 +204,10 @@ def _difference(before: Record, now: Record) -> str:
 def _settings(command: list[str]) -> dict[str, str]:
     """The overrides of a command by key, without those that may change."""
     settings = {override.partition("=")[0]: override for override in command}
-    return {key: override for key, override in settings.items() if not _may_change(key.lstrip("+"))}
+    return {key: override for key, override in settings.items() if not _may_change(override.lstrip("+"))}
 
 
-def _may_change(key: str) -> bool:
-    return key.partition(".")[0] in FREE_KEYS or key in MEMORY_KEYS
+def _may_change(override: str) -> bool:
+    key = override.partition("=")[0]
+    off_policy = override == "topology=async" or key == "topology.max_off_policy_steps"
+    return (key.partition(".")[0] in FREE_KEYS and not off_policy) or key in MEMORY_KEYS

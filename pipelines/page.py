@@ -29,10 +29,12 @@ def write_report(ledger: Ledger) -> Path:
 
 
 def with_earlier_stages(ledger: Ledger) -> Ledger:
-    """The ledger with the stages, too, that commands with another `only` have started."""
+    """The ledger with the stages, too, that commands with another `only` have run with the same settings."""
     wide = copy(ledger)
+    wide.records = dict(ledger.records)
     wide.pipeline = Pipeline(replace(ledger.pipeline.cfg, only=[]))
-    chosen = ledger.pipeline.stages.keys() | ledger.records.keys()
+    wide.forget_changed()
+    chosen = ledger.pipeline.stages.keys() | wide.records.keys()
     wide.pipeline.stages = {name: stage for name, stage in wide.pipeline.stages.items() if name in chosen}
     return wide
 

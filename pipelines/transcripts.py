@@ -17,15 +17,20 @@ def read_transcripts(ledger: Ledger) -> dict[str, Any]:
     """{"models": names, "problems": for each problem one sample per model}: first problems that the first model fails
     and the last one solves."""
     stages = ledger.pipeline.stages
-    evaluations = [name for name, stage in stages.items() if stage.kind == "evaluate" and ledger.is_finished(name)]
-    if not evaluations:
+    first: dict[str, str] = {}  # model -> its first evaluation
+    for name, stage in stages.items():
+        if stage.kind == "evaluate" and ledger.is_finished(name):
+            first.setdefault(stage.model, name)
+    if not first:
         return {"models": [], "problems": []}
-    settings = settings_of("evaluate", ledger.pipeline.overrides(evaluations[0], Known()))
+    tasks = {name: settings_of("evaluate", ledger.pipeline.overrides(name, Known())).env for name in first.values()}
+    env = next(iter(tasks.values()))
+    evaluations = [name for name, task in tasks.items() if task == env]
     lines = [ledger.result(name).with_suffix(".jsonl") for name in evaluations]
     rows = [{row["key"]: row for row in problem_rows(path)} for path in lines]
-    problems = {problem.key: problem for problem in settings.env.eval_set(len(rows[0]))}
+    problems = {problem.key: problem for problem in env.eval_set(len(rows[0]))}
     keys = choose([problem for problem in problems if all(problem in found for found in rows)], rows)
-    shown = [[sample(settings.env, problems[key], found[key]) for found in rows] for key in keys]
+    shown = [[sample(env, problems[key], found[key]) for found in rows] for key in keys]
     return {"models": [stages[name].model for name in evaluations], "problems": shown}
 
 

@@ -1,7 +1,7 @@
 // The table of samples, and completions to the same problems at several steps.
 
 const KINDS = { train: "training", eval: "held out", eval_greedy: "held out, greedy" };
-const SPANS = { hit: "reaches the target", miss: "correct, but misses the target", slip: "wrong arithmetic or numbers",
+const SPANS = { hit: "reaches the target", miss: "correct arithmetic", slip: "wrong arithmetic or numbers",
   answer: "answer", verdict_true: "true verdict", verdict_false: "false verdict" };
 const PAGE_SIZE = 50;  // rows
 

@@ -156,11 +156,11 @@ def _parts(row: Mapping[str, Any], text: str) -> list[list[str]]:
 
 def _spans(row: Mapping[str, Any], text: str) -> list[Span]:
     """The spans of a completion; an empty list if the row lacks its task or has invalid fields."""
-    env, fields = row.get("env"), row.get("fields")
-    if not (isinstance(env, str) and isinstance(fields, dict)):
+    fields = row.get("fields")
+    if not isinstance(fields, dict):
         return []
     try:
-        return read_spans(env, fields, text)
+        return read_spans(fields, text)
     except (KeyError, TypeError, ValueError):
         return []  # an invalid row must not prevent the report
 

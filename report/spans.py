@@ -27,10 +27,11 @@ class Span:
     kind: str
 
 
-def read_spans(env: str, fields: Mapping[str, Any], text: str) -> list[Span]:
-    """The spans of a completion, sorted and without overlaps."""
+def read_spans(fields: Mapping[str, Any], text: str) -> list[Span]:
+    """The spans of a completion, sorted and without overlaps. Countdown problems have tries, whatever their task's name
+    in a mix."""
     thought = text[: end_of_thought(text)]
-    if env == "countdown" and "numbers" in fields and "target" in fields:
+    if "numbers" in fields and "target" in fields:
         spans = list(_of_search(thought, fields["numbers"], fields["target"]))
     else:
         equations = read_equations(thought)

@@ -29,6 +29,8 @@ APPROXIMATE = re.compile(r"(?:.*(?:\\approx|≈))?\s*(-?[0-9]+\.[0-9]+)\s*(?:\.\
 SAYS_SO = re.compile(r"\\approx|≈|\.\.\.|…|\\[lc]?dots")
 LETTERS = re.compile(r"(?<![A-Za-z\\])[A-Za-z](?![A-Za-z])|\\(?:alpha|beta|gamma|theta|phi|lambda|mu|omega)")
 VARIABLE = re.compile(r"(?:[A-Za-z]|\\[a-z]+)(?:_\{?\w+\}?|'|\([^()]*\))*")
+# As algebra, a word would be the product of its letters, in any order.
+NAME = re.compile(r"\\(?:text|textbf|textit|textrm|mathrm|mbox)\s*\{\s*[A-Za-z]{2}[A-Za-z ]*\}")
 # math-verify passes over what it does not understand.
 UNREAD = re.compile(
     r"[?#@$`\"…±√∛²³½π×÷·]|[0-9]'|^[*/^_=<>,;:)}\]%!']|^\\%|[-+*/^_=<>\\({\['&]$"
@@ -53,7 +55,7 @@ def check_latex(answer: str | None, expected: str) -> Verdict:
     gold = normalized(expected) if gold is None else gold
     if text == gold:
         return CORRECT
-    equal = _compare(text, gold)
+    equal = False if NAME.fullmatch(expected.strip(" $.")) else _compare(text, gold)
     if equal is None:
         return Verdict(False, False, "could not be parsed as mathematics")
     return CORRECT if equal else Verdict(False, True, f"is {text}, not {expected}")
@@ -64,7 +66,7 @@ def _compare(text: str, gold: str) -> bool | None:
     if HAS_BASE.search(text) or HAS_BASE.search(gold):
         first, second = WITH_BASE.fullmatch(text), WITH_BASE.fullmatch(gold)
         return first is not None and second is not None and _digits(first) == _digits(second)
-    if re.search("[0-9] [0-9]", text) or _malformed(text):
+    if (re.search("[0-9] [0-9]", text) and not _is_number(text)) or _malformed(text):
         return None  # math-verify joins digits and drops what it cannot parse
     if SAYS_SO.search(text) or SAYS_SO.search(gold):
         return _approximates(text, gold)
@@ -79,6 +81,15 @@ def _compare(text: str, gold: str) -> bool | None:
     if "=" in text and "=" not in gold and not _names_the_value(text.partition("=")[0]):
         return None
     return _algebra(text, gold)
+
+
+def _is_number(text: str) -> bool:
+    """Whether the text is a plain number, such as the mixed number `2 1/2`."""
+    try:
+        read_number(text)
+    except NumberError:
+        return False
+    return True
 
 
 def _malformed(text: str) -> bool:

@@ -7,7 +7,7 @@ from envs.behaviors import BEHAVIORS
 from envs.score import Scorer
 from grpo.types import Completion, Group, Problem
 from rewards.behavior_judge import Judged
-from run.metrics import metrics_by_env
+from run.metrics import metrics_by_env, num_errors
 from run.reflection import GroupBehaviors, mean_tries, reflection_metrics
 
 Generate = Callable[[Sequence[Problem], float], Iterable[tuple[int, Completion]]]
@@ -34,7 +34,7 @@ class Evaluation:
             "eval/sampled": accuracy(self.sampled),
             "eval/n": float(len(self.sampled)),
             "eval/length": sum(lengths) / len(lengths),
-            "eval/errors": float(sum(group.rollouts[0].score.error is not None for group in self.sampled)),
+            "eval/errors": float(num_errors([*self.sampled, *self.greedy])),
         }
         if (tries := mean_tries(behaviors)) is not None:
             named["eval/tries"] = tries

@@ -22,7 +22,7 @@ def rollout_metrics(groups: Sequence[Group], behaviors: GroupBehaviors) -> dict[
     metrics = {
         "reward/mean": _mean([rollout.score.reward for rollout in rollouts]),
         "reward/accuracy": share([rollout.score.correct for rollout in rollouts]),
-        "reward/errors": float(sum(rollout.score.error is not None for rollout in rollouts)),
+        "reward/errors": float(num_errors(groups)),
         "reward/equal_groups": share([not has_reward_variance(group) for group in groups]),
         "solved/none": share([value == 0 for value in solved]),
         "solved/some": share([0 < value < 1 for value in solved]),
@@ -50,10 +50,12 @@ class DiscardedRollouts:
         self.groups.setdefault(reason, []).extend(groups)
 
     def read(self, trained: Sequence[Group]) -> dict[str, float]:
-        """Groups and tokens by reason since the last call, and `rollout/tokens`: all tokens of the step, including
-        those of the groups that were trained on. Resets the counts."""
+        """Groups and tokens by reason since the last call, and of the whole step, including the groups that were
+        trained on, `rollout/tokens` and `reward/errors`. Resets the counts."""
         discarded, self.groups = self.groups, {}
-        metrics = {"rollout/tokens": float(sum(num_tokens(groups) for groups in (trained, *discarded.values())))}
+        everything = (trained, *discarded.values())
+        metrics = {"rollout/tokens": float(sum(map(num_tokens, everything)))}
+        metrics["reward/errors"] = float(sum(map(num_errors, everything)))
         for reason, groups in discarded.items():
             metrics[f"rollout/{reason}_groups"] = float(len(groups))
             metrics[f"rollout/{reason}_tokens"] = float(num_tokens(groups))
@@ -69,6 +71,11 @@ def versions_behind(groups: Sequence[Group], version: int) -> dict[str, float]:
 def num_tokens(groups: Sequence[Group]) -> int:
     """The number of completion tokens."""
     return sum(len(rollout.completion.token_ids) for group in groups for rollout in group.rollouts)
+
+
+def num_errors(groups: Sequence[Group]) -> int:
+    """The number of completions on which the grader failed."""
+    return sum(rollout.score.error is not None for group in groups for rollout in group.rollouts)
 
 
 def metrics_by_env(groups: Sequence[Group], prefix: str) -> dict[str, float]:

@@ -21,7 +21,7 @@ from grpo.losses import POLICY_LOSSES
 from workers.checkpoint import load_trainer, save_hf_folder, save_trainer
 from workers.checksum import combine, weights_sha256
 from workers.fsdp import full_tensor, join_ranks, reshard, shard_model, sum_metrics, sum_over_ranks
-from workers.lora import adapter_weights, add_adapter, merged_weights
+from workers.lora import adapter_weights, add_adapter, merged_weights, without_adapter
 from workers.models import freeze, load_model, make_optimizer, make_schedule, move, replace_weights
 from workers.rank_group import ALONE, RankInfo
 from workers.stacks import announce
@@ -209,7 +209,7 @@ class Actor(Policy):
         if ref_logprobs is not None:
             batch = replace(batch, ref_logprobs=ref_logprobs)
         elif self.adapter is not None and self.cfg.uses_reference and batch.ref_logprobs is None:
-            with self.adapter.disable_adapter():  # the reference is the model without its adapter
+            with without_adapter(self.adapter):  # the reference is the model without its adapter
                 batch = replace(batch, ref_logprobs=self.logprobs(batch))
         assert batch.ref_logprobs is not None or not self.cfg.uses_reference
         if self.cfg.needs_old_logprobs and batch.old_logprobs is None:

@@ -1,6 +1,7 @@
 """Low-rank adapters (LoRA, arXiv 2106.09685) through peft: the adapter trains, the base model is frozen."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -28,6 +29,22 @@ def add_adapter(model: torch.nn.Module, lora: LoraConfig) -> Any:
             # Otherwise every input is cast to float32, like the adapter, and by autocast back to bfloat16.
             module.cast_input_dtype_enabled = False
     return adapter
+
+
+@contextmanager
+def without_adapter(adapter: torch.nn.Module) -> Iterator[None]:
+    """Compute with the base model alone. peft's `disable_adapter` also turns off the gradients of the adapter, while
+    FSDP2 decides in its first forward pass, for good, in which type to reduce them."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    layers = [module for module in adapter.modules() if isinstance(module, BaseTunerLayer)]
+    for layer in layers:
+        layer._disable_adapters = True
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer._disable_adapters = False
 
 
 def adapter_weights(adapter: torch.nn.Module) -> dict[str, torch.Tensor]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import ray
+import torch
 from ray.exceptions import GetTimeoutError, OutOfMemoryError, RayActorError
 
 from run.files import DamagedFile
@@ -27,7 +28,7 @@ class WorkerDied(RuntimeError):  # noqa: N818 - reads as a state
 
 
 class WorkerFailed(RuntimeError):  # noqa: N818 - reads as a state
-    """A worker could not start, and would not another time."""
+    """A worker could not start or ran out of memory, and would another time."""
 
 
 @dataclass(frozen=True)
@@ -154,9 +155,15 @@ def answer_of(ref: Any, worker: Worker, others: Mapping[Any, Worker]) -> Any:
         return ray.get(ref)
     except DEATHS as error:
         raise death_of(worker, error) from error
-    except DamagedFile as error:  # Ray's has a traceback as its message
-        raise getattr(error, "cause", error) from error
-    except Exception:
+    except Exception as error:
+        cause = getattr(error, "cause", None)  # the worker's own error; the message of Ray's is a traceback
+        if isinstance(cause, DamagedFile):
+            raise cause from error
+        if isinstance(cause, torch.OutOfMemoryError):
+            raise WorkerFailed(
+                f"{worker.name} ran out of GPU memory ({str(cause).strip().splitlines()[0]}); lower "
+                "algorithm.micro_batch_tokens, or see docs/gpu.md, section 'When memory runs out'"
+            ) from error
         for other in ray.wait(list(others), num_returns=len(others), timeout=5.0)[0] if others else []:
             try:
                 ray.get(other)

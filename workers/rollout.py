@@ -48,7 +48,7 @@ class VllmSampler(Sampler):
         os.environ["OMP_NUM_THREADS"] = str(rollout.threads)  # for processes that the engine starts
         torch.set_num_threads(rollout.threads)
         if width > 1:
-            # Ray hides all GPUs from an actor that reserves no GPU; this actor leads the workers that do.
+            # This actor reserves no GPU, from which some versions of Ray hide them all; it leads the workers that do.
             os.environ.pop("CUDA_VISIBLE_DEVICES", None)
         from vllm import LLM
         from vllm.config.weight_transfer import WeightTransferConfig
@@ -198,7 +198,8 @@ class RolloutPool:
         """Load a version into every replica, once it has finished the generation in progress. Returns the version with
         its checksum, which direct transfers compute as they send."""
         if weights.transfer is not Transfer.SHARED_MEMORY:
-            self.group.call("wake", phase="sleep")
+            # Engines of their own never sleep, but may be generating the completions of the next step.
+            self.group.call("wake", phase="sleep" if self.cfg.topology.colocate else "generate")
             handles = [worker.handle for worker in self.workers]
             weights = replace(weights, checksum=self.sender.call("send_weights", handles, phase="weight_sync"))
         self.weights = weights

@@ -60,7 +60,12 @@ class TransformersSampler(Sampler):
         cache = None
         for _ in range(sampling.max_tokens):
             output = self.model(
-                input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True
+                input_ids=ids,
+                attention_mask=mask,
+                position_ids=positions,
+                past_key_values=cache,
+                use_cache=True,
+                logits_to_keep=1,
             )
             cache = output.past_key_values
             chosen, chosen_logprobs = _sample(output.logits[:, -1].float(), sampling, generators)

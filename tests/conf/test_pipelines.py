@@ -64,9 +64,18 @@ def test_an_argument_belongs_to_a_stage_a_kind_all_stages_or_the_pipeline():
         ["pipeline=r1", "seed=3", "cold_start.epochs=1", "rl.num_steps=2", "all.topology=cpu", "model=tiny-student"]
     )
     assert cfg.seed == 3 and cfg.model == "tiny-student" and cfg.run == "r1-countdown-tiny-student-seed3"
-    assert cfg.stages["cold_start"].overrides[-2:] == ["epochs=1", "topology=cpu"]
-    assert cfg.overrides["rl"][-1] == "num_steps=2" and cfg.overrides["all"] == ["topology=cpu"]
-    assert cfg.stages["r1_zero"].overrides == ["reward=r1_zero", "num_steps=2", "topology=cpu"]
+    assert cfg.stages["cold_start"].overrides[-2:] == ["topology=cpu", "epochs=1"]
+    assert cfg.overrides["rl"][-2:] == ["topology=cpu", "num_steps=2"]
+    assert cfg.stages["r1_zero"].overrides == ["reward=r1_zero", "topology=cpu", "num_steps=2"]
+
+
+def test_the_most_special_argument_wins_and_all_of_them_over_the_file():
+    cfg = compose_pipeline(
+        ["pipeline=r1", "r1_zero.num_steps=60", "rl.num_steps=12", "all.num_steps=9", "all.num_problems=64"]
+    )
+    assert [override for override in cfg.stages["r1_zero"].overrides if "num_steps" in override][-1] == "num_steps=60"
+    assert cfg.stages["reasoning_rl"].overrides[-1] == "num_steps=12"
+    assert cfg.overrides["evaluate"][-1] == "num_problems=64"  # of evaluations that the file does not list
 
 
 @pytest.mark.parametrize("arguments", [["env=multiplication"], ["env=countdown", "env=multiplication"]])

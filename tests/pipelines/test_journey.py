@@ -193,6 +193,14 @@ def test_a_right_attempt_alone_is_the_sample_itself():
     assert [shortcut(own, tiny=True) for own in tiny_attempts(TINY[5:6])] == TINY[5:6]
 
 
+def test_of_two_samples_with_the_same_thought_the_right_one_counts():
+    env = Countdown()
+    problem = env.read({"numbers": [16, 8, 4], "target": 12})
+    wrong = TEXT[3].replace("16 - (8 - 4)", "16 - 8 - 4")
+    [own] = read_attempts(problem, [graded(env, problem, text) for text in (wrong, TEXT[3])], tiny=False)
+    assert own.right and shortcut(own, tiny=False) == TEXT[3]
+
+
 def test_phrases_vary_with_the_problem_and_read_as_reflection():
     thoughts = set()
     env = Countdown()

@@ -64,6 +64,12 @@ def test_nothing_has_changed_if_only_the_place_has():
     assert "topology=cpu" in ledger.records["zero"].command
 
 
+@pytest.mark.parametrize("override", ["topology=async", "topology.max_off_policy_steps=1"])
+def test_training_on_older_weights_is_another_result(override):
+    run_all(small_pipeline())
+    assert override in changed(small_pipeline(overrides={"rl": [override]}))
+
+
 def changed(pipeline):
     with pytest.raises(ValueError) as refused:
         check_started(Ledger(pipeline))

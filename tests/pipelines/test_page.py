@@ -6,7 +6,7 @@ import pytest
 from conf.pipelines import StageConfig
 from pipelines.ledger import Ledger
 from pipelines.page import write_report
-from pipelines.transcripts import choose
+from pipelines.transcripts import choose, read_transcripts
 from tests.made_pipeline import HELD_OUT, finish, small_pipeline
 from tests.made_run import HOSTILE
 from tests.report.test_report_in_browser import browse
@@ -20,9 +20,9 @@ def outputs(tmp_path, monkeypatch, request):
     (tmp_path / "envs").symlink_to(request.config.rootpath / "envs")
 
 
-def made(last="evaluate_tuned", **more):
+def made(last="evaluate_tuned", overrides=None, **more):
     """The ledger of a small pipeline whose stages up to `last` have finished, in 90 s each."""
-    pipeline = small_pipeline()
+    pipeline = small_pipeline(overrides=overrides or {})
     ledger = Ledger(pipeline)
     for name in pipeline.stages:
         record = ledger.check(name)
@@ -68,6 +68,13 @@ def test_stages_that_another_command_has_run_stay_on_the_page():
     assert list(summary_of(ledger)["stages"]) == ["base", "zero", "rows", "tuned", "evaluations"]
 
 
+def test_stages_that_have_run_with_other_settings_are_not_on_the_page_of_the_new_ones():
+    made().write()
+    ledger = Ledger(small_pipeline(only=["zero"], overrides={"sft": ["epochs=2"]}))
+    assert "tuned" not in summary_of(ledger)["stages"] and "zero" in summary_of(ledger)["stages"]
+    assert "tuned" in ledger.records  # which the command keeps
+
+
 def test_mixed_scripts_are_counted_in_the_thought():
     chinese = " 8 + 4 = 12 high 太大\n</think> <answer> 8 + 4 </answer>"
     assert summary_of(made(text=chinese))["stages"]["zero"]["accuracy"]["mixed"] == 1.0
@@ -75,8 +82,7 @@ def test_mixed_scripts_are_counted_in_the_thought():
 
 
 def test_samples_of_another_stage_cost_nothing_again():
-    ledger = made()
-    ledger.records["rows"].command.append("samples=outputs/small/zero")
+    ledger = made(overrides={"traces": ["samples=outputs/small/zero"]})
     ledger.records["rows"].seconds = 1.2  # its summary has the 2 s that the samples took
     rows = summary_of(ledger)["stages"]["rows"]
     assert rows["tokens"] == 0 and rows["usd"] == 0 and rows["rows"] == 1
@@ -138,3 +144,14 @@ def test_the_first_evaluation_of_a_model_is_in_its_row_and_all_are_counted():
     summary = summary_of(ledger)
     assert summary["stages"]["zero"]["accuracy"]["pass_at_1"]["mean"] == 0.5
     assert summary["stages"]["evaluations"]["state"] == "4 of 4"
+    assert sorted(read_transcripts(ledger)["models"]) == ["base", "tuned", "zero"]
+
+
+def test_the_same_problems_are_shown_for_models_that_are_evaluated_on_the_same_task():
+    other = StageConfig("evaluate", "tuned", overrides=["env=multiplication"])
+    ledger = Ledger(small_pipeline(stages={**small_pipeline().cfg.stages, "other": other}))
+    for name in ledger.pipeline.stages:
+        record = ledger.check(name)
+        finish(record.command[0], record.command[1:], 0.5)
+    shown = read_transcripts(ledger)
+    assert shown["models"] == ["base", "zero"] and len(shown["problems"]) == len(HELD_OUT)

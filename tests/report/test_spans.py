@@ -3,8 +3,8 @@ from report.spans import read_spans
 FIELDS = {"numbers": [1, 17, 17], "target": 35}
 
 
-def spans(text, fields=FIELDS, env="countdown"):
-    found = read_spans(env, fields, text)
+def spans(text, fields=FIELDS):
+    found = read_spans(fields, text)
     assert found == sorted(found) and all(one.end <= after.start for one, after in zip(found, found[1:]))
     return [(text[one.start : one.end], one.kind) for one in found]
 
@@ -25,6 +25,10 @@ def test_the_spans_of_a_search_by_the_tiny_model():
 
 def test_false_arithmetic_is_a_slip_and_its_yes_is_false():
     assert spans("17 + 1 = 18, 18 + 17 = 34 yes") == [("17 + 1 = 18, 18 + 17 = 34", "slip"), ("yes", "verdict_false")]
+
+
+def test_equations_of_a_task_without_tries_are_right_or_wrong():
+    assert spans("2 + 3 = 5, 2 * 3 = 7", {}) == [("2 + 3 = 5", "miss"), ("2 * 3 = 7", "slip")]
 
 
 def test_a_target_reached_without_all_numbers_is_a_slip():

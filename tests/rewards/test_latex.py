@@ -22,7 +22,15 @@ def test_equal_expressions_are_correct_in_any_notation(answer, expected):
 
 
 @pytest.mark.parametrize(
-    ("answer", "expected"), [("(1,2)", "(2,1)"), (r"\sqrt{2}", "1.41"), ("[0,1]", "[0,1)"), ("3", "-3")]
+    ("answer", "expected"),
+    [
+        ("(1,2)", "(2,1)"),
+        ("CAB", r"\text{ABC}"),
+        ("neve", r"$\text{even}$."),
+        (r"\sqrt{2}", "1.41"),
+        ("[0,1]", "[0,1)"),
+        ("3", "-3"),
+    ],
 )
 def test_different_expressions_are_wrong(answer, expected):
     verdict = check_latex(answer, expected)
@@ -54,6 +62,7 @@ RIGHT = [
     (r"\frac{2}{4}", "0.5"), (r"\frac{1}{2^{99}}", "2^{-99}"), (r"\sqrt{2}\cdot\sqrt{3}", r"\sqrt{6}"),
     ("10^{30}", "10^{30}"),
     (r"\approx 1.414214", r"\sqrt{2}"), ("3.14159", r"\approx 3.14159"), ("x=5", "x=5"), ("a+b = 7", "7"),
+    ("2 1/2", r"\frac{5}{2}"), ("$-2 1/2$", r"-\frac{5}{2}"), ("ba", "ab"),
     ("28\\%", "28"), (r"50\%", "0.5"), (r"-50\%", "-0.5"), (r"10\,000", "10000"), ("y=3", "y = 3"),
     # Matrices: rows end with two backslashes, perhaps with a space or a height after them.
     (r"\begin{pmatrix}1\\2\end{pmatrix}", r"\begin{pmatrix} 1 \\ 2 \end{pmatrix}"),

@@ -2,6 +2,7 @@ import dataclasses
 import io
 import json
 import re
+from dataclasses import replace
 
 import pytest
 import torch
@@ -31,6 +32,22 @@ def test_rollout_metrics_by_hand():
     assert metrics["reward/mean"] == 0.5 and metrics["reward/accuracy"] == 0.5
     assert [metrics[f"solved/{part}"] for part in ("none", "some", "all")] == pytest.approx([1 / 3] * 3)
     assert metrics["length/mean"] == 2 and metrics["length/max"] == 4 and metrics["rollout/tokens"] == 12
+
+
+def test_failures_of_the_grader_count_in_whatever_was_generated():
+    def failing(group, *, first):
+        failed = (replace(rollout, score=replace(rollout.score, error="took too long")) for rollout in group.rollouts)
+        return replace(group, rollouts=(*group.rollouts[:first], *list(failed)[first:]))
+
+    trained = failing(group_of([1.0, 0.0], [2, 4]), first=1)
+    dropped = failing(group_of([0.0, 0.0], [1, 1]), first=0)
+    discarded = DiscardedRollouts()
+    discarded.add("dropped", [dropped])
+    metrics = discarded.read([trained])
+    assert metrics["reward/errors"] == 3 and metrics["rollout/tokens"] == 8
+    sampled, greedy = (failing(group_of([0.0]), first=0) for _ in range(2))
+    behaviors = read_groups(Countdown(), [sampled])
+    assert Evaluation([sampled], [greedy]).metrics(behaviors)["eval/errors"] == 2
 
 
 def test_mismatch_is_over_loss_tokens_alone():
@@ -188,12 +205,13 @@ def test_tokens_that_were_not_trained_on_are_counted_and_named():
     spent.add("dropped", [group_of([0.0, 0.0], [2, 2]), group_of([1.0, 1.0], [1, 1])])
     assert spent.read([group_of([1.0, 0.0], [4, 5])]) == {
         "rollout/tokens": 9 + 6 + 6,
+        "reward/errors": 0,
         "rollout/tried_groups": 1,
         "rollout/tried_tokens": 6,
         "rollout/dropped_groups": 2,
         "rollout/dropped_tokens": 6,
     }
-    assert spent.read([group_of([1.0, 0.0], [4, 5])]) == {"rollout/tokens": 9}
+    assert spent.read([group_of([1.0, 0.0], [4, 5])]) == {"rollout/tokens": 9, "reward/errors": 0}
 
 
 ESCAPES = "\x1b]0;owned\x07\x1b[2J\x9b31m\x08\r\u202e</think> <answer> 1 </answer>"

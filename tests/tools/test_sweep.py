@@ -194,6 +194,15 @@ def test_a_job_that_trained_for_longer_is_not_averaged_with_the_others(run):
         assert "num_steps=30, but now num_steps=20" in report or "num_tokens=None, but now num_tokens=50" in report
 
 
+def test_a_job_that_was_evaluated_on_other_problems_is_not_averaged_with_the_others(run):
+    run("seed=0,1", "num_steps=30", "evaluation.num_problems=32")
+    with_config("seed0", "num_steps=30", "evaluation.num_problems=32")
+    code, output, started = run("seed=0,1", "num_steps=30")
+    assert code == 1 and "[1/2] seed0 failed" in output
+    report = Path("outputs/sweeps/seed/sweep.md").read_text()
+    assert "was evaluated with evaluation.num_problems=32, but now" in report
+
+
 def test_jobs_of_an_earlier_plan_with_other_settings_do_not_count(run):
     run("seed=0,1", "num_steps=30", "tracker=none")
     run("seed=6,7", "num_steps=40", "sweep.name=seed")

@@ -150,6 +150,19 @@ def test_a_bfloat16_base_with_a_float32_adapter_can_be_sharded(tmp_path, model_c
     assert_close(one, two, tolerance=0.05)
 
 
+def update_at_once(info: RankInfo, model: ModelConfig, folder: Path) -> None:
+    trained = actor(model, info)
+    trained.update(dataclasses.replace(random_batch(LENGTHS), ref_logprobs=None))
+    adapter = [parameter for name, parameter in trained.model.named_parameters() if ".lora_" in name]
+    (folder / f"{info.rank}").write_text(str({parameter.dtype for parameter in adapter}))
+
+
+def test_the_first_pass_of_a_sharded_adapter_may_be_that_of_its_reference(tmp_path, model_config):
+    model = dataclasses.replace(model_config, dtype="bfloat16", lora=LoraConfig(rank=4))
+    in_processes(update_at_once, 2, model, tmp_path)
+    assert [(tmp_path / rank).read_text() for rank in "01"] == ["{torch.float32}"] * 2
+
+
 def test_gradient_checkpointing_works_with_sharded_layers(tmp_path, model_config):
     model = dataclasses.replace(model_config, gradient_checkpointing=True)
     assert_close(trained_by(1, tmp_path / "one", model), trained_by(2, tmp_path / "two", model))

@@ -8,6 +8,7 @@ import time
 import psutil
 import pytest
 import ray
+import torch
 from ray.exceptions import OutOfMemoryError
 
 from run.files import DamagedFile
@@ -42,6 +43,9 @@ class Sleeper:
         if self.rank == 0:
             raise RuntimeError("connection closed by peer")
         time.sleep(600)
+
+    def run_out_of_memory(self):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.\nMore details")
 
     def read_damaged(self):
         raise DamagedFile("weights version 1 is damaged; start the run again")
@@ -128,6 +132,15 @@ def test_damaged_weights_are_reported_in_one_line(cluster, tmp_path):
     with pytest.raises(DamagedFile) as error:
         group.call("read_damaged", phase="weight_sync")
     assert str(error.value) == "weights version 1 is damaged; start the run again"
+    end(group)
+
+
+def test_a_gpu_out_of_memory_names_the_worker_and_the_setting(cluster, tmp_path):
+    group = group_of(tmp_path)
+    with pytest.raises(WorkerFailed) as error:
+        group.call("run_out_of_memory", phase="update")
+    found = "actor rank 0 ran out of GPU memory (CUDA out of memory. Tried to allocate 2 GiB.); lower"
+    assert str(error.value).startswith(found)
     end(group)
 
 

@@ -49,15 +49,16 @@ def main() -> None:
             check_overrides(args.overrides)
             folder = Path("outputs", args.run)
             wanted = stages_of(claims)
-            ledgers = {seed: Ledger(pipeline_of(args.run, seed, wanted, args.overrides)) for seed in seeds}
+            pipelines = {seed: pipeline_of(args.run, seed, wanted, args.overrides) for seed in seeds}
             check_claims(claims)
-            first = ledgers[seeds[0]].pipeline  # those of other seeds differ in the seed alone
+            first = pipelines[seeds[0]]  # those of other seeds differ in the seed alone
             check_commands(first)
             if not args.dry:
                 check_models(first)
+                for pipeline in pipelines.values():
+                    held.enter_context(lock(pipeline.folder, "choose another --run=NAME"))
+            ledgers = {seed: Ledger(pipeline) for seed, pipeline in pipelines.items()}
             for ledger in ledgers.values():
-                if not args.dry:
-                    held.enter_context(lock(ledger.pipeline.folder, "choose another --run=NAME"))
                 check_started(ledger)
             if args.dry:
                 console.print(list_runs(claims, list(ledgers.values()), price_of(cost_of(first), None, [])))

@@ -7,7 +7,6 @@ written from that file.
 """
 
 import argparse
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from typing import Any
 from conf.compose import compose_claims
 from conf.launch import checking_settings
 from conf.reproduce import ClaimConfig
-from run.files import replace_json, replace_text
+from run.files import read_json, replace_json, replace_text
 from tools.reproduce.effects import Verdict
 from tools.reproduce.picture import deciding_rows, draw_curves, draw_overview
 from tools.reproduce.words import arm_texts, claimed_text, effect_text, interval_text, p_text
@@ -32,9 +31,13 @@ def main() -> None:
     parser.add_argument("results", type=Path, nargs="?", default=RESULTS, help="a results.json of `make reproduce`")
     args = parser.parse_args()
     with checking_settings():
-        results, claims = json.loads(args.results.read_text(encoding="utf-8")), compose_claims()
+        results, claims = (
+            read_json(args.results, "give a results.json of `make reproduce`", ("claims",)),
+            compose_claims(),
+        )
+        page = replaced(PAGE.read_text(encoding="utf-8"), body(results, claims))
         replace_json(RESULTS, results)
-        replace_text(PAGE, [replaced(PAGE.read_text(encoding="utf-8"), body(results, claims))])
+        replace_text(PAGE, [page])
         draw(results)
     print(PAGE)
 

@@ -75,9 +75,12 @@ class SeedRun:
 
     def accuracy_by_hours(self, name: str) -> list[tuple[float, float]]:
         """(hours since the start of a trained stage, held-out accuracy) of each of its evaluations. An evaluation is in
-        the row of the step that follows it, whose seconds do not count yet."""
-        rows = [row for row in RunFolder(self.ledger.pipeline.folder / name).read_metrics() if "eval/sampled" in row]
-        return [((row["cost/seconds"] - row.get("time/step", 0.0)) / 3600, row["eval/sampled"]) for row in rows]
+        the row of the step that follows it, whose seconds do not count yet. The clock of a run starts after its imports
+        and checks, which `hours` includes."""
+        folder = RunFolder(self.ledger.pipeline.folder / name)
+        start = self.ledger.seconds(name) - folder.read_spent()[0]
+        rows = [row for row in folder.read_metrics() if "eval/sampled" in row]
+        return [((start + row["cost/seconds"] - row.get("time/step", 0.0)) / 3600, row["eval/sampled"]) for row in rows]
 
     def hours(self, name: str) -> float:
         """Hours that a stage took, from the start of its process to its end."""

@@ -133,6 +133,12 @@ def ended_before(raw: DictConfig, job: Job, run: RunFolder) -> bool:
                     f"{run.path} was trained with {key}={before.get(key)}, but now {key}={now}; choose another "
                     f"sweep.name=NAME, or {do}"
                 )
+        problems, now = (each["evaluation"]["num_problems"] for each in (before, settings))
+        if problems != now:
+            raise ValueError(
+                f"{run.path} was evaluated with evaluation.num_problems={problems}, but now {now}; choose another "
+                f"sweep.name=NAME, or {do}"
+            )
         run.claim(settings, "sweep.name=NAME")
         job.status = FINISHED
     except ValueError as error:

@@ -78,7 +78,9 @@ def plan_sweep(overrides: Sequence[str]) -> list[Job]:
 def affects(override: Override) -> bool:
     """Whether an override affects the result of a job, rather than where and how it runs."""
     key = override.get_key_element().lstrip("+")
-    return key in ("num_steps", "num_tokens") or key.split(".")[0] not in (*FREE_KEYS, "hydra")
+    counted = ("num_steps", "num_tokens", "evaluation.num_problems", "topology.max_off_policy_steps")
+    is_async = key == "topology" and override.value() == "async"
+    return key in counted or is_async or key.split(".")[0] not in (*FREE_KEYS, "hydra")
 
 
 def split(override: str) -> tuple[str, str]:
