@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tools.benchmarks.memory import CASES, Case, measure, predict
+from tools.benchmarks.memory import CASES, EMBEDDINGS_DOMINATE, Case, measure, predict
 from workers.models import load_config
 
 
@@ -26,6 +26,8 @@ def test_the_tiny_model_uses_the_planned_memory():
 def test_activations_dominate_the_compared_peaks(case):
     """Otherwise agreement would say nothing about activations."""
     skip_unless_built(case)
+    if case == EMBEDDINGS_DOMINATE:
+        pytest.skip("compared for the gradients of the embeddings")
     embeddings = 4 * load_config(case.model).vocab_size * load_config(case.model).hidden_size
     assert predict(case).passes.total > max(1.5 * 3 * embeddings, predict(case).step)
 
