@@ -16,7 +16,6 @@ def add_adapter(model: torch.nn.Module, lora: LoraConfig) -> Any:
     """Wrap `model` in a peft model that adapts all linear layers except the output layer, in place. The adapter is
     float32 whatever the type of the base, and starts as zero (its second factor is 0)."""
     import peft  # takes 2 s to import, and bitsandbytes prints a warning
-    from peft.tuners.tuners_utils import BaseTunerLayer
 
     config = peft.LoraConfig(
         r=lora.rank, lora_alpha=lora.alpha, lora_dropout=0.0, target_modules="all-linear", task_type="CAUSAL_LM"
@@ -24,20 +23,24 @@ def add_adapter(model: torch.nn.Module, lora: LoraConfig) -> Any:
     with torch.random.fork_rng():
         torch.manual_seed(0)  # every rank draws the whole adapter and keeps its shard
         adapter = peft.get_peft_model(model, config)
-    for module in adapter.modules():
-        if isinstance(module, BaseTunerLayer):
-            # Otherwise every input is cast to float32, like the adapter, and by autocast back to bfloat16.
-            module.cast_input_dtype_enabled = False
+    for layer in adapted_layers(adapter):
+        # Otherwise every input is cast to float32, like the adapter, and by autocast back to bfloat16.
+        layer.cast_input_dtype_enabled = False
     return adapter
+
+
+def adapted_layers(adapter: torch.nn.Module) -> list[Any]:
+    """The layers that peft has wrapped."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    return [module for module in adapter.modules() if isinstance(module, BaseTunerLayer)]
 
 
 @contextmanager
 def without_adapter(adapter: torch.nn.Module) -> Iterator[None]:
     """Compute with the base model alone. peft's `disable_adapter` also turns off the gradients of the adapter, while
     FSDP2 decides in its first forward pass, for good, in which type to reduce them."""
-    from peft.tuners.tuners_utils import BaseTunerLayer
-
-    layers = [module for module in adapter.modules() if isinstance(module, BaseTunerLayer)]
+    layers = adapted_layers(adapter)
     for layer in layers:
         layer._disable_adapters = True
     try:
