@@ -27,10 +27,6 @@ def test_false_arithmetic_is_a_slip_and_its_yes_is_false():
     assert spans("17 + 1 = 18, 18 + 17 = 34 yes") == [("17 + 1 = 18, 18 + 17 = 34", "slip"), ("yes", "verdict_false")]
 
 
-def test_equations_of_a_task_without_tries_are_right_or_wrong():
-    assert spans("2 + 3 = 5, 2 * 3 = 7", {}) == [("2 + 3 = 5", "miss"), ("2 * 3 = 7", "slip")]
-
-
 def test_a_target_reached_without_all_numbers_is_a_slip():
     assert spans("34 + 1 = 35 yes") == [("34 + 1 = 35", "slip"), ("yes", "verdict_false")]
     assert spans("1 + 17 = 18 yes", {"numbers": [1, 17, 17], "target": 18})[0] == ("1 + 17 = 18", "slip")
@@ -58,7 +54,7 @@ def test_spans_are_exact_in_text_with_other_operator_signs():
 
 def test_equations_of_other_tasks_are_true_or_slips():
     text = "40 * 8 = 320, 1200 + 320 = 1530 </think><answer></answer>"
-    assert spans(text, {"a": 47, "b": 38}, "multiplication") == [
+    assert spans(text, {"a": 47, "b": 38}) == [
         ("40 * 8 = 320", "miss"),
         ("1200 + 320 = 1530", "slip"),
     ]
