@@ -142,6 +142,9 @@ def _compose_on_run(name: str, schema: type[Settings], overrides: Sequence[str],
     selected = {override.partition("=")[0] for override in plain}
     of_run = {group: saved[group] for group in ("model", "env") if group in saved and group not in selected}
     groups = [f"{group}={settings['name']}" for group, settings in of_run.items()]
+    if "env=mixed" in groups:  # parts that the run has added to the file's
+        groups += [f"+env@env.parts.{key}={part['name']}" for key, part in of_run["env"]["parts"].items()]
+        groups += [f"++env.weights.{key}={weight}" for key, weight in of_run["env"]["weights"].items()]
     leaves = [key for key in (override.partition("=")[0] for override in plain) if key.split(".")[0] in of_run]
     return _compose(name, schema, [*groups, *overrides], of_run, leaves)
 

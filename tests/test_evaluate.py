@@ -1,5 +1,6 @@
 """evaluate.py: its settings and checks, and with Ray, vLLM and the shipped tiny model as a command."""
 
+import dataclasses
 import json
 import shutil
 import subprocess
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from conf.compose import compose_evaluation
+from conf.compose import compose_config, compose_evaluation
 from conf.strategies import STRATEGIES
 from evaluate import main, result_settings
 from grpo.types import Problem
@@ -145,3 +146,11 @@ def test_strategies_on_the_shipped_model(tmp_path):
     )
     assert "12 held-out problems" in evaluate(tmp_path, "strategy=greedy")
     assert {row["key"]: row["candidates"][0]["text"] for row in result(tmp_path, "greedy-seed0.json")[1]} == texts[0]
+
+
+def test_a_run_on_a_mix_with_more_parts_than_the_file_can_be_evaluated():
+    added = ["+env@env.parts.gsm8k=gsm8k", "+env.weights.gsm8k=2", "env.parts.countdown.max_number=30"]
+    cfg = compose_config(["env=mixed", *added])
+    saved = {"env": dataclasses.asdict(cfg.env), "model": dataclasses.asdict(cfg.model)}
+    assert compose_evaluation([], saved).env == cfg.env
+    assert compose_evaluation(["env.weights.gsm8k=0.5"], saved).env.weights["gsm8k"] == 0.5

@@ -9,8 +9,9 @@ Only the model's config is needed, neither a GPU nor the weights. docs/planning.
 
 import argparse
 import json
+import shlex
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from rich import box
@@ -25,7 +26,7 @@ from tools.planner.choice import Plan, Planner, choose, make_planner
 from tools.planner.efficiencies import Efficiencies
 from tools.planner.hardware import GPUS, MAX_GPUS, check_count, gpu_named
 from tools.planner.memory import GIB
-from tools.planner.pipeline import Machine, plan_pipeline, print_pipeline
+from tools.planner.pipeline import Machine, num_steps, plan_pipeline, print_pipeline
 
 SHOWN_PLANS = 6
 SHOWN_ROWS = (1, 4, 16)
@@ -49,7 +50,8 @@ def main() -> None:
             machine = Machine(gpu, args.count, reached, cost_of(pipeline))
             print_pipeline(Console(), pipeline, plan_pipeline(pipeline, machine), machine, args.overrides)
             return
-        planner = make_planner(compose_config(args.overrides), gpu, args.count, reached)
+        cfg = compose_config(args.overrides)
+        planner = make_planner(replace(cfg, num_steps=num_steps(cfg, reached)[0]), gpu, args.count, reached)
     plans = planner.plans()
     chosen = choose(plans)
     if args.json:
@@ -94,8 +96,8 @@ def print_report(
     console.print(f"efficiencies (tools/planner/efficiencies.py): {stated}\n")
     offload = ", with the actor offloaded to host memory while it generates" if chosen.split.offload_actor else ""
     console.print(f"chosen: [bold]{chosen.split.topology}[/]{offload}")
-    command = ["  .venv/bin/python train_grpo.py", *given, *planner.overrides(chosen)]
-    console.print(" ".join(command), markup=False, soft_wrap=True, highlight=False)
+    command = "  .venv/bin/python train_grpo.py " + shlex.join([*given, *planner.overrides(chosen)])
+    console.print(command, markup=False, soft_wrap=True, highlight=False)
 
 
 def _fitting_plans(planner: Planner, plans: Sequence[Plan], chosen: Plan) -> Table:

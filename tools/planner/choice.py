@@ -74,12 +74,14 @@ class Planner:
         return plans
 
     def is_allowed(self, split: GpuSplit) -> bool:
-        """Whether the completions of an update divide evenly among the training GPUs, and an 8-bit optimizer
-        holds the full model on one GPU without offloading."""
-        algorithm = self.cfg.algorithm
-        divides = algorithm.num_completions // algorithm.num_minibatches % split.trainers == 0
+        """Whether the completions of an update divide evenly among the training GPUs, an 8-bit optimizer holds the
+        full model on one GPU without offloading, and the run would accept old weights."""
+        sampling = self.cfg.algorithm.sampling
+        divides = self.cfg.rows_per_update % split.trainers == 0
         one_device = split.trainers == 1 and not split.offload_actor
-        return divides and (one_device or split.optimizer != "adamw_8bit")
+        chosen_by_weights = sampling.candidates > 1 or sampling.max_resample_rounds > 1
+        refused = split.topology == "async" and (chosen_by_weights or sampling.truncates_distribution)
+        return divides and not refused and (one_device or split.optimizer != "adamw_8bit")
 
     def plan(self, split: GpuSplit) -> Plan:
         memory = self.memory
@@ -147,8 +149,10 @@ class Planner:
         def generation(completions: float, prompts: float) -> float:
             return roofline.generation_seconds(work, completions, prompts, split.generators, plan.sequences)
 
+        tried = algorithm.num_prompts * algorithm.sampling.candidates if algorithm.sampling.candidates > 1 else 0
+        trials = tried * algorithm.sampling.trial_completions
         seconds = {
-            "generate": generation(algorithm.num_completions, algorithm.num_prompts),
+            "generate": generation(algorithm.num_completions + trials, algorithm.num_prompts + tried),
             "log-probabilities": roofline.logprobs_seconds(work, ranks, micro),
             "update": roofline.update_seconds(work, ranks, micro, split.checkpointing),
             "weight sync": sum(roofline.sync_seconds(work, split.weight_transfer, ranks).values()),

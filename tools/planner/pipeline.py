@@ -5,6 +5,7 @@ rows as its filters let through at most.
 """
 
 import math
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -129,13 +130,18 @@ def num_rows(stage: StageConfig, plans: Mapping[str, StagePlan]) -> float | None
 
 
 def plan_rl(cfg: Config, machine: Machine) -> StagePlan:
-    step_tokens = cfg.algorithm.num_completions * cfg.model.max_completion_tokens * machine.efficiencies.mean_completion
-    steps = min(cfg.num_steps, math.ceil(cfg.num_tokens / step_tokens)) if cfg.num_tokens else cfg.num_steps
+    steps, step_tokens = num_steps(cfg, machine.efficiencies)
     planner = machine.planner(replace(cfg, num_steps=steps))
     chosen = fastest(planner.plans())
     return StagePlan(
         STARTUP_SECONDS + 3600 * chosen.hours, steps * step_tokens, steps, overrides=tuple(planner.overrides(chosen))
     )
+
+
+def num_steps(cfg: Config, efficiencies: Efficiencies) -> tuple[int, float]:
+    """The steps of a run, which `num_tokens` may end earlier, and the mean tokens of a step."""
+    tokens = cfg.algorithm.num_completions * cfg.model.max_completion_tokens * efficiencies.mean_completion
+    return min(cfg.num_steps, math.ceil(cfg.num_tokens / tokens)) if cfg.num_tokens else cfg.num_steps, tokens
 
 
 def plan_sft(cfg: SftConfig, rows: float | None, machine: Machine) -> StagePlan:
@@ -156,7 +162,7 @@ def plan_sft(cfg: SftConfig, rows: float | None, machine: Machine) -> StagePlan:
     evaluated = planner.num_evaluated
     seconds = STARTUP_SECONDS + steps * (update + machine.efficiencies.step_seconds)
     seconds += roofline.generation_seconds(work, evaluated, evaluated, split.generators, chosen.sequences)
-    overrides = [each.replace("algorithm.micro_batch", "micro_batch") for each in planner.overrides(chosen)]
+    overrides = [each.removeprefix("algorithm.") for each in planner.overrides(chosen)]
     return StagePlan(seconds, steps * cfg.batch_tokens, steps, overrides=tuple(overrides))
 
 
@@ -195,6 +201,8 @@ def fastest(plans: Sequence[Plan]) -> Plan:
         ValueError: nothing fits.
     """
     chosen = choose(plans)
+    if not plans:
+        raise ValueError("no way to divide these GPUs among the trio; use another number of GPUs")
     if chosen is None:
         raise ValueError(f"nothing fits: {plans[-1].problem}; use a larger GPU, more GPUs or a smaller model")
     return chosen
@@ -225,9 +233,9 @@ def print_pipeline(
     table.add_section()
     table.add_row("total", "", "", "", "", "", f"{total:.2f}", f"{total * price.usd_per_hour:.2f}")
     console.print(table)
-    command = [".venv/bin/python -m pipelines", f"pipeline={pipeline.cfg.name}", *given]
-    text = " ".join([*command, *fitting_overrides(pipeline, plans)])
-    console.print(text, markup=False, soft_wrap=True, highlight=False)
+    command = [".venv/bin/python -m pipelines", f"pipeline={pipeline.cfg.name}"]
+    text = shlex.join([*given, *fitting_overrides(pipeline, plans)])
+    console.print(" ".join([*command, text]), markup=False, soft_wrap=True, highlight=False)
 
 
 def fitting_overrides(pipeline: Pipeline, plans: Mapping[str, StagePlan]) -> list[str]:

@@ -42,7 +42,10 @@ def main() -> None:
     with checking_settings():
         empty_folder(output, "soak.json", "undisturbed")
     console, kinds, results = Console(), possible_kinds(), list[Result]()
-    undisturbed = run_undisturbed(output / "undisturbed", args.overrides)
+    try:
+        undisturbed = run_undisturbed(output / "undisturbed", args.overrides)
+    except (RuntimeError, TimeoutError) as error:
+        raise SystemExit(f"error: {error}") from error
     console.print(f"undisturbed: {undisturbed.timing.total:.0f} s, the start {undisturbed.timing.start:.0f} s")
     while not results or time.monotonic() < end:
         trial = make_trial(args.seed, args.first + len(results), kinds)

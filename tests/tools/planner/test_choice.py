@@ -1,3 +1,4 @@
+from dataclasses import replace
 from functools import cache
 
 import pytest
@@ -59,6 +60,23 @@ def test_dollars_are_hours_times_the_price_of_all_gpus():
 def test_one_gpu_has_one_topology_and_several_have_three():
     assert {split.topology for split in gpu_splits(1, "adamw")} == {"one_gpu"}
     assert {split.topology for split in gpu_splits(2, "adamw")} == {"colocated", "split", "async"}
+
+
+@pytest.mark.parametrize("change", [{"candidates": 4}, {"max_resample_rounds": 3}, {"top_p": 0.9}])
+def test_async_is_not_planned_for_settings_that_it_refuses(change):
+    base = on("h100", 2)
+    sampling = replace(base.cfg.algorithm.sampling, **change)
+    changed = replace(base, cfg=replace(base.cfg, algorithm=replace(base.cfg.algorithm, sampling=sampling)))
+    assert "async" in {plan.split.topology for plan in base.plans()}
+    assert {plan.split.topology for plan in changed.plans()} == {"colocated", "split"}
+
+
+def test_trials_are_generated_too():
+    base = on("h100")
+    sampling = replace(base.cfg.algorithm.sampling, candidates=2, trial_completions=8)  # as many again, twice
+    tried = replace(base, cfg=replace(base.cfg, algorithm=replace(base.cfg.algorithm, sampling=sampling)))
+    seconds = [choose(each.plans()).seconds["generate"] for each in (base, tried)]
+    assert seconds[1] > 1.8 * seconds[0]
 
 
 def timed(topology: str, seconds: float, problem: str | None = None) -> Plan:

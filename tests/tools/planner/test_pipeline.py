@@ -50,6 +50,22 @@ def test_every_stage_is_planned_in_order(untraced):
     assert any(override.startswith("micro_batch_tokens=") for override in plans["full_sft"].overrides)
 
 
+def test_sft_runs_on_any_number_of_gpus(untraced):
+    plans = plans_of("pipeline=r1_gsm8k", count=3)
+    assert plans["cold_start"].steps == math.ceil(2 * 3000 * 768 / 65536)
+
+
+def test_the_settings_of_an_sft_stage_are_its_own(untraced, monkeypatch):
+    def overrides(self, plan):
+        return ["algorithm.micro_batch_tokens=8192", "algorithm.optimizer.name=adamw_8bit"]
+
+    monkeypatch.setattr(choice.Planner, "overrides", overrides)
+    assert plans_of("pipeline=r1_gsm8k")["cold_start"].overrides == (
+        "micro_batch_tokens=8192",
+        "optimizer.name=adamw_8bit",
+    )
+
+
 def test_rl_at_as_many_tokens_as_another_stage(untraced):
     plans = plans_of("pipeline=distill_gsm8k")
     step = 16 * 64 * 1024
@@ -96,7 +112,7 @@ def test_the_printed_command_keeps_lists(untraced):
     machine = Machine(gpu_named("h100"), 1)
     console = Console(file=io.StringIO(), record=True)
     print_pipeline(console, pipeline, plan_pipeline(pipeline, machine), machine, given)
-    assert "pipeline=r1_gsm8k only=[r1_zero] tracker.names=[wandb] " in console.export_text()
+    assert "pipeline=r1_gsm8k 'only=[r1_zero]' 'tracker.names=[wandb]' " in console.export_text()
 
 
 def test_an_evaluation_takes_the_seconds_of_its_generation(untraced):
