@@ -1,9 +1,12 @@
 """Collect all facts at once. Slow probes, such as imports and network requests, run in parallel."""
 
 import json
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,7 @@ from tools.doctor.facts import Facts, Requirements, Unknown
 from tools.doctor.probe import known, output_of, within
 from workers import machine, nvidia
 from workers.nvidia import Driver
+from workers.placement import make_placement
 from workers.shared_memory import SHARED_MEMORY
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -24,7 +28,7 @@ TRACE_SECONDS = 120.0
 
 def gather(cfg: TrainingConfig, overrides: Sequence[str]) -> Facts:
     """overrides: those that `cfg` was composed from."""
-    driver = known(nvidia.driver)
+    driver = known(lambda: driver_of(cfg))
     num_gpus = len(driver.gpus) if isinstance(driver, Driver) else 0
     lock = ROOT / ("tools/install/requirements.txt" if num_gpus else "tools/install/requirements-cpu.txt")
     single = Unknown("this machine has at most one GPU")
@@ -53,6 +57,21 @@ def gather(cfg: TrainingConfig, overrides: Sequence[str]) -> Facts:
         futures = {name: pool.submit(known, probe) for name, probe in probes.items()}
         facts: dict[str, Any] = {name: future.result() for name, future in futures.items()}
     return Facts(python=sys.version_info[:3], driver=driver, **facts)
+
+
+def driver_of(cfg: TrainingConfig) -> Driver:
+    """The driver with the GPUs that the run would use: the first ones that CUDA_VISIBLE_DEVICES shows.
+
+    Raises:
+        OSError: there is no GPU.
+    """
+    driver, gpus = nvidia.driver(), nvidia.visible_gpus()
+    if not gpus:
+        raise OSError(f"CUDA_VISIBLE_DEVICES={os.environ.get('CUDA_VISIBLE_DEVICES')} hides all GPUs")
+    if cfg.topology.ray_address is None:
+        with suppress(ValueError):  # too few, which the check of the topology reports
+            gpus = gpus[: make_placement(cfg.topology, cfg.rollout, len(gpus)).num_bundles]
+    return replace(driver, gpus=tuple(gpus))
 
 
 def uses_gpus(cfg: TrainingConfig, driver: Driver | Unknown) -> bool:

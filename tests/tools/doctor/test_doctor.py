@@ -35,6 +35,17 @@ def test_an_old_driver_and_a_busy_gpu_are_errors_that_name_the_versions_and_the_
     assert "3.9 of 24.0 GB free, held by python3 (4242) 20.0 GB; vLLM takes 10.8 GB" in text
 
 
+def test_gpus_that_the_run_does_not_use_are_not_judged(tmp_path, monkeypatch):
+    busy = two_gpus(free=4000, holders=HOLDER)  # the first one
+    path = install(tmp_path / "bin", busy)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+    text = " ".join(doctor(path=path).stdout.split())
+    assert "GPU 1" in text and "GPU 0" not in text and "4242" not in text
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    text = " ".join(doctor("topology=one_gpu", path=path).stdout.split())
+    assert "GPU 0" in text and "4242" in text and "GPU 1" not in text
+
+
 def test_data_that_cannot_be_read_is_an_error(tmp_path):
     done = doctor("env=jsonl", "env.path=missing.jsonl")
     assert done.returncode == 1 and "env.path: there is no file missing.jsonl" in " ".join(done.stdout.split())
