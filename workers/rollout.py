@@ -198,8 +198,8 @@ class RolloutPool:
         """Load a version into every replica, once it has finished the generation in progress. Returns the version with
         its checksum, which direct transfers compute as they send."""
         if weights.transfer is not Transfer.SHARED_MEMORY:
-            # Engines of their own never sleep, but may be generating the completions of the next step.
-            self.group.call("wake", phase="sleep" if self.cfg.topology.colocate else "generate")
+            # With NCCL, engines have GPUs of their own and never sleep, but may still generate for the next step.
+            self.group.call("wake", phase="generate" if weights.transfer is Transfer.NCCL else "sleep")
             handles = [worker.handle for worker in self.workers]
             weights = replace(weights, checksum=self.sender.call("send_weights", handles, phase="weight_sync"))
         self.weights = weights
