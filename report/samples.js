@@ -72,7 +72,7 @@ function samplesSection() {
     const linked = rows.indexOf(all[Number(chosen.get("open") || NaN)]);
     do extend(); while (shown <= linked);
     const total = report.samples.total;
-    const kept = total > all.length ? `; samples.jsonl has ${total.toLocaleString("en")}, of which the page holds the first of each step` : "";
+    const kept = total > all.length ? `; samples.jsonl has ${total.toLocaleString("en")}, of which the page holds the first of each step, or of as many steps as fit` : "";
     count.textContent = `${rows.length.toLocaleString("en")} of ${all.length.toLocaleString("en")} samples${kept}`;
   }
   function pick(name, value) {

@@ -63,7 +63,7 @@ def choose(strata: Strata, limit: int) -> list[Entry]:
 
     Of each (step, kind) the first entries are kept, so that all evaluations show the same problems."""
     if len(strata) > limit:
-        strata = [strata[i * len(strata) // limit] for i in range(limit)]
+        strata = [strata[i * (len(strata) - 1) // max(1, limit - 1)] for i in range(limit)]  # the last one, too
     quota = fair_quota([len(stratum) for stratum in strata], limit)
     return sorted((entry for stratum in strata for entry in stratum[:quota]), key=lambda entry: entry.offset)
 

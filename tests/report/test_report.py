@@ -143,7 +143,7 @@ def test_samples_are_selected_evenly_over_steps():
     assert fair_quota([10, 7, 2], 12) == 5 and fair_quota([1, 1], 10) == 1 and fair_quota([], 3) == 0
     strata = stratify([Entry(i, i // 10, "train", "k", False) for i in range(100)])
     assert [entry.offset for entry in choose(strata, 20)] == [10 * step + i for step in range(10) for i in (0, 1)]
-    assert [entry.step for entry in choose(strata, 5)] == [0, 2, 4, 6, 8]
+    assert [entry.step for entry in choose(strata, 5)] == [0, 2, 4, 6, 9]  # of the first to the last step
 
 
 def test_curves_and_alerts_of_a_long_run_are_limited(tmp_path):
