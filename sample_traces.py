@@ -17,7 +17,7 @@ from conf.compose import compose_traces
 from conf.launch import checking_settings, explaining_errors
 from conf.traces import TracesConfig
 from envs.countdown.task import Countdown
-from envs.mixed import Mixed
+from envs.mixed import tasks_of
 from evaluate import check, check_strategy, result_settings, solve_missing, written_prompt
 from grpo.types import Problem, request_seed
 from inference.results import ProblemRow, Results, sha256_of_problems
@@ -69,8 +69,8 @@ def make_problems(cfg: TracesConfig) -> Problems:
     except ValueError as error:  # which names num_problems, here a number of training problems
         raise ValueError(f"evaluation.num_problems={cfg.evaluation.num_problems} held-out problems: {error}") from error
     refuse_held_out(sampled, held_out)
-    for task in cfg.env.parts.values() if isinstance(cfg.env, Mixed) else [cfg.env]:
-        is_tiny = getattr(task, "prompt_style", "base") == "tiny"
+    for task in tasks_of(cfg.env):
+        is_tiny = prompt_styles(cfg.env)[task.name] == "tiny"
         if cfg.build is not None and is_tiny and not isinstance(task, Countdown):
             raise ValueError(
                 f"build={cfg.build}: the tiny models' traces of env {task.name} have no verdicts, with which a journey "

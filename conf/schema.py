@@ -12,7 +12,7 @@ from conf.trackers import TrackerConfig
 from conf.workers import ModelConfig, RolloutConfig, TopologyConfig
 from envs.code.task import Code
 from envs.countdown.task import Countdown
-from envs.mixed import Mixed
+from envs.mixed import Mixed, tasks_of
 from envs.multiplication.task import Multiplication
 from envs.no_problems import NoProblems
 from envs.questions.task import Questions
@@ -143,7 +143,7 @@ class RunConfig:
         if self.num_tokens is not None:
             at_least("num_tokens", self.num_tokens, 1)
         at_least("seed", self.seed, 0)
-        for task in self.env.parts.values() if isinstance(self.env, Mixed) else [self.env]:
+        for task in tasks_of(self.env):
             if isinstance(task, Code) and 2 * task.time_limit >= self.reward.timeout_s:
                 raise ValueError(
                     f"reward.timeout_s={self.reward.timeout_s} must be more than twice env.time_limit="

@@ -24,7 +24,7 @@ from queue import SimpleQueue
 from tempfile import TemporaryDirectory
 
 from envs.env import Env
-from envs.mixed import Mixed
+from envs.mixed import tasks_of
 from envs.questions.task import Questions
 from grpo.types import Problem, Score
 from rewards.components import Scored
@@ -134,8 +134,7 @@ class GradingPool:
 
 def import_libraries(env: Env) -> None:
     """Import what the checker would import for the first completion, whose time limit is not meant for it."""
-    parts = env.parts.values() if isinstance(env, Mixed) else [env]
-    if any(isinstance(part, Questions) and part.grader == "latex" for part in parts):
+    if any(isinstance(task, Questions) and task.grader == "latex" for task in tasks_of(env)):
         import math_verify  # noqa: F401
 
 

@@ -101,3 +101,8 @@ def deal(shares: Mapping[str, float], count: int) -> list[str]:
     for total in range(1, count + 1):
         order.append(max(shares, key=lambda name: shares[name] * total - order.count(name)))
     return order
+
+
+def tasks_of(env: Env) -> list[Any]:
+    """The tasks of a mix, or the task itself."""
+    return list(env.parts.values()) if isinstance(env, Mixed) else [env]

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from envs.env import Env
-from envs.mixed import Mixed
+from envs.mixed import Mixed, tasks_of
 from grpo.types import Chat, Problem
 from inference.results import ProblemRow
 
@@ -90,9 +90,7 @@ def refuse_held_out(problems: Iterable[Problem], held_out: Iterable[Problem]) ->
 
 def prompt_styles(env: Env) -> dict[str, str]:
     """Return the prompt style of each task by name; a mixed task has several."""
-    if isinstance(env, Mixed):
-        return {part.name: part.prompt_style for part in env.parts.values()}
-    return {env.name: getattr(env, "prompt_style", "base")}
+    return {task.name: getattr(task, "prompt_style", "base") for task in tasks_of(env)}
 
 
 def restyled(env: Env, style: str) -> Env:
