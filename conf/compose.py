@@ -99,12 +99,11 @@ def compose_pipeline(arguments: Sequence[str]) -> PipelineConfig:
         cfg = settings_of(raw, PipelineConfig)
     except (HydraException, OmegaConfBaseException) as error:
         raise ValueError(one_line(error, PipelineConfig)) from error
-    targets = {ALL: list(ENTRY_POINTS), **{kind: [kind] for kind in ENTRY_POINTS}}
-    general = [argument for target in (ALL, *ENTRY_POINTS) for argument in of_stages if _target(argument) == target]
-    special = [argument for argument in of_stages if argument not in general]
-    for argument in (*general, *special):  # the special ones win
+    kinds_of = {ALL: list(ENTRY_POINTS), **{kind: [kind] for kind in ENTRY_POINTS}}
+    # From the most general one to the most special one, which wins.
+    for argument in sorted(of_stages, key=lambda argument: -len(kinds_of.get(_target(argument), []))):
         override = argument.partition(".")[2]
-        kinds = targets.get(_target(argument), [])
+        kinds = kinds_of.get(_target(argument), [])
         for name, stage in cfg.stages.items():
             if name == _target(argument) or stage.kind in kinds:
                 stage.overrides.append(override)

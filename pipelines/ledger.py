@@ -4,6 +4,7 @@ A finished stage is not run again and an interrupted one resumes, but only with 
 """
 
 import hashlib
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -13,7 +14,7 @@ from conf.pipelines import TRAINED
 from pipelines.commands import EVALUATION, Known, Pipeline, settings_of
 from pipelines.graph import sources
 from run.files import read_json, read_yaml, replace_json
-from run.folder import MEMORY_KEYS, RunFolder
+from run.folder import MEMORY_KEYS, RunFolder, trains_off_policy
 from workers.checkpoint import list_checkpoints, sha256_of
 
 # Overrides that decide where and how a stage runs, not what it computes; they may change when it resumes.
@@ -124,12 +125,12 @@ class Ledger:
         before.command = now.command
         return before
 
-    def forget_changed(self) -> list[str]:
+    def forget_changed(self, except_for: Collection[str] = ()) -> list[str]:
         """Drop the stages that have run with another command or other inputs than they would have now, and return what
-        differs."""
+        differs. Those of `except_for` are not compared."""
         differences = []
         for name in self.pipeline.stages:
-            if name in self.records:
+            if name in self.records and name not in except_for:
                 try:
                     if self.is_ready(name):
                         self.check(name)
@@ -209,5 +210,5 @@ def _settings(command: list[str]) -> dict[str, str]:
 
 def _may_change(override: str) -> bool:
     key = override.partition("=")[0]
-    off_policy = override == "topology=async" or key == "topology.max_off_policy_steps"
-    return (key.partition(".")[0] in FREE_KEYS and not off_policy) or key in MEMORY_KEYS
+    is_free = key.partition(".")[0] in FREE_KEYS and not trains_off_policy(override)
+    return is_free or key in MEMORY_KEYS

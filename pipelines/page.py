@@ -33,7 +33,7 @@ def with_earlier_stages(ledger: Ledger) -> Ledger:
     wide = copy(ledger)
     wide.records = dict(ledger.records)
     wide.pipeline = Pipeline(replace(ledger.pipeline.cfg, only=[]))
-    wide.forget_changed()
+    wide.forget_changed(except_for=ledger.pipeline.stages)  # which the command has compared when it started
     chosen = ledger.pipeline.stages.keys() | wide.records.keys()
     wide.pipeline.stages = {name: stage for name, stage in wide.pipeline.stages.items() if name in chosen}
     return wide

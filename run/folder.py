@@ -39,6 +39,11 @@ MEMORY_KEYS = (
 )
 
 
+def trains_off_policy(override: str) -> bool:
+    """Whether an override of `topology` changes what a run computes: it would train on completions of older weights."""
+    return override == "topology=async" or override.startswith("topology.max_off_policy_steps=")
+
+
 class RunFolder:
     """outputs/<run>/ with config.yaml, metrics.jsonl, samples.jsonl, events.jsonl, checkpoints/, spent.json and
     summary.json."""

@@ -28,7 +28,7 @@ class WorkerDied(RuntimeError):  # noqa: N818 - reads as a state
 
 
 class WorkerFailed(RuntimeError):  # noqa: N818 - reads as a state
-    """A worker could not start or ran out of memory, and would another time."""
+    """A worker could not start or ran out of memory, which would happen again."""
 
 
 @dataclass(frozen=True)

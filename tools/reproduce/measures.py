@@ -147,16 +147,18 @@ def choice_gain(run: SeedRun, stage: str, beam: str, difficulty: str, k: int) ->
     difficulty  an evaluation of another model, which ranks the problems
     """
     by_beam = run.solved(beam)
-    solved = [each for each in run.solved(stage) if each.problem.key in {each.problem.key for each in by_beam}]
-    cost, beam_cost = _mean(list(length(solved).values())), _mean([each.tokens for each in by_beam])
-    strategies = {"beam": {each.problem.key: ProblemResult(float(each.correct), beam_cost) for each in by_beam}}
+    beam_cost = _mean([each.tokens for each in by_beam])
+    searched = {each.problem.key: ProblemResult(float(each.correct), beam_cost) for each in by_beam}
+    solved = [each for each in run.solved(stage) if each.problem.key in searched]
+    cost = _mean(list(length(solved).values()))
+    strategies = {"beam": searched}
     size = 1
     while size <= min(len(each.samples) for each in solved):
         for name, measure in (("majority", majority), ("best of", best_of)):
             right = measure(solved, size)
             strategies[f"{name} {size}"] = {key: ProblemResult(value, size * cost) for key, value in right.items()}
         size *= 2
-    ease = accuracy([each for each in run.solved(difficulty) if each.problem.key in strategies["beam"]])
+    ease = accuracy([each for each in run.solved(difficulty) if each.problem.key in searched])
     budget = k * cost * (1 + 1e-9)  # a mean of equal costs may be off in its last digit
     by_level, for_all = (
         compute_optimal(strategies, levels, [budget])[0].results

@@ -17,7 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 from conf.launch import one_line
 from conf.schema import Config
 from report.sweep_results import Job
-from run.folder import FREE_KEYS
+from run.folder import FREE_KEYS, trains_off_policy
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 # Launchers that are Hydra plugins and not dependencies of this project.
@@ -78,9 +78,9 @@ def plan_sweep(overrides: Sequence[str]) -> list[Job]:
 def affects(override: Override) -> bool:
     """Whether an override affects the result of a job, rather than where and how it runs."""
     key = override.get_key_element().lstrip("+")
-    counted = ("num_steps", "num_tokens", "evaluation.num_problems", "topology.max_off_policy_steps")
-    is_async = key == "topology" and override.value() == "async"
-    return key in counted or is_async or key.split(".")[0] not in (*FREE_KEYS, "hydra")
+    counted = key in ("num_steps", "num_tokens", "evaluation.num_problems")
+    off_policy = trains_off_policy(f"{key}={override.value()}")
+    return counted or off_policy or key.split(".")[0] not in (*FREE_KEYS, "hydra")
 
 
 def split(override: str) -> tuple[str, str]:
