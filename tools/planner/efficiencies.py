@@ -33,7 +33,7 @@ class Efficiencies:
     prefill_flops: float = 0.5
     forward_flops: float = 0.31
     train_flops: float = 0.3
-    lora_flops: float = 0.19
+    lora_flops: float = 0.24
     touch_bandwidth: float = 0.7
     link_bandwidth: float = 0.7
     host_bandwidth: float = 0.85
