@@ -160,9 +160,10 @@ def answer_of(ref: Any, worker: Worker, others: Mapping[Any, Worker]) -> Any:
         if isinstance(cause, DamagedFile):
             raise cause from error
         if isinstance(cause, torch.OutOfMemoryError):
+            setting = "rollout.max_num_seqs" if worker.info.role == "rollout" else "algorithm.micro_batch_tokens"
             raise WorkerFailed(
-                f"{worker.name} ran out of GPU memory ({str(cause).strip().splitlines()[0]}); lower "
-                "algorithm.micro_batch_tokens, or see docs/gpu.md, section 'When memory runs out'"
+                f"{worker.name} ran out of GPU memory ({str(cause).strip().splitlines()[0]}); lower {setting}, or see "
+                "docs/gpu.md, section 'When memory runs out'"
             ) from error
         for other in ray.wait(list(others), num_returns=len(others), timeout=5.0)[0] if others else []:
             try:

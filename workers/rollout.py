@@ -16,7 +16,7 @@ from conf.workers import ModelConfig, RolloutConfig, TopologyConfig
 from grpo.types import Completion, Request, SamplingParams
 from workers.models import encode
 from workers.placement import bundle_indexes
-from workers.rank_group import ALONE, DEATHS, RankInfo, Worker, WorkerDied, WorkerFailed, death_of
+from workers.rank_group import ALONE, RankInfo, Worker, WorkerDied, answer_of
 from workers.sampler import Sampler
 from workers.session import Session, WorkerSettings
 from workers.transformers_sampler import TransformersSampler
@@ -224,13 +224,11 @@ class RolloutPool:
             stream = self.group.next_stream(streams, phase)
             replica = streams[stream].info.rank
             try:
-                chunk = ray.get(next(stream))
+                chunk = answer_of(next(stream), streams[stream], {})
             except StopIteration:
                 del streams[stream]
                 continue
-            except DEATHS as error:
-                if isinstance(failed := death_of(streams[stream], error), WorkerFailed):
-                    raise failed from error
+            except WorkerDied:
                 if streams.pop(stream) is self.workers[replica]:  # otherwise it has been replaced already
                     self._restart(replica)
                 streams[self._stream(replica, requests, sampling)] = self.workers[replica]

@@ -186,6 +186,20 @@ def test_a_worker_that_ray_kills_because_memory_ran_out_has_died(monkeypatch):
         answer_of(object(), Worker(RankInfo("rollout", 1), None, None), {})
 
 
+class OutOfMemory:
+    def stream(self):
+        yield 0
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.\nMore details")
+
+
+def test_a_stream_that_ran_out_of_gpu_memory_says_which_setting_to_lower(cluster):
+    worker = Worker(RankInfo("rollout"), ray.remote(OutOfMemory).remote(), "DEFAULT")
+    stream = worker.handle.stream.options(num_returns="streaming").remote()
+    assert answer_of(next(stream), worker, {}) == 0
+    with pytest.raises(WorkerFailed, match=r"^rollout rank 0 ran out of GPU memory .*; lower rollout.max_num_seqs"):
+        answer_of(next(stream), worker, {})
+
+
 class Busy:
     def stream(self):
         yield from range(10_000)
