@@ -9,9 +9,10 @@ math-verify uses sympy, whose run time is unbounded, so callers run it in a proc
 
 import logging
 import re
+from collections.abc import Callable
 from contextlib import suppress
 from fractions import Fraction
-from functools import lru_cache
+from functools import cache, lru_cache, partial
 from typing import Any
 
 from rewards.latex_text import mathematics, normalized
@@ -24,11 +25,14 @@ DIGITS = 6  # significant digits that an approximate answer needs
 
 DECIMAL = re.compile(r"(?<![0-9.])([0-9]*)\.([0-9]+)(?![0-9.])")
 WITH_BASE = re.compile(r"([0-9A-Za-z]+)_\{?([0-9]{1,2})\}?")
-HAS_BASE = re.compile(r"[0-9]\s*_\{?[0-9]")
+HAS_BASE = re.compile(r"[0-9]\s*_\{?[0-9]|(?<![0-9A-Za-z])[0-9]+[A-Fa-f][0-9A-Fa-f]*_\{?1[1-6]")
 APPROXIMATE = re.compile(r"(?:.*(?:\\approx|≈))?\s*(-?[0-9]+\.[0-9]+)\s*(?:\.\.\.|…|\\[lc]?dots)?")
 SAYS_SO = re.compile(r"\\approx|≈|\.\.\.|…|\\[lc]?dots")
 LETTERS = re.compile(r"(?<![A-Za-z\\])[A-Za-z](?![A-Za-z])|\\(?:alpha|beta|gamma|theta|phi|lambda|mu|omega)")
 VARIABLE = re.compile(r"(?:[A-Za-z]|\\[a-z]+)(?:_\{?\w+\}?|'|\([^()]*\))*")
+ELEMENT_OF = re.compile(r"[A-Za-z]\s*\\in(?![a-z])\s*")
+ORDERED = re.compile(r"(?=.*,)[(\[](?:[^()\[\]]|[(\[][^()\[\]]*[)\]])*[)\]]")  # a point or an interval
+UNORDERED = re.compile(r"\\\{.*\\\}|.*\\pm.*")
 # As algebra, a word would be the product of its letters, in any order.
 NAME = re.compile(r"\\(?:text|textbf|textit|textrm|mathrm|mbox)\s*\{\s*[A-Za-z]{2}[A-Za-z ]*\}")
 # math-verify passes over what it does not understand.
@@ -72,6 +76,10 @@ def _compare(text: str, gold: str) -> bool | None:
         return _approximates(text, gold)
     if "=" in text and "=" in gold and text.partition("=")[0] != gold.partition("=")[0]:
         return _algebra(text, gold)  # x = 3 is not y = 3
+    text, gold = (ELEMENT_OF.sub("", part, count=1) for part in _named_values(text, gold))
+    shapes = {bool(ORDERED.fullmatch(part)) - bool(UNORDERED.fullmatch(part)) for part in (text, gold)}
+    if shapes == {1, -1}:
+        return False  # to math-verify, the interval (0, 1) and the set {0, 1} are equal
     with suppress(NumberError):
         value, other = read_number(text), read_number(gold)
         if ("%" in text) == ("%" in gold):
@@ -81,6 +89,20 @@ def _compare(text: str, gold: str) -> bool | None:
     if "=" in text and "=" not in gold and not _names_the_value(text.partition("=")[0]):
         return None
     return _algebra(text, gold)
+
+
+def _named_values(text: str, gold: str) -> tuple[str, str]:
+    """The two texts; if only one of them names several values, as `a=1,b=2` does, both as points in the order of the
+    names."""
+    if ("=" in text) == ("=" in gold):
+        return text, gold
+    named, plain = (text, gold) if "=" in text else (gold, text)
+    values = dict(part.split("=") for part in named.split(",") if part.count("=") == 1)
+    if len(values) < 2 or len(values) != len(named.split(",")):
+        return text, gold
+    point = "({})".format(",".join(values[name] for name in sorted(values)))
+    plain = plain if ORDERED.fullmatch(plain) else f"({plain})"
+    return (point, plain) if named is text else (plain, point)
 
 
 def _is_number(text: str) -> bool:
@@ -163,7 +185,18 @@ def _equal_numbers(value: Any, other: Any) -> bool | None:
 @lru_cache(maxsize=4096)
 def _parsed(text: str) -> list[Any]:
     """The expressions that math-verify finds in `text`, followed by the text; decimals are fractions."""
-    from math_verify import LatexExtractionConfig, parse
+    from math_verify import LatexExtractionConfig
 
     exact = DECIMAL.sub(lambda m: rf"\frac{{{int(m[1] + m[2])}}}{{{10 ** len(m[2])}}}", text)
-    return parse(rf"\boxed{{{exact}}}", [LatexExtractionConfig()], parsing_timeout=None)
+    return _parser()(rf"\boxed{{{exact}}}", [LatexExtractionConfig()], parsing_timeout=None)
+
+
+@cache
+def _parser() -> Callable[..., list[Any]]:
+    """The parser of math-verify. It has no setting by which `R` and `r` would be different symbols, but the parser that
+    it calls has one."""
+    from latex2sympy2_extended.latex2sympy2 import ConversionConfig, latex2sympy
+    from math_verify import parser
+
+    parser.latex2sympy = partial(latex2sympy, conversion_config=ConversionConfig(lowercase_symbols=False))
+    return parser.parse

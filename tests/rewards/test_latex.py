@@ -68,9 +68,16 @@ RIGHT = [
     (r"\begin{pmatrix}1\\2\end{pmatrix}", r"\begin{pmatrix} 1 \\ 2 \end{pmatrix}"),
     (r"\begin{pmatrix} 1 \\[2pt] -2 \end{pmatrix}", r"\begin{pmatrix}1\\-2\end{pmatrix}"),
     (r"\begin{bmatrix} \frac15 & 0 \\ 1 & 2 \end{bmatrix}", r"\begin{bmatrix}1/5&0\\ 1&2\end{bmatrix}"),
+    # A point with named coordinates, in any order of the names; sets in any notation.
+    ("1,2", "a=1,b=2"), ("(1,2)", "b=2,a=1"), ("y=2,x=1", "(1,2)"), ("x=1,x=2", r"\{2,1\}"), ("1,-1", r"\pm 1"),
+    (r"x\in(0,1)", "(0,1)"), ("(3,4),(1,2)", r"\{(1,2),(3,4)\}"), ("R/r", r"\frac{R}{r}"), ("2R+r", "r+2R"),
 ]  # fmt: skip
 
 WRONG = [
+    # Upper and lower case are different symbols; the order counts in a point and not in a set.
+    ("1", r"\frac{R}{r}"), ("0", r"\Delta-\delta"), ("2r", "R+r"), (r"\pi R^2", r"\pi r^2"), ("n", "N"),
+    ("(-1,1)", r"\{-1,1\}"), (r"x\in\{0,4\}", "(0,4)"), ("(1,2,3)", r"\{3,2,1\}"), ("(-3,3)", r"\pm 3"),
+    ("2,1", "a=1,b=2"), ("a=2,b=1", "(1,2)"),
     # Other bases, near misses, and small or large numbers.
     ("52_9", "52_8"), ("52", "52_8"), ("52_8", "52"), ("42_{10}", "52_8"), (r"\frac{1}{2^{98}}", r"\frac{1}{2^{99}}"),
     ("0.0000003", "0.0000004"), ("1.4142136", r"\sqrt{2}"), ("0.333333", r"\frac13"), ("10^{30}+1", "10^{30}"),
