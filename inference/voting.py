@@ -33,14 +33,15 @@ class Vote:
 def answer_key(candidate: Candidate) -> str | None:
     """Return the answer between the tags, normalized so that equal answers compare equal; None if there is none.
 
-    A plain number is represented by its value (`1,080` and `$1080.00` agree), any other answer by its words, without
-    markup. `8/2` differs from `4`: in a task that asks for an expression only one of them may be correct.
+    A plain number is represented by its value (`1,080` and `$1080.00` agree), any other answer by its text without
+    markup and without spaces around operators. `8/2` differs from `4`: in a task that asks for an expression only one
+    of them may be correct.
     """
     answer = " ".join((read_tags(candidate.text).answer or "").split())
     if OPERATORS.isdisjoint(answer):
         with suppress(NumberError):
             return str(read_number(answer))
-        answer = normalized(answer)
+    answer = normalized(answer)
     return answer if 0 < len(answer) <= MAX_KEY else None
 
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from grpo.types import Chat
-from rewards.judge import MAX_CHARACTERS, Ask
+from rewards.judge import Ask, between_fences
 
 LONGEST_REPLY = 200
 SYSTEM = "You label how a text reasons. You never judge whether its content is right."
@@ -56,11 +56,8 @@ class BehaviorJudge:
 
 
 def question(text: str) -> Chat:
-    """The rubric with the completion filled in. The middle of a very long completion is omitted."""
-    if len(text) > MAX_CHARACTERS:
-        half = MAX_CHARACTERS // 2
-        text = f"{text[:half]}\n[...]\n{text[-half:]}"
-    return Chat(SYSTEM, RUBRIC.format(completion=text, opening=OPENING), OPENING)
+    """The rubric with the completion filled in."""
+    return Chat(SYSTEM, RUBRIC.format(completion=between_fences(text), opening=OPENING), OPENING)
 
 
 def read_reply(reply: str) -> Judged | None:

@@ -17,6 +17,7 @@ from grpo.types import Chat
 Ask = Callable[[Sequence[Chat]], list[str | None]]  # None for a question without a reply
 
 MAX_CHARACTERS = 8000
+FENCE = re.compile("={4,}")
 POINTS = 4
 SYSTEM = "You review the form of a text. You never judge whether its content is right."
 RUBRIC = """Below, between the lines of ====, is what a language model wrote.
@@ -73,11 +74,17 @@ class FormatJudge:
 
 
 def question(text: str) -> Chat:
-    """The rubric with the completion filled in. The middle of a very long completion is omitted."""
+    """The rubric with the completion filled in."""
+    return Chat(SYSTEM, RUBRIC.format(completion=between_fences(text)), OPENING)
+
+
+def between_fences(text: str) -> str:
+    """A text as it stands between the lines of ==== in a rubric: without such lines of its own, by which it could leave
+    its place, and without its middle if it is very long."""
     if len(text) > MAX_CHARACTERS:
         half = MAX_CHARACTERS // 2
         text = f"{text[:half]}\n[...]\n{text[-half:]}"
-    return Chat(SYSTEM, RUBRIC.format(completion=text), OPENING)
+    return FENCE.sub("= = = =", text)
 
 
 def read_score(reply: str) -> float | None:

@@ -4,7 +4,6 @@ import pytest
 
 from inference.types import Candidate
 from inference.verifiers import (
-    MAX_CHARACTERS,
     JudgeVerifier,
     LearnedVerifier,
     LogprobVerifier,
@@ -12,6 +11,7 @@ from inference.verifiers import (
     question,
     read_score,
 )
+from rewards.judge import MAX_CHARACTERS
 from tests.inference.toy import grades, problems
 
 PROBLEM = problems(1)[0]  # its answer is 1

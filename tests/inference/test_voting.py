@@ -28,6 +28,14 @@ def test_equal_numbers_in_different_notations_are_one_answer():
     assert vote([answer_key(candidate(text)) for text in texts]).votes == {"1080": 2, "7": 1, "108/0.1": 1}
 
 
+@pytest.mark.parametrize(
+    "spellings",
+    [("$(1,2)$", "(1, 2)", r"\left(1, 2\right)"), ("$x^2+1$", "x^2 + 1"), ("(17 + 1) * 2", "( 17+1 )*2")],
+)
+def test_spellings_of_the_same_expression_are_one_answer(spellings):
+    assert len({answer_key(candidate(f"<answer>{spelling}</answer>")) for spelling in spellings}) == 1
+
+
 def test_scores_by_hand():
     assert best([0.1, 0.7, 0.7]) == 1
     # a: 0.5 + 0.4 = 0.9, b: 0.8; a completion without an answer has no weight. The best completion of a is at 3.
@@ -40,7 +48,7 @@ def test_scores_by_hand():
 
 @pytest.mark.parametrize(
     ("text", "answer"),
-    [("</think> <answer> 1  +\n2 </answer>", "1 + 2"), ("</think> <answer>  </answer>", None), ("7", None)]
+    [("</think> <answer> 1  +\n2 </answer>", "1+2"), ("</think> <answer>  </answer>", None), ("7", None)]
     + [("<answer>1</answer><answer>2</answer>", "2"), ("<answer>" * 9 + "</answer>" * 9, None)]
     + [("<answer>8/2</answer>", "8/2"), ("<answer>$1,080.50</answer>", "2161/2"), ("<answer>16-8</answer>", "16-8")]
     + [(f"<answer>{'1' * 2000}</answer>", None)],
