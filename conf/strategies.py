@@ -50,6 +50,11 @@ class StrategyConfig:
         one_of("strategy.prompt", self.prompt, PROMPTS)
         at_least("strategy.n", self.n, 1)
         at_least("strategy.temperature", self.temperature, 0)
+        if self.name == "greedy" and (self.n, self.temperature) != (1, 0):
+            raise ValueError(
+                "greedy decoding has strategy.n=1 and strategy.temperature=0, got "
+                f"{self.n} and {self.temperature:g}; choose strategy=sample for other values"
+            )
 
     @property
     def label(self) -> str:
