@@ -49,7 +49,7 @@ def hub_records(name: str, config: str | None, split: str) -> Iterator[tuple[int
     from datasets import load_dataset  # takes 2 s to import
 
     try:
-        rows = load_dataset(name, config, split=split)
+        yield from enumerate(load_dataset(name, config, split=split), start=1)
     except Exception as error:  # noqa: BLE001 - every kind of failure has the same remedy
         cause: BaseException = error
         while cause.__cause__ is not None:  # such as that of a damaged file among those of a folder
@@ -58,7 +58,6 @@ def hub_records(name: str, config: str | None, split: str) -> Iterator[tuple[int
         raise ValueError(
             f"data set {name} could not be loaded ({reason}); give the path of a local copy instead"
         ) from error
-    yield from enumerate(rows, start=1)
 
 
 def _jsonl(path: Path) -> Iterator[tuple[int, Mapping[str, Any] | str]]:
@@ -68,6 +67,11 @@ def _jsonl(path: Path) -> Iterator[tuple[int, Mapping[str, Any] | str]]:
             continue
         try:
             record = json.loads(line)
+            json.dumps(record, ensure_ascii=False).encode()
+        except UnicodeEncodeError as error:
+            half = error.object[error.start]
+            yield number, f"contains {half!a}, which is half of a character and cannot be encoded as UTF-8"
+            continue
         except (ValueError, RecursionError):  # ValueError includes UnicodeDecodeError
             yield number, "not JSON"
             continue
@@ -84,7 +88,7 @@ def _parquet(path: Path) -> Iterator[tuple[int, Mapping[str, Any]]]:
             for record in batch.to_pylist():
                 number += 1
                 yield number, record
-    except (OSError, pyarrow.ArrowException) as error:  # OSError: its pages are damaged
+    except (OSError, UnicodeDecodeError, pyarrow.ArrowException) as error:  # OSError: its pages are damaged
         raise ValueError(f"{path} is not a parquet file, or is damaged ({error})") from error
 
 

@@ -134,7 +134,7 @@ def _read(path: str, cfg: DataConfig, tokenizer: "PreTrainedTokenizerBase") -> I
     for number, row in records:
         origin = f"{path}:{number}"
         if isinstance(row, str):
-            raise ValueError(f"{origin}: {row}; every line must be a JSON object")
+            raise ValueError(f"{origin}: {row}; correct or remove the line")
         yield read_example(row, tokenizer, cfg.loss_on, origin)
 
 
