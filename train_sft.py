@@ -136,10 +136,8 @@ def main(raw: DictConfig) -> None:
         check_topology(cfg)
         max_tokens = longest_example(cfg)
         examples = load_examples(cfg.data, load_tokenizer(cfg.model.source), max_tokens, cfg.seed)
-        check_held_out(
-            examples,
-            {(p.env, p.key) for p in fitting_problems(cfg.env, cfg.model).held_out(cfg.evaluation.num_problems)},
-        )
+        held_out = fitting_problems(cfg.env, cfg.model).held_out(cfg.evaluation.num_problems)
+        check_held_out(examples, {problem.key for problem in held_out})
         plan = StepPlan(examples.training, cfg.batch_tokens, cfg.seed)
         cfg = replace(cfg, num_steps=cfg.num_steps or plan.num_steps(cfg.epochs))
         resolved: Any = OmegaConf.to_container(raw, resolve=True)

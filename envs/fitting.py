@@ -9,12 +9,11 @@ import random
 from collections.abc import Callable
 
 from envs.env import Env
-from envs.mixed import Mixed
+from envs.mixed import RANGE, Mixed
 from grpo.types import Chat, Problem
 
 MAX_DRAWS = 100
 CHECKED = 256  # training problems, spread over the run, that are drawn before it starts
-RANGE = 1024  # a problem at the start of a run is replaced by one of its first 1,024
 
 
 class FittingProblems:

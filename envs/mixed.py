@@ -4,13 +4,18 @@ import math
 import random
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from envs.behaviors import Behaviors
+from envs.code.task import Code
 from envs.env import Env
+from envs.questions.task import Questions
 from envs.splits import require
 from grpo.types import Problem
 from rewards.verdict import Verdict
+
+RANGE = 1024  # a problem at the start of a run is replaced by one of its first 1,024
 
 
 @dataclass
@@ -42,12 +47,33 @@ class Mixed:
         total = sum(self.weights.values())
         return {name: weight / total for name, weight in self.weights.items() if weight > 0}
 
+    @cached_property
+    def held_out_keys(self) -> frozenset[str]:
+        """The keys of the held-out problems of all tasks in use whose problems come from files. Other tasks split their
+        problems by key, so a problem that two of them share is in the same split of both."""
+        tasks = [self.parts[name] for name in self.shares]
+        of_files = [task.problems("test") for task in tasks if isinstance(task, Code | Questions)]
+        return frozenset(problem.key for problems in of_files for problem in problems)
+
     def problem(self, seed: int, split: str, index: int) -> Problem:
-        """The problem at `index` of a split; its task is drawn according to the weights."""
+        """The problem at `index` of a split; its task is drawn according to the weights. A training problem that
+        another task holds out is replaced by one of the same task at a random index up to `index`.
+
+        Raises:
+            ValueError: 1,000 draws found only training problems that other tasks hold out.
+        """
         shares = self.shares
         rng = random.Random(f"mixed/{seed}/{split}/{index}")
         (name,) = rng.choices(list(shares), weights=list(shares.values()))
-        return self.parts[name].problem(seed, split, index)
+        problem: Problem = self.parts[name].problem(seed, split, index)
+        for _ in range(1000):
+            if split != "train" or problem.key not in self.held_out_keys:
+                return problem
+            problem = self.parts[name].problem(seed, split, rng.randrange(max(index + 1, RANGE)))
+        raise ValueError(
+            f"env.parts.{name}: the training problems are held-out problems of other tasks of the mix, such as "
+            f"{problem.key}; choose other data, or set env.weights.{name}=0"
+        )
 
     def eval_set(self, count: int) -> list[Problem]:
         """Held-out problems of all tasks, interleaved so that every prefix of the list has about the same shares. A

@@ -7,7 +7,7 @@ the assistant by itself.
 import hashlib
 import random
 import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -105,15 +105,16 @@ def hold_out(examples: Sequence[Example], count: int) -> tuple[list[Example], li
     return [example for example in examples if id(example) not in kept], held_out
 
 
-def check_held_out(examples: Examples, problems: set[tuple[str, str]]) -> None:
-    """Check that no example solves one of the held-out problems, given as (task, key).
+def check_held_out(examples: Examples, keys: Collection[str]) -> None:
+    """Check that no example solves one of the held-out problems, given as keys. Its task does not matter, since two
+    tasks may have data in common.
 
     Raises:
         ValueError: an example does.
     """
     for example in (*examples.training, *examples.held_out):
-        if example.problem in problems:
-            task, key = example.problem
+        task, key = example.problem or ("", None)
+        if key in keys:
             raise ValueError(
                 f"{example.origin}: the problem {key} of {task} is in the evaluation set, so accuracy on it would be "
                 "meaningless; remove the example"

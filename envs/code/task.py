@@ -71,7 +71,7 @@ class Code:
             ValueError: the file has no problem in this split.
         """
         if self.path is not None:
-            problems = _load(tuple(sorted(vars(self).items())))[split]
+            problems = self.problems(split)
             if not problems:
                 raise ValueError(f"env.path={self.path} has no problem in the split {split}; use a larger file")
             return in_epochs(problems, f"{self.name}/{seed}/{split}", index)
@@ -85,7 +85,7 @@ class Code:
         """
         if self.path is None:
             return self._built_in_eval_set(count)
-        available = len(_load(tuple(sorted(vars(self).items())))["test"])
+        available = len(self.problems("test"))
         if count > available:
             raise ValueError(f"num_problems={count}: env {self.name} has only {available} held-out problems")
         return [self.problem(0, "test", index) for index in range(count)]
@@ -118,6 +118,10 @@ class Code:
         if not problem.fields["question"].strip():
             raise ValueError("no field question")
         return problem
+
+    def problems(self, split: str) -> tuple[Problem, ...]:
+        """All problems of a split of the file, in its order; none if the problems are the built-in ones."""
+        return () if self.path is None else _load(tuple(sorted(vars(self).items())))[split]
 
     def _variant(self, seed: int, split: str, index: int) -> TaskVariant:
         rng = random.Random(f"code/{seed}/{split}/{index}")

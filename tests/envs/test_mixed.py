@@ -1,3 +1,4 @@
+import json
 import math
 from collections import Counter
 
@@ -94,3 +95,55 @@ def test_a_record_names_its_task_as_the_problems_of_the_task_do():
 def test_a_record_names_its_task(env):
     with pytest.raises(ValueError, match="field env must be one of countdown, multiplication"):
         mixed(countdown=1.0, multiplication=1.0).read({"env": env, "completion": ""})
+
+
+def rows(start, stop):
+    return "".join(
+        json.dumps({"question": f"What is {i} + 1?", "answer": f"{i + 1}"}) + "\n" for i in range(start, stop)
+    )
+
+
+def overlapping(folder):
+    """A folder with 40 problems, 10 of them held out, and a file with 5 of either kind and 30 others."""
+    (folder / "train.jsonl").write_text(rows(0, 30))
+    (folder / "test.jsonl").write_text(rows(30, 40))
+    (folder / "own.jsonl").write_text(rows(25, 35) + rows(40, 70))
+    return Questions("folder", path=str(folder)), Questions("own", path=str(folder / "own.jsonl"), eval_fraction=0.5)
+
+
+def test_a_problem_that_one_task_holds_out_is_never_drawn_for_training_from_another(tmp_path):
+    folder, own = overlapping(tmp_path)
+    env = Mixed({"a": folder, "b": own}, {"a": 1.0, "b": 1.0})
+    held_out = {p.key for task in (folder, own) for p in task.problems("test")}
+    trained = {(p.env, p.key) for p in (env.problem(0, "train", index) for index in range(1000))}
+    expected = {(p.env, p.key) for task in (folder, own) for p in task.problems("train") if p.key not in held_out}
+    assert trained == expected
+    assert all(any(p.key in held_out for p in task.problems("train")) for task in (folder, own))  # both lose some
+
+
+def test_the_training_problems_of_a_mix_that_no_task_holds_out_stay_where_they_are(tmp_path):
+    folder, own = overlapping(tmp_path)
+    env = Mixed({"a": folder, "b": own}, {"a": 1.0, "b": 1.0})
+    for index in range(200):
+        problem = env.problem(3, "train", index)
+        drawn = {"folder": folder, "own": own}[problem.env].problem(3, "train", index)
+        assert problem == drawn or drawn.key in env.held_out_keys
+
+
+def test_a_task_whose_training_problems_are_all_held_out_by_another_is_refused(tmp_path):
+    folder, _ = overlapping(tmp_path)
+    (tmp_path / "held_out.jsonl").write_text(rows(0, 30))
+    other = Questions("other", path=str(tmp_path / "held_out.jsonl"), eval_fraction=1)
+    parts = {"a": folder, "b": other}
+    assert Mixed(parts, {"a": 1.0, "b": 0.0}).problem(0, "train", 0).env == "folder"
+    env = Mixed(parts, {"a": 1.0, "b": 1e-9})
+    with pytest.raises(ValueError, match="env.parts.a: the training problems are held-out problems of other tasks"):
+        env.problem(0, "train", 0)
+
+
+def test_tasks_that_draw_their_problems_agree_on_the_split_of_a_problem_that_they_share():
+    few = Countdown(name="few", num_numbers=[2], max_number=20, max_target=40, operations="+")
+    more = Countdown(name="more", num_numbers=[2], max_number=22, max_target=44)
+    env = Mixed({"a": few, "b": more}, {"a": 1.0, "b": 1.0})
+    assert not {env.problem(0, "train", i).key for i in range(2000)} & {p.key for p in env.eval_set(40)}
+    assert not env.held_out_keys
