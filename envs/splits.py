@@ -1,16 +1,19 @@
 """Disjoint training and held-out problems."""
 
 import hashlib
+import logging
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import TypeVar
 
 from envs.env import Env
 from grpo.types import Problem
 
+SPLITS = ("train", "test")
 EVAL_FRACTION = 0.2
 T = TypeVar("T")
+log = logging.getLogger(__name__)
 
 
 def split_of(canonical: str, eval_fraction: float = EVAL_FRACTION) -> str:
@@ -68,6 +71,17 @@ def unique(problems: Iterable[Problem]) -> dict[str, Problem]:
     for problem in problems:
         found.setdefault(problem.key, problem)
     return found
+
+
+def disjoint(source: str, train: Sequence[Problem], test: Sequence[Problem]) -> Mapping[str, tuple[Problem, ...]]:
+    """The problems of both splits, by split. Duplicates, and training problems that are held out too, are left out; a
+    warning gives their number."""
+    held_out = unique(test)
+    training = [problem for key, problem in unique(train).items() if key not in held_out]
+    total = len(train) + len(test)
+    if left_out := total - len(training) - len(held_out):
+        log.warning("%s: left out %d of %d problems, which occur more than once", source, left_out, total)
+    return {"train": tuple(training), "test": tuple(held_out.values())}
 
 
 def require(ok: bool, key: str, value: object, allowed: str) -> None:

@@ -24,11 +24,10 @@ from envs.code.sandbox import Limits, missing_protections
 from envs.prompts import STYLES, make_prompt
 from envs.questions.task import canonical
 from envs.records import read_file
-from envs.splits import in_epochs, require, split_of, unique
+from envs.splits import SPLITS, disjoint, in_epochs, require, split_of
 from grpo.types import Problem
 from rewards.verdict import Verdict
 
-SPLITS = ("train", "test")
 MAX_SHOWN = 400  # characters of one value in a question
 
 
@@ -185,7 +184,8 @@ def _load(settings: tuple[tuple[str, Any], ...]) -> Mapping[str, tuple[Problem, 
     env = Code(**dict(settings))
     path = Path(str(env.path))
     if path.is_dir():
-        train, test = (unique(read_file(path / f"{split}.jsonl", env.read_question)) for split in SPLITS)
-        return {"train": tuple(p for key, p in train.items() if key not in test), "test": tuple(test.values())}
-    problems = unique(read_file(path, env.read_question)).values()
-    return {split: tuple(p for p in problems if split_of(p.key) == split) for split in SPLITS}
+        train, test = (read_file(path / f"{split}.jsonl", env.read_question) for split in SPLITS)
+    else:
+        problems = read_file(path, env.read_question)
+        train, test = ([problem for problem in problems if split_of(problem.key) == split] for split in SPLITS)
+    return disjoint(str(path), train, test)

@@ -10,20 +10,25 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 from envs.behaviors import Behaviors, read_text_behaviors
 from envs.prompts import STYLES, make_prompt
 from envs.records import read_file, read_hub
-from envs.splits import EVAL_FRACTION, in_epochs, require, split_of, unique
+from envs.splits import EVAL_FRACTION, SPLITS, disjoint, in_epochs, require, split_of
 from grpo.types import Problem
 from rewards.latex import check_latex
 from rewards.numbers import NumberError, check_number, read_number
 from rewards.verdict import Verdict
 
-SIGNS = "+-*/^=<>×÷−·√"
-WORD = re.compile(rf"\d+\.\d+|[^\W_]+|[{re.escape(SIGNS)}]")
+SIGNS = "+-*/^=<>≤≥≠±×÷−·√"
+BRACKETS = "()[]{}"
+LEADING_POINT = re.compile(r"(?<![\w.])\.(?=\d)")
+# Signs of a formula wherever they are: % and |, a factorial, and a sign directly before a term, as in `is -5`.
+FORMULA = r"[%|] | (?<=[\d)}|])!+ | (?<=\b[a-z])!+ | (?<![\w-])[-−+±√<>≤≥](?=[\d(|√$\\] | [a-z]\b)"
+WORD = re.compile(rf"\d+\.\d+ | [^\W_]+ | (?P<formula>{FORMULA}) | [{re.escape(SIGNS + BRACKETS)}]", re.VERBOSE)
 # Grader -> example of an answer.
 EXAMPLES = {"number": "72", "latex": r"\frac{1}{2}"}
 
@@ -124,13 +129,11 @@ def _load(settings: tuple[tuple[str, Any], ...]) -> Mapping[str, tuple[Problem, 
     """Both splits. The cache belongs to the module rather than the env, so that pickling an env stays cheap."""
     env = Questions(**dict(settings))
     if env.path is not None and Path(env.path).suffix == ".jsonl":
-        problems = unique(read_file(Path(env.path), env.read_question))
-        splits: dict[str, list[Problem]] = {"train": [], "test": []}
-        for key, problem in problems.items():
-            splits[split_of(key, env.eval_fraction)].append(problem)
-        return {split: tuple(members) for split, members in splits.items()}
-    train, test = (unique(_part(env, split)) for split in ("train", "test"))
-    return {"train": tuple(p for key, p in train.items() if key not in test), "test": tuple(test.values())}
+        problems = read_file(Path(env.path), env.read_question)
+        train, test = ([p for p in problems if split_of(p.key, env.eval_fraction) == split] for split in SPLITS)
+    else:
+        train, test = (_part(env, split) for split in SPLITS)
+    return disjoint(str(env.path or env.hub), train, test)
 
 
 def _part(env: Questions, split: str) -> list[Problem]:
@@ -142,14 +145,35 @@ def _part(env: Questions, split: str) -> list[Problem]:
 
 def canonical(question: str) -> str:
     """The words, numbers and formulas of a question in lower case, without punctuation."""
-    words = WORD.findall(question.casefold())
-    return " ".join(word for place, word in enumerate(words) if len(word) > 1 or _has_meaning(words, place))
+    found = list(WORD.finditer(LEADING_POINT.sub("0.", question.casefold())))
+    words = [match for match in found if match[0] not in BRACKETS]
+    meant = iter([_has_meaning(words, place) for place in range(len(words))])
+    kept = [match[0] for match in found if match[0] in BRACKETS or next(meant)]
+    groups = _groups(kept)
+    return " ".join(word for place, word in enumerate(kept) if word not in BRACKETS or place in groups)
 
 
-def _has_meaning(words: Sequence[str], place: int) -> bool:
-    """Whether a character is a letter or a digit, or a sign of a formula: beside a term or another sign on both sides,
-    as in `x - 1` and `= -1`, and unlike the hyphen of `3-year-old`."""
-    if words[place] not in SIGNS:
+def _has_meaning(words: Sequence[re.Match[str]], place: int) -> bool:
+    """Whether this is a word, a number, or a sign of a formula: beside a term or another sign on both sides, as in
+    `x - 1` and `= -1`, and unlike the hyphen of `3-year-old`."""
+    if words[place].lastgroup == "formula" or words[place][0] not in SIGNS:
         return True
-    around = [*words[max(0, place - 1) : place], *words[place + 1 : place + 2]]
+    around = [match[0] for match in (*words[max(0, place - 1) : place], *words[place + 1 : place + 2])]
     return all(len(word) == 1 or word[0].isdigit() for word in around) and any(word not in SIGNS for word in around)
+
+
+def _groups(words: Sequence[str]) -> set[int]:
+    """The places of brackets that change a formula: around two words or more, with a sign among them or beside them, as
+    in `(3 + 4) * 2`, and unlike those of `f(x)` and `(3 apples)`. Only parentheses need a sign: `[0, 1)` has none."""
+    signs = list(accumulate((word in SIGNS for word in words), initial=0))
+    opened: list[int] = []
+    places: set[int] = set()
+    for place, word in enumerate(words):
+        if word in "([{":
+            opened.append(place)
+        elif word in ")]}" and opened:
+            start = opened.pop()
+            has_sign = signs[max(0, start - 1)] < signs[min(place + 2, len(words))]
+            if place > start + 2 and (has_sign or words[start] + word != "()"):
+                places |= {start, place}
+    return places

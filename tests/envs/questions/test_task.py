@@ -89,6 +89,19 @@ def test_malformed_lines_are_reported_by_number(tmp_path, caplog):
     assert "line 5: no field answer" in caplog.text and "line 6: field answer: contains no number" in caplog.text
 
 
+def test_duplicates_are_left_out_with_a_warning(tmp_path, caplog):
+    rows = [{"question": question, "answer": "#### 3"} for question in ("And 3?", "and 3", "How many?", "5!", "5")]
+    write(tmp_path / "all.jsonl", rows)
+    write(tmp_path / "train.jsonl", rows)
+    write(tmp_path / "test.jsonl", rows[2:3])
+    for path, remain, left_out in (("all.jsonl", 4, "1 of 5"), ("", 4, "2 of 6")):
+        caplog.clear()
+        env = gsm8k(tmp_path / path)
+        assert [len(env.problems("train")) + len(env.problems("test")) for _ in range(2)] == [remain] * 2
+        (record,) = caplog.records
+        assert record.getMessage() == f"{tmp_path / path}: left out {left_out} problems, which occur more than once"
+
+
 def test_a_missing_folder_and_too_many_problems_are_rejected(tmp_path):
     with pytest.raises(ValueError, match="env.path: there is no file"):
         gsm8k(tmp_path / "nowhere").eval_set(1)
@@ -110,6 +123,11 @@ def test_the_canonical_form_ignores_case_spacing_and_punctuation():
     assert canonical("How  many,\nBEES?") == canonical("how many bees")
     assert canonical("2 bees") != canonical("3 bees")
     assert canonical("A 3-year-old - yes, she!") == canonical("a 3 year old yes she")
+    assert canonical("(A) Wow! He (the baker) has 12 (or 13) left...5? :)") == canonical(
+        "a wow he the baker has 12 or 13 left 5"
+    )
+    assert canonical("Find f(x), (5), x^{2} and x^2.") == canonical("find f x 5, x^2, and x^(2)")
+    assert canonical("x = .5") == canonical("x = 0.5")
 
 
 @pytest.mark.parametrize(
@@ -118,7 +136,21 @@ def test_the_canonical_form_ignores_case_spacing_and_punctuation():
         ["7 + 5", "7 - 5", "7 * 5", "7 / 5", "7/-5"],
         ["x^2-4=0", "x^2+4=0", "x^2-4<0"],
         ["What is 3/4?", "What is 3.4?", "What is 3, 4?"],
+        ["What is (3 + 4) * 2?", "What is 3 + 4 * 2?", "What is 3 + (4 * 2)?"],
+        ["What is 2 * (sin x + 1)?", "What is 2 * sin x + 1?"],
+        ["What is (-3)^2?", "What is -3^2?", "What is 3^2?"],
+        [r"$\frac{1}{2 x}$", r"$\frac{1}{2} x$", r"$-\frac{1}{2} x$"],
+        ["2^{3+4}", "2^3+4"],
+        ["integers in [0, 9)", "integers in (0, 9]", "integers in [0, 9]", "integers in (0, 9)"],
+        ["What is 5!?", "What is 5!!?", "What is 5?"],
+        ["(n + 1)!", "n + 1!", "n + 1", "(n! + 1)!"],
+        ["Find |-3|.", "Find -3.", "Find 3.", "Find |3|."],
+        ["20% of 50", "20 of 50"],
+        ["x = .5", "x = 5", "x = -.5"],
+        ["It was -5 degrees.", "It was +5 degrees.", "It was 5 degrees."],
+        ["primes <10", "primes >10", "primes ≤10"],
+        ["x ≤ 5", "x ≥ 5", "x ≠ 5", "x ± 5"],
     ],
 )
-def test_questions_that_differ_in_a_sign_are_different(different):
+def test_questions_that_differ_in_a_formula_are_different(different):
     assert len({canonical(question) for question in different}) == len(different)
