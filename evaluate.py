@@ -37,11 +37,12 @@ from workers.download import WEIGHTS, download
 from workers.interrupt import Interrupt, Interrupted
 from workers.judge import ask_of
 from workers.machine import check_machine
-from workers.models import check_model, encode, fitting_problems, load_tokenizer, pick_device, stored_weights
+from workers.models import check_model, fitting_problems, load_tokenizer, pick_device, stored_weights
 from workers.outcome_verifier import OutcomeVerifier, check_verifier, verifier_id
 from workers.rank_group import WorkerDied, WorkerFailed, WorkerTimeout
 from workers.rollout import RolloutPool
 from workers.session import ray_session
+from workers.tokenization import encode
 
 DEFAULT_SAMPLING = SamplingParams(temperature=1.0, max_tokens=1)  # unused: each request has its own parameters
 

@@ -21,7 +21,8 @@ from conf.compose import compose_config
 from conf.launch import checking_settings
 from conf.schema import Config
 from rewards.tags import read_tags
-from workers.models import check_model, load_tokenizer, render
+from workers.models import check_model, load_tokenizer
+from workers.tokenization import render
 
 
 def process_results(doc: Mapping[str, Any], results: Sequence[str]) -> dict[str, float]:

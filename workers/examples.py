@@ -12,10 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jinja2 import TemplateError
-
 from conf.sft import DataConfig
 from envs.records import file_records, hub_records
+from workers.tokenization import format_messages
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -277,6 +276,6 @@ def _render(messages: Turns, tokenizer: "PreTrainedTokenizerBase", origin: str, 
             f"{origin} has messages, but the model has no chat template; give text as prompt and completion"
         )
     try:
-        return tokenizer.apply_chat_template(list(messages), tokenize=False, **options)
-    except TemplateError as error:
-        raise ValueError(f"{origin}: the chat template of the model refuses the messages ({error})") from error
+        return format_messages(tokenizer, messages, **options)
+    except ValueError as error:
+        raise ValueError(f"{origin}: {error}") from error

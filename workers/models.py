@@ -18,6 +18,7 @@ from envs.fitting import FittingProblems
 from grpo.packing import packed_attention
 from grpo.types import Chat
 from workers.download import SETTINGS, WEIGHTS, download
+from workers.tokenization import encode
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -182,30 +183,6 @@ def fitting_problems(
     """
     tokenizer = load_tokenizer(model.source)
     return FittingProblems(env, model.max_prompt_tokens, lambda prompt: len(encode(tokenizer, written(prompt))))
-
-
-def encode(tokenizer: "PreTrainedTokenizerBase", prompt: str | Chat) -> list[int]:
-    """The token ids of a prompt; raises what `render` raises."""
-    return tokenizer(render(tokenizer, prompt), add_special_tokens=False)["input_ids"]
-
-
-def render(tokenizer: "PreTrainedTokenizerBase", prompt: str | Chat) -> str:
-    """A prompt as text that includes its special tokens. A chat is formatted by the tokenizer's template; its last
-    turn stays open.
-
-    Raises:
-        ValueError: the tokenizer has no chat template.
-    """
-    if isinstance(prompt, str):
-        return prompt
-    if tokenizer.chat_template is None:
-        raise ValueError("model.prompt_style=chat requires a chat template, which this tokenizer lacks; choose base")
-    turns = [
-        {"role": "system", "content": prompt.system},
-        {"role": "user", "content": prompt.user},
-        {"role": "assistant", "content": prompt.assistant},
-    ]
-    return tokenizer.apply_chat_template(turns, tokenize=False, continue_final_message=True)
 
 
 def load_model(source: str | Path, dtype: str, packed: bool = False) -> Any:

@@ -23,7 +23,8 @@ from conf.workers import ModelConfig
 from grpo.types import Chat
 from run.files import read_json
 from workers.checkpoint import sha256_of, write_atomically
-from workers.models import encode, load_config, load_model, load_tokenizer
+from workers.models import load_config, load_model, load_tokenizer
+from workers.tokenization import encode
 
 MAX_BATCH_TOKENS = 8192  # of one forward pass without gradient, padding included
 HEAD, BACKBONE, METADATA = "head.safetensors", "backbone.safetensors", "verifier.json"

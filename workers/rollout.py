@@ -14,11 +14,11 @@ import torch
 
 from conf.workers import ModelConfig, RolloutConfig, TopologyConfig
 from grpo.types import Completion, Request, SamplingParams
-from workers.models import encode
 from workers.placement import bundle_indexes
 from workers.rank_group import ALONE, RankInfo, Worker, WorkerDied, answer_of
 from workers.sampler import Sampler
 from workers.session import Session, WorkerSettings
+from workers.tokenization import encode
 from workers.transformers_sampler import TransformersSampler
 from workers.weights import Transfer, Weights, verify
 

@@ -7,9 +7,10 @@ from torch import Tensor
 
 from conf.workers import ModelConfig, RolloutConfig, TopologyConfig
 from grpo.types import Completion, Request, SamplingParams
-from workers.models import encode, load_model, load_tokenizer, replace_weights
+from workers.models import load_model, load_tokenizer, replace_weights
 from workers.rank_group import ALONE, RankInfo
 from workers.sampler import Sampler
+from workers.tokenization import encode
 from workers.weights import Weights, fetch
 
 

@@ -26,9 +26,10 @@ from grpo.types import Problem, Request, SamplingParams, request_seed
 from inference.runner import run
 from tools.benchmarks.measurement import RAY_NICE, RESULTS, in_fresh_process, record, spread, versions, write_result
 from workers.interrupt import Interrupt
-from workers.models import encode, load_tokenizer, pick_device
+from workers.models import load_tokenizer, pick_device
 from workers.rollout import VLLM_CPU_ENVIRONMENT, VLLM_ENVIRONMENT, RolloutPool
 from workers.session import ray_session
+from workers.tokenization import encode
 
 WARM_UP = 8  # problems
 

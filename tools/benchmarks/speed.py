@@ -36,8 +36,9 @@ from tools.benchmarks.measurement import (
 )
 from tools.benchmarks.process_tree import Observed, observe
 from tools.planner.shape import shape_of
-from workers.models import encode, load_config, load_tokenizer, render
+from workers.models import load_config, load_tokenizer
 from workers.session import PASSIVE_THREADS
+from workers.tokenization import encode, render
 
 PHASES = ("generate", "logprobs", "update", "weight_sync")
 NEVER = "<|never|>"

@@ -126,7 +126,7 @@ def generate_alone(sampler: VllmSampler, requests: Sequence[Request], sampling: 
     """In the engine's process: the same requests with `LLM.generate`. Returns seconds and generated tokens."""
     import vllm
 
-    from workers.models import encode
+    from workers.tokenization import encode
 
     prompts = [vllm.TokensPrompt(prompt_token_ids=encode(sampler.tokenizer, each.prompt)) for each in requests]
     params = [
