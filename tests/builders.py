@@ -4,13 +4,14 @@ import hashlib
 from collections.abc import Sequence
 
 import torch
+from tokenizers.processors import TemplateProcessing
 from torch import Tensor
-from transformers import Qwen2Config, Qwen2ForCausalLM
+from transformers import PreTrainedTokenizerBase, Qwen2Config, Qwen2ForCausalLM
 
 from grpo.grpo import Batch, make_batch
 from grpo.types import Completion, Group, Problem, Rollout, Score
 from workers.examples import Example
-from workers.models import model_settings
+from workers.models import load_tokenizer, model_settings
 
 PROBLEM = Problem(
     "countdown", "4 8 16 -> 12", "make 12 from 16 8 4", "(16 - 8) + 4", {"numbers": [16, 8, 4], "target": 12}
@@ -52,6 +53,14 @@ def small_model(seed: int = 0, vocabulary: int = 32) -> Qwen2ForCausalLM:
         initializer_range=0.2,
     )
     return Qwen2ForCausalLM(config).eval()
+
+
+def tokenizer_with_bos() -> PreTrainedTokenizerBase:
+    """The tokenizer of the tiny model, which puts its token 0 before every text, as that of Llama 3 puts its BOS."""
+    tokenizer = load_tokenizer("envs/countdown/models/tiny")
+    bos = tokenizer.bos_token = tokenizer.eos_token
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(single=f"{bos} $A", special_tokens=[(bos, 0)])
+    return tokenizer
 
 
 def packed_model(seed: int = 0) -> Qwen2ForCausalLM:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from conf.sft import DataConfig
 from envs.records import file_records, hub_records
-from workers.tokenization import format_messages
+from workers.tokenization import beginning, format_messages
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -162,6 +162,9 @@ def read_example(row: Mapping[str, Any], tokenizer: "PreTrainedTokenizerBase", l
         ids += found
         loss += [carries_loss] * len(found)
     ids, loss = [*ids, *end], [*loss, *[True] * len(end)]
+    if isinstance(row["prompt"] if "completion" in row else row.get("messages", row.get("text")), str):
+        start = beginning(tokenizer, ids)
+        ids, loss = [*start, *ids], [*[False] * len(start), *loss]
     first = loss.index(True) if True in loss else len(ids)
     split = 1 if loss_on == "all" else max(1, first)
     if len(ids) <= split:

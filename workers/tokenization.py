@@ -13,12 +13,20 @@ if TYPE_CHECKING:
 
 def encode(tokenizer: "PreTrainedTokenizerBase", prompt: str | Chat) -> list[int]:
     """The token ids of a prompt; raises what `render` raises."""
-    return tokenizer(render(tokenizer, prompt), add_special_tokens=False)["input_ids"]
+    ids = tokenizer(render(tokenizer, prompt), add_special_tokens=False)["input_ids"]
+    return [*beginning(tokenizer, ids), *ids] if isinstance(prompt, str) else ids
+
+
+def beginning(tokenizer: "PreTrainedTokenizerBase", ids: Sequence[int]) -> list[int]:
+    """What precedes the ids of a plain text: the beginning-of-sequence token, if the tokenizer puts it before every
+    text, as that of Llama 3 does, and the text does not begin with it already. A chat template writes its own."""
+    bos = [tokenizer.bos_token_id]
+    return bos if tokenizer("")["input_ids"][:1] == bos and list(ids[:1]) != bos else []
 
 
 def render(tokenizer: "PreTrainedTokenizerBase", prompt: str | Chat) -> str:
-    """A prompt as text that includes its special tokens. A chat is formatted by the tokenizer's template; its last
-    turn stays open.
+    """A prompt as text. A chat is formatted by the tokenizer's template, which writes its special tokens; its last
+    turn stays open. Only `encode` adds the token of `beginning`.
 
     Raises:
         ValueError: the tokenizer has no chat template, or the template refuses the turns.

@@ -7,8 +7,9 @@ from pyarrow import parquet
 from transformers import AutoTokenizer
 
 from conf.sft import DataConfig
-from tests.builders import example
+from tests.builders import example, tokenizer_with_bos
 from workers.examples import Example, Examples, check_held_out, hold_out, load_examples, read_example
+from workers.tokenization import encode
 
 TINY = "envs/countdown/models/tiny"
 CHATML = "{% for m in messages %}[{{ m.role }}]{{ m.content }}{% if not loop.last or not continue_final_message %};{% endif %}{% endfor %}{% if add_generation_prompt %}[assistant]{% endif %}"  # noqa: E501
@@ -75,6 +76,26 @@ def test_all_tokens_but_the_first_carry_loss_on_request_and_in_plain_text(tokeni
     assert learned(read_example(row, tokenizer, "all", ""), tokenizer).endswith(" 12 from 16 8 4\n 16 - 8<|endoftext|>")
     text = read_example({"text": " 16 - 8"}, tokenizer, "completion", "")
     assert tokenizer.decode(text.prompt_ids) == " 16" and learned(text, tokenizer) == " - 8<|endoftext|>"
+
+
+def test_plain_text_begins_with_the_bos_token_once_as_it_does_during_generation(tokenizer):
+    adds_bos, prompt = tokenizer_with_bos(), "make 12 from 16 8 4\n"
+    row = {"prompt": prompt, "completion": " 16 - 8"}
+    found, plain = (read_example(row, each, "completion", "") for each in (adds_bos, tokenizer))
+    assert list(found.prompt_ids) == encode(adds_bos, prompt) == [0, *plain.prompt_ids]
+    assert (found.token_ids, found.carries_loss) == (plain.token_ids, plain.carries_loss)
+    for text in (" 16 - 8", "<|endoftext|> 16 - 8"):
+        found = read_example({"text": text}, adds_bos, "completion", "")
+        assert found.prompt_ids == (0,) and learned(found, adds_bos) == " 16 - 8<|endoftext|>"
+
+
+def test_messages_have_no_bos_token_but_that_of_the_template():
+    adds_bos = tokenizer_with_bos()
+    turns = "{% for m in messages %} 1{{ m.content }} 0{% endfor %}{% if add_generation_prompt %} 1{% endif %}"
+    adds_bos.chat_template = "{{ bos_token }}" + turns
+    messages = [{"role": "user", "content": " 2"}, {"role": "assistant", "content": " 3"}]
+    found = read_example({"messages": messages}, adds_bos, "completion", "")
+    assert adds_bos.decode(found.prompt_ids) == "<|endoftext|> 1 2 0 1"
 
 
 @pytest.mark.parametrize(
