@@ -149,22 +149,25 @@ def read_example(row: Mapping[str, Any], tokenizer: "PreTrainedTokenizerBase", l
     """
     row = {key: value for key, value in row.items() if value is not None}
     _check_row(row, origin)
-    end = [] if row.get("truncated") else [tokenizer.eos_token_id]
     if "completion" in row:
-        segments, end = _completion(row["prompt"], row["completion"], tokenizer, origin, end)
+        start, last = row["prompt"], row["completion"]
+        segments = _completion(start, last, tokenizer, origin)
     elif "messages" in row:
-        segments, end = _turns(row["messages"], tokenizer, origin), []
+        start = last = row["messages"]
+        segments = _turns(last, tokenizer, origin)
     else:
-        segments = [("", False), (row["text"], True)]
-    ids, loss = list[int](), list[bool]()
+        start = last = row["text"]
+        segments = [(last, True)]
+    ids, loss, found = list[int](), list[bool](), list[int]()
     for text, carries_loss in segments:
         found = _token_ids(text, tokenizer, origin) if text else []
         ids += found
         loss += [carries_loss] * len(found)
-    ids, loss = [*ids, *end], [*loss, *[True] * len(end)]
-    if isinstance(row["prompt"] if "completion" in row else row.get("messages", row.get("text")), str):
-        start = beginning(tokenizer, ids)
-        ids, loss = [*start, *ids], [*[False] * len(start), *loss]
+    # Samplers stop at the end token, but the chat template may end the last turn with another one.
+    is_ended = not isinstance(last, str) and tokenizer.eos_token_id in found
+    end = [] if is_ended or row.get("truncated") else [tokenizer.eos_token_id]
+    bos = beginning(tokenizer, ids) if isinstance(start, str) else []
+    ids, loss = [*bos, *ids, *end], [*[False] * len(bos), *loss, *[True] * len(end)]
     first = loss.index(True) if True in loss else len(ids)
     split = 1 if loss_on == "all" else max(1, first)
     if len(ids) <= split:
@@ -235,17 +238,17 @@ def _characters(text: str) -> str:
 
 
 def _completion(
-    prompt: str | Turns, completion: str | Turns, tokenizer: "PreTrainedTokenizerBase", origin: str, end: list[int]
-) -> tuple[list[tuple[str, bool]], list[int]]:
-    """The segments (text, carries loss) of a prompt and its completion, and the ids that end the completion."""
+    prompt: str | Turns, completion: str | Turns, tokenizer: "PreTrainedTokenizerBase", origin: str
+) -> list[tuple[str, bool]]:
+    """The segments (text, carries loss) of a prompt and its completion."""
     if not isinstance(completion, str):
         assert not isinstance(prompt, str)  # _check_row
-        return _turns([*prompt, *completion], tokenizer, origin, first=len(prompt)), []
+        return _turns([*prompt, *completion], tokenizer, origin, first=len(prompt))
     if isinstance(prompt, str):
-        return [(prompt, False), (completion, True)], end
+        return [(prompt, False), (completion, True)]
     goes_on = prompt[-1]["role"] == "assistant"
     rendered = _render(prompt, tokenizer, origin, add_generation_prompt=not goes_on, continue_final_message=goes_on)
-    return [(rendered, False), (completion, True)], end
+    return [(rendered, False), (completion, True)]
 
 
 def _turns(

@@ -60,15 +60,27 @@ def test_each_turn_of_the_assistant_carries_loss_and_nothing_else_does(chat_toke
     roles = ["system", "user", "assistant", "user", "assistant"]
     messages = [{"role": role, "content": f"{role[0]}{index}"} for index, role in enumerate(roles)]
     found = read_example({"messages": messages}, chat_tokenizer, "completion", "")
-    assert learned(found, chat_tokenizer) == "a2;a4;"
+    assert learned(found, chat_tokenizer) == "a2;a4;<|endoftext|>"
     whole = chat_tokenizer.decode([*found.prompt_ids, *found.token_ids])
-    assert whole == "[system]s0;[user]u1;[assistant]a2;[user]u3;[assistant]a4;"
+    assert whole == "[system]s0;[user]u1;[assistant]a2;[user]u3;[assistant]a4;<|endoftext|>"
 
 
 def test_messages_of_a_completion_carry_loss_and_those_of_its_prompt_do_not(chat_tokenizer):
     prompt = [{"role": "user", "content": "u"}, {"role": "assistant", "content": "a"}, {"role": "user", "content": "v"}]
     row = {"prompt": prompt, "completion": [{"role": "assistant", "content": "b"}]}
-    assert learned(read_example(row, chat_tokenizer, "completion", ""), chat_tokenizer) == "b;"
+    assert learned(read_example(row, chat_tokenizer, "completion", ""), chat_tokenizer) == "b;<|endoftext|>"
+
+
+def test_a_conversation_ends_with_the_end_token_once_whatever_token_the_template_ends_turns_with(chat_tokenizer):
+    """The bases of Qwen2.5 end turns with <|im_end|>, at which generation with them does not stop."""
+    ends_turns = copy.deepcopy(chat_tokenizer)
+    ends_turns.chat_template = CHATML.replace(";", "<|endoftext|>;")
+    messages = [{"role": "user", "content": "u"}, {"role": "assistant", "content": "a"}]
+    for tokenizer, expected in ((chat_tokenizer, "a;<|endoftext|>"), (ends_turns, "a<|endoftext|>;")):
+        for row in ({"messages": messages}, {"prompt": messages[:1], "completion": messages[1:]}):
+            assert learned(read_example(row, tokenizer, "completion", ""), tokenizer) == expected
+    row = {"messages": messages, "truncated": True}
+    assert learned(read_example(row, chat_tokenizer, "completion", ""), chat_tokenizer) == "a;"
 
 
 def test_all_tokens_but_the_first_carry_loss_on_request_and_in_plain_text(tokenizer):
