@@ -40,10 +40,11 @@ from workers.actor import UpdateResult
 from workers.checkpoint import newest_intact, step_of, write_checkpoint
 from workers.interrupt import Interrupt, Interrupted
 from workers.judge import make_behavior_judge, make_judge
-from workers.models import check_model, check_optimizer, check_trainable, fitting_problems
+from workers.models import check_model, check_optimizer, fitting_problems
 from workers.preparation import prepare_machine
 from workers.rank_group import WorkerDied, WorkerFailed, WorkerTimeout
 from workers.session import check_topology, free_shared_memory
+from workers.trainable import check_trainable
 from workers.trio import Trio, start_trio
 from workers.weights import Weights
 
@@ -286,7 +287,7 @@ def main(raw: DictConfig) -> None:
         resolved["git"] = git_commit(Path(__file__).parent)
         folder = RunFolder.of(cfg.run)
         check_model(cfg.model, cfg.rollout, cfg.topology)
-        check_trainable(cfg.model)
+        check_trainable(cfg.model, cfg.model.max_prompt_tokens + cfg.model.max_completion_tokens)
         check_optimizer(cfg.algorithm.optimizer)
         check_tracker(cfg.tracker)
         check_topology(cfg)

@@ -34,7 +34,6 @@ from workers.examples import Examples, check_held_out, describe, load_examples
 from workers.models import (
     check_model,
     check_optimizer,
-    check_trainable,
     context_length,
     fitting_problems,
     load_tokenizer,
@@ -42,6 +41,7 @@ from workers.models import (
 )
 from workers.session import check_topology, free_shared_memory
 from workers.step_plan import StepPlan, make_batch
+from workers.trainable import check_trainable
 from workers.trio import Trio
 
 REPORTED = ("entropy", "grad_norm", "lr", "skipped", "skipped_in_row", "gpu_gb")  # the others are of RL
@@ -130,11 +130,11 @@ def main(raw: DictConfig) -> None:
     with checking_settings():
         cfg = settings_of(raw, SftConfig)
         check_model(cfg.model, cfg.rollout, cfg.topology)
-        check_trainable(cfg.model)
+        max_tokens = longest_example(cfg)
+        check_trainable(cfg.model, max_tokens)
         check_optimizer(cfg.optimizer)
         check_tracker(cfg.tracker)
         check_topology(cfg)
-        max_tokens = longest_example(cfg)
         examples = load_examples(cfg.data, load_tokenizer(cfg.model.source), max_tokens, cfg.seed)
         held_out = fitting_problems(cfg.env, cfg.model).held_out(cfg.evaluation.num_problems)
         check_held_out(examples, {problem.key for problem in held_out})

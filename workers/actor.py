@@ -25,6 +25,7 @@ from workers.lora import adapter_weights, add_adapter, merged_weights, without_a
 from workers.models import freeze, load_model, make_optimizer, make_schedule, move, replace_weights
 from workers.rank_group import ALONE, RankInfo
 from workers.stacks import announce
+from workers.trainable import check_logprobs
 from workers.weights import Transfer, Weights, fetch, publish
 
 
@@ -298,6 +299,11 @@ class Actor(Policy):
             return
         for name, tensor in merged_weights(self.model):
             yield name, tensor.to(self.dtype).contiguous()
+
+    def _load(self, model: ModelConfig, dtype: str) -> Any:
+        loaded = super()._load(model, dtype)
+        check_logprobs(loaded, model.source)
+        return loaded
 
     def _add_adapter(self, model: ModelConfig) -> Any:
         return add_adapter(self.model, model.lora) if model.lora.rank else None

@@ -55,10 +55,11 @@ def pick_device(wanted: str) -> str:
 
 
 def read_config(model: ModelConfig) -> Mapping[str, Any]:
-    """The content of the model's config.json; raises what `check_model` raises if it is missing or damaged."""
+    """The content of the model's config.json; in a model of text and images, with that of its language model
+    (`text_config`). Raises what `check_model` raises if the file is missing or damaged."""
     config = Path(model.source) / "config.json"
     if not config.is_file():
-        return dict(load_config(model.source).to_dict())
+        return _of_text(load_config(model.source).to_dict())
     try:
         content = json.loads(config.read_text(encoding="utf-8"))
     except ValueError as error:
@@ -70,7 +71,11 @@ def read_config(model: ModelConfig) -> Mapping[str, Any]:
             f"model.path={model.source} has Python code of its own (auto_map in config.json), which is never executed; "
             "choose a model that transformers supports by itself"
         )
-    return dict(content)
+    return _of_text(content)
+
+
+def _of_text(config: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {**config, **(config.get("text_config") or {})}
 
 
 def is_known(model_type: str) -> bool:
@@ -78,29 +83,6 @@ def is_known(model_type: str) -> bool:
     from transformers import CONFIG_MAPPING
 
     return model_type in CONFIG_MAPPING
-
-
-def check_trainable(model: ModelConfig) -> None:
-    """Check that the actor computes what the model's config.json means: full causal attention, and logits that are the
-    product of the last hidden state and the output layer (grpo/packing.py, grpo/logprobs.py). Otherwise vLLM would
-    sample from another distribution than the one that is trained.
-
-    Raises:
-        ValueError: it does not.
-    """
-    config, tokens = read_config(model), model.max_prompt_tokens + model.max_completion_tokens
-    layers = set(config.get("layer_types") or ["full_attention"])
-    window = config.get("sliding_window") if config.get("use_sliding_window", True) else None
-    slides = "sliding_attention" in layers or not config.get("layer_types")
-    odd = [f"layer_types={name}" for name in sorted(layers - {"full_attention", "sliding_attention"})]
-    odd += [f"sliding_window={window}"] if window is not None and slides and window < tokens else []
-    scales = ("final_logit_softcapping", "attn_logit_softcapping", "logits_scaling", "logit_scale")
-    odd += [f"{key}={config[key]}" for key in scales if config.get(key) not in (None, 1)]
-    if odd:
-        raise ValueError(
-            f"model.path={model.source} cannot be trained: its config.json has {', '.join(odd)}, but the actor "
-            "supports only full causal attention and plain logits; choose another model"
-        )
 
 
 def check_context(model: ModelConfig, config: Mapping[str, Any]) -> None:

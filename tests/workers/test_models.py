@@ -9,7 +9,6 @@ from conf.workers import ModelConfig, RolloutConfig, TopologyConfig
 from workers.models import (
     CPU_HEAD_SIZES,
     check_model,
-    check_trainable,
     empty_model,
     load_config,
     load_model,
@@ -80,35 +79,6 @@ def test_heads_without_a_cpu_kernel_are_found_before_anything_starts(tmp_path, h
     with pytest.raises(ValueError, match=r"attention heads of size 16, but on a CPU vLLM supports only 32, 64, .*"):
         check_model(model, RolloutConfig(), TopologyConfig(device="cpu"))
     check_model(model, RolloutConfig(backend="transformers"), TopologyConfig(device="cpu"))
-
-
-@pytest.mark.parametrize(
-    ("settings", "odd"),
-    [
-        ({"sliding_window": 512, "layer_types": ["sliding_attention", "full_attention"]}, "sliding_window=512"),
-        ({"sliding_window": 512}, "sliding_window=512"),
-        ({"layer_types": ["linear_attention", "full_attention"]}, "layer_types=linear_attention"),
-        ({"final_logit_softcapping": 30.0, "logits_scaling": 8}, "final_logit_softcapping=30.0, logits_scaling=8"),
-    ],
-)
-def test_a_model_that_the_actor_would_compute_otherwise_is_refused(tmp_path, settings, odd):
-    (tmp_path / "config.json").write_text(json.dumps({"model_type": "llama", **settings}))
-    with pytest.raises(ValueError, match=f"cannot be trained: its config.json has {odd}, but the actor supports only"):
-        check_trainable(ModelConfig("m", str(tmp_path)))
-
-
-@pytest.mark.parametrize(
-    "settings",
-    [
-        {"sliding_window": 32768, "use_sliding_window": False, "max_window_layers": 21},
-        {"sliding_window": None},
-        {"sliding_window": 65536},
-        {"sliding_window": 512, "layer_types": ["full_attention"], "final_logit_softcapping": None, "logit_scale": 1.0},
-    ],
-)
-def test_a_model_with_full_attention_is_trained(tmp_path, settings):
-    (tmp_path / "config.json").write_text(json.dumps({"model_type": "llama", **settings}))
-    check_trainable(ModelConfig("m", str(tmp_path)))
 
 
 def test_the_listed_head_sizes_are_those_of_vllm():
