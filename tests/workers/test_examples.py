@@ -1,5 +1,6 @@
 import copy
 import json
+import tracemalloc
 
 import pyarrow
 import pytest
@@ -198,7 +199,24 @@ def test_examples_that_do_not_fit_are_left_out_and_named(tmp_path, tokenizer):
     rows = [{"prompt": " 1", "completion": " 2" * count} for count in (1, 9, 2)]
     found = load_examples(DataConfig([write(tmp_path / "rows.jsonl", rows)]), tokenizer, 5, 0)
     assert [one.num_tokens for one in found.training] == [3, 4]
-    assert [one.origin for one in found.too_long] == [f"{tmp_path}/rows.jsonl:2"]
+    assert found.too_long == [(f"{tmp_path}/rows.jsonl:2", 11)]
+
+
+def test_a_token_takes_few_bytes_and_the_tokens_of_examples_that_are_left_out_none(tmp_path):
+    from tools.tiny_base.blank import make_tokenizer
+
+    tokenizer = make_tokenizer([f" {number}" for number in range(400)])  # Python itself shares integers up to 256
+
+    def load(lengths):
+        path = write(tmp_path / "rows.jsonl", [{"prompt": " 1", "completion": " 399" * length} for length in lengths])
+        return load_examples(DataConfig([path]), tokenizer, 1010, 0)
+
+    load([1000])  # imports
+    tracemalloc.start()
+    found = load([1000] * 50 + [2000] * 50)
+    taken, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(found.too_long) == 50 and taken < 25 * 1000 * 50
 
 
 def test_a_ratio_takes_the_largest_parts_with_these_proportions(tmp_path, tokenizer):
