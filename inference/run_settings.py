@@ -21,13 +21,18 @@ def run_settings(compose: Callable[[Sequence[str], Mapping[str, Any]], Settings]
     The model's weights are those of the newest checkpoint, or of ckpt=NAME.
 
     Raises:
-        ValueError: a setting is not allowed, the run does not exist, or its checkpoint is missing or damaged.
+        ValueError: a setting is not allowed, another model is named besides the run, the run does not exist, or its
+            checkpoint is missing or damaged.
     """
     given = dict(override.lstrip("+").split("=", maxsplit=1) for override in overrides if "=" in override)
     if (name := given.get("run")) is None:
         return compose(overrides, {})
     if not name:
         raise ValueError("run= is empty; give the name of a folder in outputs/, or no run to evaluate model=NAME")
+    if other := next((key for key in ("model", "model.path", "model.local_path") if key in given), None):
+        raise ValueError(
+            f"{other}={given[other]} contradicts run={name}, whose checkpoint is the model; leave out one of them"
+        )
     folder = Path("outputs", name)
     if not (folder / "config.yaml").is_file():
         raise ValueError(f"run={name}: {folder} is not a run; run must be the name of a folder in outputs/")

@@ -86,6 +86,15 @@ def test_a_run_without_a_name_is_refused(run):
         run_settings(compose_evaluation, ["run=my-run", "name="])
 
 
+@pytest.mark.parametrize("other", ["model=qwen-0.5b", "++model.path=org/other", "model.local_path=models/other"])
+def test_another_model_besides_the_run_is_refused(run, other):
+    with pytest.raises(ValueError) as error:
+        run_settings(compose_evaluation, ["run=my-run", other])
+    assert str(error.value) == (
+        f"{other.lstrip('+')} contradicts run=my-run, whose checkpoint is the model; leave out one of them"
+    )
+
+
 def test_plus_signs_do_not_change_what_an_override_means(run):
     cfg = run_settings(compose_evaluation, ["++run=my-run", "++env.max_number=13"])
     assert cfg.model.source == str(run / "checkpoints" / "step_000040" / "hf") and cfg.env.max_number == 13
