@@ -19,6 +19,7 @@ import hydra
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
+from conf.compose import chosen_groups
 from conf.launch import checking_settings, explaining_errors, launch, settings_of
 from conf.schema import Config
 from conf.sft import TrainingConfig
@@ -279,12 +280,17 @@ def start_training(
             yield kind(cfg, folder, trio, scorer, monitor)
 
 
+def recorded(raw: DictConfig) -> dict[str, Any]:
+    """What config.yaml records: the settings, and the files of conf/ and the commit that they come from."""
+    resolved: Any = OmegaConf.to_container(raw, resolve=True)
+    return resolved | {"groups": chosen_groups(), "git": git_commit(Path(__file__).parent)}
+
+
 @hydra.main(version_base=None, config_path="conf", config_name="config")
 def main(raw: DictConfig) -> None:
     with checking_settings():
         cfg = settings_of(raw, Config)
-        resolved: Any = OmegaConf.to_container(raw, resolve=True)
-        resolved["git"] = git_commit(Path(__file__).parent)
+        resolved = recorded(raw)
         folder = RunFolder.of(cfg.run)
         check_model(cfg.model, cfg.rollout, cfg.topology)
         check_trainable(cfg.model, cfg.model.max_prompt_tokens + cfg.model.max_completion_tokens)

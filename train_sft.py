@@ -12,23 +12,21 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
-from typing import Any
 
 import hydra
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from rich.console import Console
 
 from conf.launch import checking_settings, launch, settings_of
 from conf.sft import SftConfig
 from envs.score import Scorer
 from grpo.types import Problem
-from run.folder import RunFolder, git_commit
+from run.folder import RunFolder
 from run.metrics import policy_metrics
 from run.monitor import Monitor
 from run.terminal import print_end
 from run.trackers import check_tracker
-from train_grpo import Training, train
+from train_grpo import Training, recorded, train
 from workers.actor import UpdateResult
 from workers.examples import Examples, check_held_out, describe, load_examples
 from workers.models import (
@@ -140,8 +138,7 @@ def main(raw: DictConfig) -> None:
         check_held_out(examples, {problem.key for problem in held_out})
         plan = StepPlan(examples.training, cfg.batch_tokens, cfg.seed)
         cfg = replace(cfg, num_steps=cfg.num_steps or plan.num_steps(cfg.epochs))
-        resolved: Any = OmegaConf.to_container(raw, resolve=True)
-        resolved |= {"num_steps": cfg.num_steps, "git": git_commit(Path(__file__).parent)}
+        resolved = recorded(raw) | {"num_steps": cfg.num_steps}
         resolved["data"]["sha256"] = examples.sha256
         folder = RunFolder.of(cfg.run)
         folder.claim(resolved)

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -57,6 +58,14 @@ def compose_traces(overrides: Sequence[str], saved: Mapping[str, Any]) -> Traces
 def compose_verifier(overrides: Sequence[str], saved: Mapping[str, Any]) -> TrainVerifierConfig:
     """Return the settings of tools/train_verifier.py; parameters and errors are those of `compose_evaluation`."""
     return _compose_on_run("train_verifier", TrainVerifierConfig, overrides, saved)
+
+
+def chosen_groups() -> dict[str, str]:
+    """The files of conf/model/ and conf/env/ that the running Hydra command has composed, such as {"model": "tiny",
+    "env": "mixed", "env@env.parts.a": "jsonl"}. The names in the settings can differ, as with env=jsonl env.name=mine.
+    """
+    choices: Mapping[str, str] = HydraConfig.get().runtime.choices
+    return {group: choices[group] for group in choices if group.partition("@")[0] in ("model", "env")}
 
 
 def compose_sft(overrides: Sequence[str]) -> SftConfig:
@@ -140,12 +149,22 @@ def _compose_on_run(name: str, schema: type[Settings], overrides: Sequence[str],
     plain = [override.lstrip("+") for override in overrides]
     selected = {override.partition("=")[0] for override in plain}
     of_run = {group: saved[group] for group in ("model", "env") if group in saved and group not in selected}
-    groups = [f"{group}={settings['name']}" for group, settings in of_run.items()]
-    if "env=mixed" in groups:  # parts that the run has added to the file's
-        groups += [f"+env@env.parts.{key}={part['name']}" for key, part in of_run["env"]["parts"].items()]
-        groups += [f"++env.weights.{key}={weight}" for key, weight in of_run["env"]["weights"].items()]
+    files = {group: file for group, file in _files_of(saved).items() if group.partition("@")[0] in of_run}
+    groups = [f"{'+' if '@' in group else ''}{group}={file}" for group, file in files.items()]
+    weights = of_run.get("env", {}).get("weights", {})  # those of parts that were added are not in the file
+    groups += [f"++env.weights.{key}={weight}" for key, weight in weights.items()]
     leaves = [key for key in (override.partition("=")[0] for override in plain) if key.split(".")[0] in of_run]
     return _compose(name, schema, [*groups, *overrides], of_run, leaves)
+
+
+def _files_of(saved: Mapping[str, Any]) -> Mapping[str, str]:
+    """`chosen_groups` of a run. Older runs did not record them; their model and env have the names of their files."""
+    if "groups" in saved:
+        return saved["groups"]
+    files = {group: saved[group]["name"] for group in ("model", "env") if group in saved}
+    if files.get("env") == "mixed":
+        files |= {f"env@env.parts.{key}": part["name"] for key, part in saved["env"]["parts"].items()}
+    return files
 
 
 def _compose(

@@ -29,6 +29,7 @@ FREE_KEYS = (
     "cost",
     "budget",
     "git",
+    "groups",
 )
 # These too: a run may have lacked the memory that they save.
 MEMORY_KEYS = (

@@ -9,8 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
 
-from conf.compose import compose_config, compose_evaluation
+from conf.compose import chosen_groups, compose_config, compose_evaluation, compose_verifier
 from conf.strategies import STRATEGIES
 from evaluate import main, result_settings
 from grpo.types import Problem
@@ -158,3 +160,25 @@ def test_a_run_on_a_mix_with_more_parts_than_the_file_can_be_evaluated():
     saved = {"env": dataclasses.asdict(cfg.env), "model": dataclasses.asdict(cfg.model)}
     assert compose_evaluation([], saved).env == cfg.env
     assert compose_evaluation(["env.weights.gsm8k=0.5"], saved).env.weights["gsm8k"] == 0.5
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["env=jsonl", "env.path=problems.jsonl", "env.name=physics", "model=qwen-0.5b"],
+        ["env=mixed", "+env@env.parts.a=jsonl", "env.parts.a={name: physics, path: a.jsonl}", "+env.weights.a=2"],
+        ["env=countdown_kinds", "+env@env.parts.m=multiplication", "+env.weights.m=1"],
+        ["model=qwen-0.5b", "model.name=mine"],
+    ],
+)
+def test_a_run_whose_names_are_not_those_of_the_files_can_be_evaluated(overrides, monkeypatch):
+    with initialize_config_dir(str(ROOT / "conf"), version_base=None):
+        composed = compose("config", overrides, return_hydra_config=True)
+    monkeypatch.setattr(HydraConfig, "get", lambda: composed.hydra)
+    cfg = compose_config(overrides)
+    saved = {"env": dataclasses.asdict(cfg.env), "model": dataclasses.asdict(cfg.model), "groups": chosen_groups()}
+    found = compose_evaluation([], saved)
+    assert found.env == cfg.env and found.model == cfg.model
+    of_file = compose_verifier([f"model={saved['groups']['model']}"], {})
+    assert compose_verifier([], saved).verifier == of_file.verifier
+    assert compose_evaluation(["env=multiplication"], saved).env.name == "multiplication"

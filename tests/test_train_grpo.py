@@ -11,6 +11,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+import yaml
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -93,6 +94,7 @@ def test_a_run_writes_all_its_output_files(straight):
     run = folder / "outputs" / "straight"
     for name in ("config.yaml", "metrics.jsonl", "samples.jsonl", "summary.json"):
         assert (run / name).is_file()
+    assert yaml.safe_load((run / "config.yaml").read_text())["groups"] == {"env": "countdown", "model": "tiny"}
     found = summary(folder, "straight")
     for moment in ("step0", "final"):
         figures = found["accuracy"][moment]

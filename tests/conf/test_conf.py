@@ -242,6 +242,14 @@ def test_a_run_folder_with_other_settings_is_rejected(tmp_path):
     assert yaml.safe_load(folder.config.read_text())["num_steps"] == 5  # a run that only is asked for is not changed
 
 
+def test_a_run_that_did_not_record_the_files_of_conf_is_resumed(tmp_path):
+    folder = RunFolder(tmp_path / "run")
+    older = {"run": "run", "model": {"name": "tiny"}}
+    folder.claim(older)
+    folder.write_config(older)
+    folder.claim({**older, "groups": {"model": "tiny"}})
+
+
 def test_overrides_that_name_data_are_those_of_train_sft():
     assert isinstance(compose_training(["data.paths=[rows.jsonl]", "model=tiny"]), SftConfig)
     assert isinstance(compose_training(["model=tiny", "env=countdown"]), Config)
