@@ -23,9 +23,9 @@ from conf.launch import checking_settings, explaining_errors
 from conf.strategies import DecodingConfig, EvaluateConfig
 from conf.workers import ModelConfig
 from envs.grading import GradingPool
-from grpo.types import Chat, Completion, Problem, Request, SamplingParams, Score, in_request_order
+from grpo.types import Chat, Completion, Problem, Request, SamplingParams, Score, in_request_order, sha256_of_problems
 from inference.decoding import Decoding, direct_prompt, revision_prompt
-from inference.results import ProblemRow, Results, problem_row, sha256_of_problems, summarize
+from inference.results import ProblemRow, Results, problem_row, summarize
 from inference.run_settings import run_settings
 from inference.runner import run
 from inference.strategies import BeamSearch, BestOfN, BudgetForcing, MajorityVote, Revise, Sample, greedy

@@ -19,8 +19,8 @@ from conf.traces import TracesConfig
 from envs.countdown.task import Countdown
 from envs.mixed import tasks_of
 from evaluate import check, check_strategy, result_settings, solve_missing, written_prompt
-from grpo.types import Problem, request_seed
-from inference.results import ProblemRow, Results, sha256_of_problems
+from grpo.types import Problem, request_seed, sha256_of_problems
+from inference.results import ProblemRow, Results
 from inference.run_settings import run_settings
 from pipelines.build import build, shortcuts_of, with_equal_tokens
 from pipelines.data_card import data_card

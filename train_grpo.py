@@ -23,11 +23,12 @@ from conf.compose import chosen_groups
 from conf.launch import checking_settings, explaining_errors, launch, settings_of
 from conf.schema import Config
 from conf.sft import TrainingConfig
+from envs.mixed import stored_problems
 from envs.score import Scorer
 from grpo.advantages import ADVANTAGES
 from grpo.grpo import Batch, make_batch
 from grpo.selection import has_reward_variance, replace_uniform_groups, select_by_pass_rate
-from grpo.types import Completion, Group, Problem, Request, SamplingParams, request_seed
+from grpo.types import Completion, Group, Problem, Request, SamplingParams, request_seed, sha256_of_problems
 from report import write_report
 from run.cost import Meter, Progress, price_of
 from run.evaluation import evaluate
@@ -280,17 +281,18 @@ def start_training(
             yield kind(cfg, folder, trio, scorer, monitor)
 
 
-def recorded(raw: DictConfig) -> dict[str, Any]:
-    """What config.yaml records: the settings, and the files of conf/ and the commit that they come from."""
+def recorded(raw: DictConfig, cfg: TrainingConfig) -> dict[str, Any]:
+    """What config.yaml records: the settings, the files of conf/ and the commit that they come from, and the identity
+    of the problems that the task reads from files."""
     resolved: Any = OmegaConf.to_container(raw, resolve=True)
-    return resolved | {"groups": chosen_groups(), "git": git_commit(Path(__file__).parent)}
+    resolved |= {"groups": chosen_groups(), "git": git_commit(Path(__file__).parent)}
+    return resolved | {"problems": {"sha256": sha256_of_problems(stored_problems(cfg.env))}}
 
 
 @hydra.main(version_base=None, config_path="conf", config_name="config")
 def main(raw: DictConfig) -> None:
     with checking_settings():
         cfg = settings_of(raw, Config)
-        resolved = recorded(raw)
         folder = RunFolder.of(cfg.run)
         check_model(cfg.model, cfg.rollout, cfg.topology)
         check_trainable(cfg.model, cfg.model.max_prompt_tokens + cfg.model.max_completion_tokens)
@@ -300,6 +302,7 @@ def main(raw: DictConfig) -> None:
         problems = fitting_problems(cfg.env, cfg.model)
         problems.held_out(cfg.evaluation.num_problems)
         note = problems.check(cfg.seed, cfg.num_steps * cfg.algorithm.num_prompts)
+        resolved = recorded(raw, cfg)
         folder.claim(resolved)
         is_finished = folder.is_finished(cfg.num_steps, cfg.num_tokens)
     if is_finished:

@@ -138,7 +138,7 @@ def main(raw: DictConfig) -> None:
         check_held_out(examples, {problem.key for problem in held_out})
         plan = StepPlan(examples.training, cfg.batch_tokens, cfg.seed)
         cfg = replace(cfg, num_steps=cfg.num_steps or plan.num_steps(cfg.epochs))
-        resolved = recorded(raw) | {"num_steps": cfg.num_steps}
+        resolved = recorded(raw, cfg) | {"num_steps": cfg.num_steps}
         resolved["data"]["sha256"] = examples.sha256
         folder = RunFolder.of(cfg.run)
         folder.claim(resolved)

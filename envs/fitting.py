@@ -9,7 +9,7 @@ import random
 from collections.abc import Callable
 
 from envs.env import Env
-from envs.mixed import RANGE, Mixed
+from envs.mixed import RANGE, tasks_in_use
 from grpo.types import Chat, Problem
 
 MAX_DRAWS = 100
@@ -74,7 +74,7 @@ class FittingProblems:
         Raises:
             ValueError: a task has no training problems, or most of those drawn are too long.
         """
-        for task in [self.env.parts[name] for name in self.env.shares] if isinstance(self.env, Mixed) else [self.env]:
+        for task in tasks_in_use(self.env):
             task.problem(seed, "train", 0)
         drawn = range(0, count, max(1, count // CHECKED))
         wrong = sum(not self.fits(self.env.problem(seed, "train", index)) for index in drawn)

@@ -2,16 +2,14 @@
 
 import math
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 from envs.behaviors import Behaviors
-from envs.code.task import Code
 from envs.env import Env
-from envs.questions.task import Questions
-from envs.splits import require
+from envs.splits import SPLITS, require
 from grpo.types import Problem
 from rewards.verdict import Verdict
 
@@ -51,9 +49,7 @@ class Mixed:
     def held_out_keys(self) -> frozenset[str]:
         """The keys of the held-out problems of all tasks in use whose problems come from files. Other tasks split their
         problems by key, so a problem that two of them share is in the same split of both."""
-        tasks = [self.parts[name] for name in self.shares]
-        of_files = [task.problems("test") for task in tasks if isinstance(task, Code | Questions)]
-        return frozenset(problem.key for problems in of_files for problem in problems)
+        return frozenset(problem.key for problem in stored_problems(self, ("test",)))
 
     def problem(self, seed: int, split: str, index: int) -> Problem:
         """The problem at `index` of a split; its task is drawn according to the weights. A training problem that
@@ -127,6 +123,19 @@ def deal(shares: Mapping[str, float], count: int) -> list[str]:
     for total in range(1, count + 1):
         order.append(max(shares, key=lambda name: shares[name] * total - order.count(name)))
     return order
+
+
+def tasks_in_use(env: Env) -> list[Any]:
+    """The tasks of a mix from which problems are drawn, or the task itself."""
+    return [env.parts[name] for name in env.shares] if isinstance(env, Mixed) else [env]
+
+
+def stored_problems(env: Env, splits: Sequence[str] = SPLITS) -> Iterator[Problem]:
+    """All problems that the tasks in use read from files or data sets, in order, by their method `problems`. A task
+    that draws its problems at random has none."""
+    for task in tasks_in_use(env):
+        for split in splits if hasattr(task, "problems") else ():
+            yield from task.problems(split)
 
 
 def tasks_of(env: Env) -> list[Any]:

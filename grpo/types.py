@@ -134,6 +134,16 @@ def request_seed(*parts: object) -> int:
     return int.from_bytes(digest[:8], "big") >> 1
 
 
+def sha256_of_problems(problems: Iterable[Problem]) -> str:
+    """The identity of the problems with their prompts and all by which answers are checked: a file of problems may
+    change between two starts."""
+    found = hashlib.sha256()
+    for problem in problems:
+        content = repr((problem.key, problem.prompt, problem.answer, problem.fields))
+        found.update(content.encode("utf-8", "surrogatepass"))
+    return found.hexdigest()
+
+
 def in_request_order(completions: Iterable[tuple[int, Completion]]) -> list[Completion]:
     """All completions, sorted by the index of their request."""
     return [completion for _, completion in sorted(completions, key=lambda item: item[0])]

@@ -1,13 +1,12 @@
 """The files of an evaluation: a line per problem, written as problems finish, and a summary."""
 
-import hashlib
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypedDict, cast
 
-from grpo.types import Problem, Score
+from grpo.types import Problem, Score, sha256_of_problems
 from inference.statistics import Interval, bootstrap, majority_at_k, pass_at_k, wilson
 from inference.types import StrategyOutput
 from inference.voting import answer_key
@@ -120,16 +119,6 @@ def _cut_incomplete_line(path: Path) -> None:
     """Remove a last line that a crash left incomplete, so that the next one does not continue it."""
     content = path.read_bytes()
     os.truncate(path, content.rfind(b"\n") + 1)
-
-
-def sha256_of_problems(problems: Sequence[Problem]) -> str:
-    """The identity of the problems with their prompts and all by which answers are checked: a file of problems may
-    change between two starts."""
-    found = hashlib.sha256()
-    for problem in problems:
-        content = repr((problem.key, problem.prompt, problem.answer, problem.fields))
-        found.update(content.encode("utf-8", "surrogatepass"))
-    return found.hexdigest()
 
 
 def problem_row(problem: Problem, output: StrategyOutput, scores: Sequence[Score]) -> ProblemRow:

@@ -40,6 +40,13 @@ MEMORY_KEYS = (
 )
 
 
+def may_change(key: str) -> bool:
+    """Whether a setting may change when a run is resumed. Among those of `evaluation`, the number of problems may not:
+    the accuracies before and after training would be of different problems."""
+    is_free = key.partition(".")[0] in FREE_KEYS and key != "evaluation.num_problems"
+    return is_free or key in MEMORY_KEYS
+
+
 def trains_off_policy(override: str) -> bool:
     """Whether an override of `topology` changes what a run computes: it would train on completions of older weights."""
     return override == "topology=async" or override.startswith("topology.max_off_policy_steps=")
@@ -85,12 +92,14 @@ class RunFolder:
             before = flatten(read_yaml(self.config, do))
             now = flatten(config)
             for key in sorted(before.keys() | now.keys()):
-                is_free = key.split(".")[0] in FREE_KEYS or key in MEMORY_KEYS
-                if not is_free and before.get(key) != now.get(key):
-                    raise ValueError(
-                        f"run={config['run']} was started with {key}={before.get(key)}, but now {key}={now.get(key)}; "
-                        f"choose another {elsewhere}, or restore the setting to resume this run"
-                    )
+                is_unknown = key == "problems.sha256" and key not in before  # older runs did not record it
+                if may_change(key) or is_unknown or before.get(key) == now.get(key):
+                    continue
+                restored = "data" if key.endswith(".sha256") else "setting"
+                raise ValueError(
+                    f"run={config['run']} was started with {key}={before.get(key)}, but now {key}={now.get(key)}; "
+                    f"choose another {elsewhere}, or restore the {restored} to resume this run"
+                )
 
     def write_config(self, config: Mapping[str, Any]) -> None:
         """Write config.yaml. That of a finished run stays, with the commit that trained its weights."""

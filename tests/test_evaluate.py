@@ -15,8 +15,7 @@ from hydra.core.hydra_config import HydraConfig
 from conf.compose import chosen_groups, compose_config, compose_evaluation, compose_verifier
 from conf.strategies import STRATEGIES
 from evaluate import main, result_settings
-from grpo.types import Problem
-from inference.results import sha256_of_problems
+from grpo.types import Problem, sha256_of_problems
 
 ROOT = Path(__file__).parent.parent
 CHOICES = sorted(path.stem for path in (ROOT / "conf" / "strategy").glob("*.yaml"))

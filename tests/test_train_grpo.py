@@ -12,9 +12,12 @@ from pathlib import Path
 import psutil
 import pytest
 import yaml
+from hydra import compose, initialize_config_dir
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+import train_grpo
+from envs.questions.task import _load
 from tests.loopback_hub import Hub, serving
 from workers.checkpoint import list_checkpoints, verify
 
@@ -145,6 +148,30 @@ def test_a_resumed_run_equals_an_uninterrupted_one_to_the_bit(straight, tmp_path
     for row, resumed in zip(metrics(straight[0], "straight")[:10], metrics(tmp_path, "halves"), strict=False):
         for name in ("reward/mean", "policy/loss", "policy/grad_norm", "length/mean", "weights/checksum"):
             assert row[name] == resumed[name], (row["step"], name)
+
+
+def test_a_run_is_not_resumed_after_its_problems_have_changed(tmp_path, monkeypatch, capsys):
+    path = tmp_path / "rows.jsonl"
+    with initialize_config_dir(str(ROOT / "conf"), version_base=None):
+        settings = ["env=jsonl", f"env.path={path}", f"model.path={TINY}", "evaluation.num_problems=2", "tracker=none"]
+        raw = compose("config", settings)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("train_grpo.chosen_groups", dict)
+    monkeypatch.setattr("train_grpo.train", lambda kind, cfg, folder, resolved: folder.write_config(resolved))
+
+    def start_with(*answers: int) -> None:
+        path.write_text("".join(json.dumps({"problem": f"{n}?", "answer": a}) + "\n" for n, a in enumerate(answers)))
+        _load.cache_clear()  # that of another process is empty
+        train_grpo.main(raw)
+
+    start_with(*range(20))
+    start_with(*range(20))
+    for changed in ([7, *range(1, 20)], range(21)):
+        with pytest.raises(SystemExit) as ended:
+            start_with(*changed)
+        assert ended.value.code == 2
+        line = capsys.readouterr().err
+        assert "was started with problems.sha256=" in line and "or restore the data to resume this run" in line
 
 
 def test_a_killed_rollout_worker_is_restarted_without_changing_the_result(straight, tmp_path):

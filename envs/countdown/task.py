@@ -6,14 +6,14 @@ which split a problem belongs to.
 """
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from envs.behaviors import Behaviors
 from envs.countdown.behaviors import read_countdown_behaviors
 from envs.countdown.checker import check
-from envs.countdown.data import load_countdown, sorted_text
+from envs.countdown.data import Row, load_countdown, sorted_text
 from envs.equations import Value, apply
 from envs.prompts import STYLES, make_prompt
 from envs.splits import distinct_eval_set, in_epochs, require, split_of
@@ -115,10 +115,16 @@ class Countdown:
             ValueError: the settings or the data set have fewer held-out problems.
         """
         if self.data is not None:
-            problems = [self.problem(0, "test", index) for index in range(min(count, self._available("test")))]
+            available = len(self._rows("test"))
+            problems = [self.problem(0, "test", index) for index in range(min(count, available))]
             require(len(problems) == count, "data", self.data, f"a data set with {count} held-out problems")
             return problems
         return distinct_eval_set(self, count, "env.max_number or env.num_numbers")
+
+    def problems(self, split: str) -> Iterator[Problem]:
+        """All problems of a split of `data`, in its order."""
+        for numbers, target in self._rows(split):
+            yield self._problem(list(numbers), target, "")
 
     def check(self, problem: Problem, answer: str | None) -> Verdict:
         return check(answer, problem.fields["numbers"], problem.fields["target"])
@@ -161,12 +167,11 @@ class Countdown:
         return self._problem(list(numbers or []), int(target or 0), str(fields.get("answer", "")))
 
     def _from_data(self, seed: int, split: str, index: int) -> Problem:
-        rows = load_countdown(str(self.data), tuple(self.num_numbers))[split]
-        numbers, target = in_epochs(rows, f"countdown/{seed}/{split}", index)
+        numbers, target = in_epochs(self._rows(split), f"countdown/{seed}/{split}", index)
         return self._problem(list(numbers), target, "")
 
-    def _available(self, split: str) -> int:
-        return len(load_countdown(str(self.data), tuple(self.num_numbers))[split])
+    def _rows(self, split: str) -> tuple[Row, ...]:
+        return load_countdown(self.data, tuple(self.num_numbers))[split] if self.data is not None else ()
 
     def _problem(self, numbers: list[int], target: int, solution: str) -> Problem:
         question = (

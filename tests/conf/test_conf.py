@@ -242,12 +242,21 @@ def test_a_run_folder_with_other_settings_is_rejected(tmp_path):
     assert yaml.safe_load(folder.config.read_text())["num_steps"] == 5  # a run that only is asked for is not changed
 
 
-def test_a_run_that_did_not_record_the_files_of_conf_is_resumed(tmp_path):
+def test_a_run_of_a_version_that_recorded_less_is_resumed(tmp_path):
     folder = RunFolder(tmp_path / "run")
     older = {"run": "run", "model": {"name": "tiny"}}
     folder.claim(older)
     folder.write_config(older)
-    folder.claim({**older, "groups": {"model": "tiny"}})
+    folder.claim({**older, "groups": {"model": "tiny"}, "problems": {"sha256": "ab"}})
+
+
+def test_a_run_is_not_resumed_with_another_number_of_held_out_problems(tmp_path):
+    folder = RunFolder(tmp_path / "run")
+    folder.claim({"run": "run", "evaluation": {"num_problems": 512, "every": 10}})
+    folder.write_config({"run": "run", "evaluation": {"num_problems": 512, "every": 10}})
+    folder.claim({"run": "run", "evaluation": {"num_problems": 512, "every": 5}})
+    with pytest.raises(ValueError, match="evaluation.num_problems=512, but now evaluation.num_problems=64; choose"):
+        folder.claim({"run": "run", "evaluation": {"num_problems": 64, "every": 10}})
 
 
 def test_overrides_that_name_data_are_those_of_train_sft():

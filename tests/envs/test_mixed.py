@@ -1,15 +1,19 @@
 import json
 import math
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
+from envs.code.task import Code
 from envs.countdown.task import Countdown
-from envs.mixed import Mixed, deal
+from envs.mixed import Mixed, deal, stored_problems
 from envs.multiplication.task import Multiplication
 from envs.questions.task import Questions
 from run.metrics import metrics_by_env
 from tests.builders import completion, grouped
+
+FIXTURES = Path(__file__).parent / "code" / "fixtures"
 
 
 def mixed(**weights):
@@ -44,6 +48,21 @@ def test_each_problem_is_checked_by_its_own_task():
     env = mixed(countdown=1.0, multiplication=1.0)
     for problem in env.eval_set(20):
         assert env.check(problem, problem.answer).correct and not env.check(problem, "1").correct
+
+
+def test_the_stored_problems_are_those_that_tasks_in_use_read_from_files(tmp_path):
+    rows = "".join(f'{{"problem": "{n} + 1", "answer": {n + 1}}}\n' for n in range(20))
+    (tmp_path / "sums.jsonl").write_text(rows)
+    (tmp_path / "targets.jsonl").write_text("".join(f'{{"nums": [{n}, 1], "target": {n}}}\n' for n in range(2, 20)))
+    sums = Questions(path=str(tmp_path / "sums.jsonl"), question_field="problem", name="sums")
+    targets = Countdown(num_numbers=[2], data=str(tmp_path / "targets.jsonl"))
+    functions = Code(path=f"{FIXTURES}/mbpp.jsonl")
+    unused = Questions(path="absent.jsonl", name="unused")
+    parts = {"a": sums, "b": targets, "c": functions, "drawn": Multiplication(), "unused": unused}
+    env = Mixed(parts, dict.fromkeys(parts, 1.0) | {"unused": 0.0})
+    found = Counter(problem.env for problem in stored_problems(env))
+    assert found == {"sums": 20, "countdown": 18, "code": 4}  # of the nine, four are malformed and one a duplicate
+    assert list(stored_problems(sums)) == [*sums.problems("train"), *sums.problems("test")]
 
 
 def test_each_task_has_its_own_metrics():

@@ -200,7 +200,17 @@ def test_a_job_that_was_evaluated_on_other_problems_is_not_averaged_with_the_oth
     code, output, started = run("seed=0,1", "num_steps=30")
     assert code == 1 and "[1/2] seed0 failed" in output
     report = Path("outputs/sweeps/seed/sweep.md").read_text()
-    assert "was evaluated with evaluation.num_problems=32, but now" in report
+    assert "was started with evaluation.num_problems=32, but now evaluation.num_problems=512" in report
+
+
+def test_a_job_that_trained_on_other_data_is_not_averaged_with_the_others(run):
+    run("seed=0,1", "num_steps=30")
+    with_config("seed0", "num_steps=30")
+    with Path("outputs/sweeps/seed/seed0/config.yaml").open("a") as file:
+        file.write("problems: {sha256: ab}\n")
+    code, output, started = run("seed=0,1", "num_steps=30")
+    assert code == 1 and "[1/2] seed0 failed" in output
+    assert "was started with problems.sha256=ab, but now" in Path("outputs/sweeps/seed/sweep.md").read_text()
 
 
 def test_jobs_of_an_earlier_plan_with_other_settings_do_not_count(run):

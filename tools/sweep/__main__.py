@@ -25,8 +25,10 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from conf.launch import checking_settings, launch
+from conf.launch import checking_settings, launch, settings_of
 from conf.schema import Config
+from envs.mixed import stored_problems
+from grpo.types import sha256_of_problems
 from report.sweep import reason, write_report
 from report.sweep_results import (
     FAILED,
@@ -133,12 +135,8 @@ def ended_before(raw: DictConfig, job: Job, run: RunFolder) -> bool:
                     f"{run.path} was trained with {key}={before.get(key)}, but now {key}={now}; choose another "
                     f"sweep.name=NAME, or {do}"
                 )
-        problems, now = (each["evaluation"]["num_problems"] for each in (before, settings))
-        if problems != now:
-            raise ValueError(
-                f"{run.path} was evaluated with evaluation.num_problems={problems}, but now {now}; choose another "
-                f"sweep.name=NAME, or {do}"
-            )
+        env = settings_of(raw, Config).env
+        settings["problems"] = {"sha256": sha256_of_problems(stored_problems(env))}
         run.claim(settings, "sweep.name=NAME")
         job.status = FINISHED
     except ValueError as error:
