@@ -4,6 +4,7 @@ A checkpoint is a folder `step_000100` with `hf/`, `trainer/` and `manifest.json
 file. It is written under a temporary name, synced and renamed; older checkpoints are removed only afterwards.
 """
 
+import copy
 import errno
 import hashlib
 import json
@@ -123,11 +124,27 @@ def save_hf_folder(
     """Write a model folder that transformers and vLLM load, with the tokenizer of the model `tokenizer`."""
     from workers.models import load_tokenizer
 
+    model.generation_config = savable(model.generation_config)
     model.save_pretrained(folder, state_dict=weights)
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     config["dtype"] = str(dtype).removeprefix("torch.")  # transformers writes the type of the model in memory
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     load_tokenizer(tokenizer).save_pretrained(folder)
+
+
+def savable(given: Any) -> Any:
+    """The generation settings of a model as far as transformers saves them. It loads settings that it refuses to save,
+    such as a temperature without `do_sample`. If `do_sample=True` does not make them valid, only the ids of the tokens
+    that begin and end a sequence are kept."""
+    sampling = copy.deepcopy(given)
+    sampling.do_sample = True
+    for settings in (given, sampling):
+        try:
+            settings.validate(strict=True)
+        except ValueError:
+            continue
+        return settings
+    return type(given)(bos_token_id=given.bos_token_id, eos_token_id=given.eos_token_id)
 
 
 def save_trainer(folder: Path, model: Any, optimizer: Any, schedule: Any, alone: bool) -> None:

@@ -1,10 +1,23 @@
+import json
 from collections import namedtuple
 
 import pytest
+import torch
+from transformers import GenerationConfig
 
 from conf.launch import disk_error
+from tests.builders import small_model
 from workers import checkpoint
-from workers.checkpoint import DamagedCheckpoint, list_checkpoints, newest_intact, step_of, verify, write_checkpoint
+from workers.checkpoint import (
+    DamagedCheckpoint,
+    list_checkpoints,
+    newest_intact,
+    save_hf_folder,
+    step_of,
+    verify,
+    write_checkpoint,
+)
+from workers.models import load_model
 
 
 def save(folder, text="weights"):
@@ -101,3 +114,24 @@ def test_the_same_step_can_be_written_again(tmp_path):
     path = write_checkpoint(tmp_path, 1, lambda folder: save(folder, "newer"), keep=2)
     verify(path)
     assert (path / "hf" / "model.bin").read_text() == "newer"
+
+
+IDS = {"bos_token_id": 1, "eos_token_id": [2, 7], "pad_token_id": 0}
+
+
+@pytest.mark.parametrize(
+    ("stored", "expected"),
+    [
+        (IDS | {"do_sample": True, "temperature": 0.6}, IDS | {"do_sample": True, "temperature": 0.6}),
+        (IDS | {"temperature": 0.9, "top_p": 0.6}, IDS | {"do_sample": True, "temperature": 0.9, "top_p": 0.6}),
+        (IDS | {"temperature": 0.9, "early_stopping": True}, {"bos_token_id": 1, "eos_token_id": [2, 7]}),
+    ],
+)
+def test_a_model_whose_generation_settings_transformers_refuses_to_save_is_saved(tmp_path, stored, expected):
+    small_model().save_pretrained(tmp_path / "model")
+    (tmp_path / "model" / "generation_config.json").write_text(json.dumps(stored))
+    model = load_model(tmp_path / "model", "float32")
+    weights = dict(model.named_parameters())
+    save_hf_folder(tmp_path / "hf", model, weights, "envs/countdown/models/tiny", torch.float32)
+    saved = GenerationConfig.from_pretrained(tmp_path / "hf").to_diff_dict()
+    assert saved | {"transformers_version": None} == expected | {"transformers_version": None}
