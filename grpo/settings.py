@@ -24,7 +24,7 @@ class AdvantageConfig:
               added up; "pass_at_k": the pass@k reward of the group, from correctness alone
     baseline  subtracted from a reward: the mean of its group, of the other rewards of its group, or of the batch
     scale     divides the difference by the standard deviation of the group or of the batch, or not at all ("none")
-    epsilon   added to the standard deviation, >= 0
+    epsilon   added to the standard deviation, which is 0 if all rewards are equal; above 0
     k         completions per set for "pass_at_k", >= 1
     """
 
@@ -38,7 +38,7 @@ class AdvantageConfig:
         one_of("algorithm.advantage.of", self.of, ADVANTAGES_OF)
         one_of("algorithm.advantage.baseline", self.baseline, BASELINES)
         one_of("algorithm.advantage.scale", self.scale, SCALES)
-        at_least("algorithm.advantage.epsilon", self.epsilon, 0)
+        above("algorithm.advantage.epsilon", self.epsilon, 0)
         at_least("algorithm.advantage.k", self.k, 1)
 
 

@@ -107,6 +107,7 @@ def test_no_reference_is_used_if_the_kl_coefficient_is_zero():
             "algorithm.num_minibatches=3 must divide num_prompts * group_size = 32 * 8 = 256; choose a divisor",
         ),
         ("algorithm.sampling.temperature=0", "algorithm.sampling.temperature must be > 0, got 0.0"),
+        ("algorithm.advantage.epsilon=0", "algorithm.advantage.epsilon must be > 0, got 0.0"),
         ("algorithm.loss.name=ppo2", "algorithm.loss.name must be one of ppo, reinforce, gspo, cispo, sapo, gmpo"),
         ("algorithm.kl.estimator=k1", "algorithm.kl.estimator=k1 with algorithm.kl.apply_to=loss has an expected"),
         ("algorithm.correction.high=0.4", "algorithm.correction.high must be > 0.5, got 0.4"),

@@ -14,9 +14,10 @@ from tests.builders import PROBLEM, completion, group_of
 
 REWARDS = st.lists(st.sampled_from([0.0, 0.1, 0.3, 1.0, -1.0]), min_size=2, max_size=6)
 GROUPS = st.lists(REWARDS, min_size=1, max_size=5)
+NEGLIGIBLE = 1e-12  # an epsilon that changes no number worked out by hand
 
 
-def advantages(*rewards, baseline="group_mean", scale="group_std", epsilon=0.0):
+def advantages(*rewards, baseline="group_mean", scale="group_std", epsilon=NEGLIGIBLE):
     cfg = AdvantageConfig("rewards", baseline, scale, epsilon)
     return group_advantages([group_of(row) for row in rewards], cfg, {}).float()
 
@@ -52,8 +53,9 @@ def test_the_batch_std_over_group_means_by_hand():
 
 @pytest.mark.parametrize("baseline", ["group_mean", "leave_one_out"])
 @pytest.mark.parametrize("scale", SCALES)
-def test_a_group_of_equal_rewards_has_zero_advantage(baseline, scale):
-    assert torch.equal(advantages([0.1, 0.1, 0.1], baseline=baseline, scale=scale, epsilon=1e-4), torch.zeros(3))
+@pytest.mark.parametrize("epsilon", [1e-4, NEGLIGIBLE])
+def test_a_group_of_equal_rewards_has_zero_advantage(baseline, scale, epsilon):
+    assert torch.equal(advantages([0.1, 0.1, 0.1], baseline=baseline, scale=scale, epsilon=epsilon), torch.zeros(3))
 
 
 @settings(max_examples=50, deadline=None, derandomize=True)
@@ -106,7 +108,7 @@ def test_components_are_normalized_separately_by_hand():
     # Normalized separately, correct is sqrt(3), -1/sqrt(3), ... and format is -1, 1, -1, 1. Their sum is divided by
     # its root mean square, sqrt(1 + 1 + 2 * mean of products) = sqrt(2 - 2 / sqrt(3)).
     group = with_components((1, 0), (0, 1), (0, 0), (0, 1))
-    cfg = AdvantageConfig("components", epsilon=0.0)
+    cfg = AdvantageConfig("components", epsilon=NEGLIGIBLE)
     found = ADVANTAGES["components"]([group], cfg, {"correct": 1.0, "format": 1.0})
     third = -1 / 3**0.5
     expected = torch.tensor([3**0.5 - 1, third + 1, third - 1, third + 1], dtype=torch.float64)
@@ -116,16 +118,16 @@ def test_components_are_normalized_separately_by_hand():
 
 def test_components_are_multiplied_by_their_weights():
     group = with_components((1, 0), (0, 1))
-    cfg = AdvantageConfig("components", epsilon=0.0)
+    cfg = AdvantageConfig("components", epsilon=NEGLIGIBLE)
     # 3 * (1, -1) + 1 * (-1, 1) = (2, -2), divided by 2
     found = ADVANTAGES["components"]([group], cfg, {"correct": 3.0, "format": 1.0})
-    assert found.tolist() == [1.0, -1.0]
+    assert found.tolist() == pytest.approx([1.0, -1.0])
 
 
 def test_a_single_component_gives_the_advantages_of_grpo():
     groups = [with_components((1, 0), (0, 0), (0, 0)), with_components((1, 0), (1, 0), (0, 0))]
-    separate = ADVANTAGES["components"](groups, AdvantageConfig("components", epsilon=0.0), {"correct": 1.0})
-    assert torch.allclose(separate, group_advantages(groups, AdvantageConfig(epsilon=0.0), {}))
+    separate = ADVANTAGES["components"](groups, AdvantageConfig("components", epsilon=NEGLIGIBLE), {"correct": 1.0})
+    assert torch.allclose(separate, group_advantages(groups, AdvantageConfig(epsilon=NEGLIGIBLE), {}))
 
 
 def mean_over_all_sets(correct: list[bool], k: int) -> torch.Tensor:
@@ -178,7 +180,10 @@ def test_rewards_to_go_by_hand():
     mean = 1.1 / 3
     assert torch.allclose(found, torch.tensor([[0.7 - mean, 0.8 - mean], [-0.4 - mean, 0.0]]).double())
     scaled = reward_to_go_advantages(
-        torch.tensor([1.0, 0.0]).double(), penalty, mask, dataclasses.replace(cfg, scale="batch_std", epsilon=0.0)
+        torch.tensor([1.0, 0.0]).double(),
+        penalty,
+        mask,
+        dataclasses.replace(cfg, scale="batch_std", epsilon=NEGLIGIBLE),
     )
     assert scaled[mask].mean().item() == pytest.approx(0) and scaled[mask].std(correction=0).item() == pytest.approx(1)
 
