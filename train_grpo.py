@@ -12,6 +12,7 @@ docs/algorithms.md has the rest of the family, and docs/architecture.md follows 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,14 +28,14 @@ from envs.mixed import stored_problems
 from envs.score import Scorer
 from grpo.advantages import ADVANTAGES
 from grpo.grpo import Batch, make_batch
-from grpo.selection import has_reward_variance, replace_uniform_groups, select_by_pass_rate
+from grpo.selection import has_advantages, replace_uniform_groups, select_by_pass_rate
 from grpo.types import Completion, Group, Problem, Request, SamplingParams, request_seed, sha256_of_problems
 from report import write_report
 from run.cost import Meter, Progress, price_of
 from run.evaluation import evaluate
 from run.files import DamagedFile
 from run.folder import RunFolder, git_commit
-from run.metrics import DiscardedRollouts, mismatch_metrics, policy_metrics
+from run.metrics import DiscardedRollouts, group_metrics, mismatch_metrics, policy_metrics
 from run.monitor import Monitor
 from run.terminal import Terminal, print_end, print_start
 from run.trackers import check_tracker, make_tracker
@@ -138,16 +139,17 @@ class Training:
         return [trial.problem for trial in select_by_pass_rate(trials, count)]
 
     def resample_uniform_groups(self, step: int, groups: list[Group]) -> list[Group]:
-        """Dynamic sampling (DAPO, arXiv 2503.14476, section 3.2): groups with equal rewards have no gradient; replace
-        them by groups of other problems, in up to `max_resample_rounds` rounds."""
+        """Dynamic sampling (DAPO, arXiv 2503.14476, section 3.2): groups whose advantages are all 0 have no gradient;
+        replace them by groups of other problems, in up to `max_resample_rounds` rounds."""
+        is_useful = partial(has_advantages, cfg=self.algorithm.advantage, component_weights=self.cfg.reward.weights)
         for resample_round in range(1, self.algorithm.sampling.max_resample_rounds):
-            uniform = sum(not has_reward_variance(group) for group in groups)
+            uniform = sum(not is_useful(group) for group in groups)
             if uniform == 0:
                 break
             problems = self.training_problems(step, resample_round, uniform)
             completions = self.generate(problems, self.algorithm.group_size, "train", step, resample_round)
             fresh = self.scorer.score(problems, completions, self.algorithm.group_size)
-            groups, dropped = replace_uniform_groups(groups, fresh)
+            groups, dropped = replace_uniform_groups(groups, fresh, is_useful)
             self.discarded.add("dropped", dropped)
         return groups
 
@@ -198,7 +200,8 @@ class Training:
         self, step: int, groups: list[Group], batch: Batch, update: UpdateResult, weights: Weights, seconds: float
     ) -> None:
         metrics = policy_metrics(update.metrics) | mismatch_metrics(batch, update.old_logprobs)
-        metrics |= self.discarded.read(groups) | {"rollout/too_long_prompts": float(self.problems.read_replaced())}
+        metrics |= group_metrics(batch) | self.discarded.read(groups)
+        metrics |= {"rollout/too_long_prompts": float(self.problems.read_replaced())}
         phases = self.trio.timer.read() | {"score": self.scorer.seconds_after}
         version = {"weights/version": weights.version, "weights/checksum": weights.checksum}
         self.monitor.log(step, groups, metrics | version, phases, seconds)

@@ -21,7 +21,8 @@ class SamplingConfig:
     top_p                nucleus sampling, in (0, 1]; 1.0 keeps the whole distribution
     top_k                number of most likely tokens to sample from; 0 keeps the whole vocabulary
     max_resample_rounds  rounds of generation per step, >= 1; every round after the first replaces groups whose
-                         rewards are all equal by groups of new problems (dynamic sampling); 1 replaces nothing
+                         advantages are all 0, such as those with equal rewards, by groups of new problems (dynamic
+                         sampling); 1 replaces nothing
     candidates           problems to try for each problem that is trained on, >= 1; those with a pass rate closest
                          to one half are kept; 1 disables trials
     trial_completions    completions to generate for each candidate, >= 2

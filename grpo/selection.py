@@ -1,23 +1,28 @@
 """Choosing the groups that a step trains on."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
+from grpo.advantages import ADVANTAGES
+from grpo.settings import AdvantageConfig
 from grpo.types import Group
 
 
-def has_reward_variance(group: Group) -> bool:
-    """Whether the rewards differ. If they are all equal, every advantage within the group is 0."""
-    return min(group.rewards) < max(group.rewards)
+def has_advantages(group: Group, cfg: AdvantageConfig, component_weights: Mapping[str, float]) -> bool:
+    """Whether an advantage differs from 0 when the group is compared with itself alone. They are all 0 if what `cfg.of`
+    names is equal in the whole group: the rewards, each of their components, or for pass@k the rewards of all sets."""
+    return bool(ADVANTAGES[cfg.of]([group], cfg, component_weights).any())
 
 
-def replace_uniform_groups(groups: Sequence[Group], fresh: Sequence[Group]) -> tuple[list[Group], list[Group]]:
-    """Replace groups without reward variance by groups of `fresh` that have some, as far as those go.
+def replace_uniform_groups(
+    groups: Sequence[Group], fresh: Sequence[Group], is_useful: Callable[[Group], bool]
+) -> tuple[list[Group], list[Group]]:
+    """Replace groups that are not useful by groups of `fresh` that are, as far as those go.
 
     Returns: the groups to train on, and the discarded groups from both lists.
     """
-    useful = [group for group in fresh if has_reward_variance(group)]
-    uniform = [index for index, group in enumerate(groups) if not has_reward_variance(group)]
-    kept, discarded = list(groups), [group for group in fresh if not has_reward_variance(group)]
+    useful = [group for group in fresh if is_useful(group)]
+    uniform = [index for index, group in enumerate(groups) if not is_useful(group)]
+    kept, discarded = list(groups), [group for group in fresh if not is_useful(group)]
     for index, group in zip(uniform, useful, strict=False):
         discarded.append(kept[index])
         kept[index] = group

@@ -88,7 +88,7 @@ SECTIONS = [
                 [
                     Series("reward/mean", "mean"),
                     Series("reward/*", ""),
-                    Series("reward/equal_groups", "share of groups with equal rewards"),
+                    Series("reward/equal_groups", "share of groups whose advantages are all 0"),
                 ],
             ),
             Chart(

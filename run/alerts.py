@@ -182,7 +182,8 @@ def equal_groups(run: History) -> Alert | None:
         return None
     return Alert(
         "equal_groups",
-        f"in {equal:.0%} of the groups all rewards are equal, so these groups give no learning signal",
+        f"in {equal:.0%} of the groups all advantages are 0, as with equal rewards, so these groups give no learning "
+        "signal",
         "try problems that the model solves sometimes, algorithm.sampling.candidates=4, or a larger "
         "algorithm.group_size",
     )

@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 
 from grpo.grpo import Batch
-from grpo.selection import has_reward_variance
 from grpo.types import Group, Rollout
 from run.reflection import GroupBehaviors, mean_tries
 
@@ -23,7 +22,6 @@ def rollout_metrics(groups: Sequence[Group], behaviors: GroupBehaviors) -> dict[
         "reward/mean": _mean([rollout.score.reward for rollout in rollouts]),
         "reward/accuracy": share([rollout.score.correct for rollout in rollouts]),
         "reward/errors": float(num_errors(groups)),
-        "reward/equal_groups": share([not has_reward_variance(group) for group in groups]),
         "solved/none": share([value == 0 for value in solved]),
         "solved/some": share([0 < value < 1 for value in solved]),
         "solved/all": share([value == 1 for value in solved]),
@@ -91,6 +89,12 @@ def metrics_by_env(groups: Sequence[Group], prefix: str) -> dict[str, float]:
             f"{prefix}/{env}/length": _mean([len(rollout.completion.token_ids) for rollout in rollouts]),
         }
     return metrics
+
+
+def group_metrics(batch: Batch) -> dict[str, float]:
+    """The share of groups whose advantages are all 0, which have no gradient. Equal rewards are the usual cause."""
+    total, useful = (len(ids.unique()) for ids in (batch.group_ids, batch.group_ids[batch.advantages.any(dim=1)]))
+    return {"reward/equal_groups": (total - useful) / total}
 
 
 def mismatch_metrics(batch: Batch, old_logprobs: Tensor) -> dict[str, float]:

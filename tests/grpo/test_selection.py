@@ -1,17 +1,43 @@
-from grpo.selection import has_reward_variance, replace_uniform_groups, select_by_pass_rate
-from tests.builders import group_of
+import pytest
+
+from grpo.selection import has_advantages, replace_uniform_groups, select_by_pass_rate
+from grpo.settings import AdvantageConfig
+from grpo.types import Group, Rollout, Score
+from tests.builders import PROBLEM, completion, group_of
+
+WEIGHTS = {"correct": 3.0, "format": 1.0}
 
 
-def test_a_group_has_reward_variance_when_its_rewards_differ():
-    assert has_reward_variance(group_of([0.0, 0.1])) and not has_reward_variance(group_of([0.1, 0.1]))
+def with_components(*rows: tuple[float, float]) -> Group:
+    """Rollouts with these values of the components `correct` and `format`, whose weighted sum is the reward."""
+    scores = [Score(3 * c + f, c == 1.0, {"correct": c, "format": f}, "") for c, f in rows]
+    return Group(PROBLEM, tuple(Rollout(completion(), score) for score in scores))
+
+
+@pytest.mark.parametrize(
+    ("rows", "useful"),
+    [
+        ([(1, 0), (0, 0)], {"rewards", "components", "pass_at_k"}),
+        ([(0, 1), (0, 0)], {"rewards", "components"}),  # none is correct: pass@k has nothing to compare
+        ([(1, 0), (0, 3)], {"components", "pass_at_k"}),  # the total rewards are equal
+        ([(0, 1), (0, 1)], set()),
+    ],
+)
+def test_a_group_is_useful_if_what_its_advantages_are_computed_from_differs(rows, useful):
+    ways = ("rewards", "components", "pass_at_k")
+    group = with_components(*rows)
+    assert {of for of in ways if has_advantages(group, AdvantageConfig(of, k=1), WEIGHTS)} == useful
 
 
 def test_uniform_groups_are_replaced_at_their_index():
+    def differs(group):
+        return len(set(group.rewards)) > 1
+
     flat, split = group_of([1.0, 1.0]), group_of([1.0, 0.0])
     also_flat, fresh_flat, first, second = (group_of(r) for r in ([0.0, 0.0], [0.1, 0.1], [0.0, 1.0], [0.1, 1.0]))
-    kept, discarded = replace_uniform_groups([flat, split, also_flat], [fresh_flat, first])
+    kept, discarded = replace_uniform_groups([flat, split, also_flat], [fresh_flat, first], differs)
     assert kept == [first, split, also_flat] and discarded == [fresh_flat, flat]
-    kept, discarded = replace_uniform_groups([split, also_flat], [first, second])
+    kept, discarded = replace_uniform_groups([split, also_flat], [first, second], differs)
     assert kept == [split, first] and discarded == [also_flat, second]
 
 

@@ -11,14 +11,16 @@ from rich.console import Console
 from envs.countdown.task import Countdown
 from envs.env import Env
 from envs.questions.task import Questions
+from grpo.advantages import ADVANTAGES
 from grpo.grpo import make_batch
+from grpo.settings import AdvantageConfig
 from grpo.types import Group, Problem, Rollout, Score
 from report import write_report
 from run.cost import Meter, Price, Progress
 from run.evaluation import Evaluation
 from run.files import read_rows
 from run.folder import RunFolder, flatten
-from run.metrics import DiscardedRollouts, mismatch_metrics, policy_metrics, rollout_metrics
+from run.metrics import DiscardedRollouts, group_metrics, mismatch_metrics, policy_metrics, rollout_metrics
 from run.monitor import Monitor, summarize
 from run.reflection import read_groups
 from run.terminal import Terminal, print_end, sparkline, transcripts
@@ -32,6 +34,14 @@ def test_rollout_metrics_by_hand():
     assert metrics["reward/mean"] == 0.5 and metrics["reward/accuracy"] == 0.5
     assert [metrics[f"solved/{part}"] for part in ("none", "some", "all")] == pytest.approx([1 / 3] * 3)
     assert metrics["length/mean"] == 2 and metrics["length/max"] == 4 and metrics["rollout/tokens"] == 12
+
+
+def test_groups_count_as_equal_if_all_their_advantages_are_0():
+    split, equal, unsolved = group_of([1.0, 0.0]), group_of([1.0, 1.0]), group_of([0.1, 0.0])
+    groups = [split, equal, unsolved]
+    for of, expected in (("rewards", 1 / 3), ("pass_at_k", 2 / 3)):
+        advantages = ADVANTAGES[of](groups, AdvantageConfig(of, k=1), {})
+        assert group_metrics(make_batch(groups, advantages)) == {"reward/equal_groups": pytest.approx(expected)}
 
 
 def test_failures_of_the_grader_count_in_whatever_was_generated():
@@ -69,6 +79,7 @@ def monitor_of(
 def log_step(monitor: Monitor, step: int, group, **more) -> None:
     batch = make_batch([group], torch.zeros(len(group.rollouts)))
     metrics = policy_metrics({"entropy": 0.2, "grad_norm": 0.1}) | mismatch_metrics(batch, batch.behavior_logprobs)
+    metrics |= group_metrics(batch)
     monitor.log(step, [group], metrics | DiscardedRollouts().read([group]) | more, {"generate": 1.0}, 2.0)
 
 
@@ -142,7 +153,7 @@ def test_an_alert_is_written_said_and_dropped_when_the_run_is_rewound(tmp_path):
             log_step(monitor, step, group_of([0.0, 0.0]))
     (event,) = [row for row in folder.event_rows() if row["name"] == "equal_groups"]
     assert event["kind"] == "alert" and event["step"] == 4 and "100%" in event["message"]
-    assert "alert: in 100% of the groups all rewards are equal" in console.file.getvalue()
+    assert "alert: in 100% of the groups all advantages are 0, as with equal rewards" in console.file.getvalue()
     folder.rewind(4)
     assert folder.event_rows() == []
 
