@@ -1,6 +1,7 @@
 """Generation with transformers alone, for platforms without vLLM and as the reference implementation in the tests."""
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -30,6 +31,7 @@ class TransformersSampler(Sampler):
         self.device = torch.device(info.device)
         self.tokenizer = load_tokenizer(model.source)
         self.model = load_model(model.source, model.dtype).to(self.device)
+        self.end_ids = torch.tensor(sorted(end_ids(self.tokenizer, self.model)), dtype=torch.long, device=self.device)
         self.batch_size = rollout.max_num_seqs
 
     def load_weights(self, weights: Weights) -> None:
@@ -75,7 +77,7 @@ class TransformersSampler(Sampler):
             ):
                 tokens[row].append(token)
                 logprobs[row].append(logprob)
-            alive &= chosen != self.tokenizer.eos_token_id
+            alive &= ~torch.isin(chosen, self.end_ids)
             if sampling.stop:
                 stopped = [_wrote(sampling.stop, self.tokenizer.decode(tokens[row])) for row in rows.tolist()]
                 alive &= ~torch.tensor(stopped, device=self.device)
@@ -101,9 +103,17 @@ class TransformersSampler(Sampler):
             token_ids=tuple(tokens),
             text=text,
             behavior_logprobs=tuple(logprobs),
-            finish_reason="stop" if tokens[-1] == self.tokenizer.eos_token_id else ended,
+            finish_reason="stop" if tokens[-1] in self.end_ids else ended,
             weights_version=self.version,
         )
+
+
+def end_ids(tokenizer: Any, model: Any) -> set[int]:
+    """The tokens that end a completion, as in vLLM: the tokenizer's end token, and all those of the generation config,
+    such as <end_of_turn> of Gemma."""
+    listed = model.generation_config.eos_token_id  # one, several or None
+    found = {tokenizer.eos_token_id, *(listed if isinstance(listed, list) else [listed])}
+    return found - {None}
 
 
 def _wrote(stop: Sequence[str], text: str) -> bool:

@@ -1,4 +1,6 @@
 import dataclasses
+import json
+import shutil
 
 import pytest
 import torch
@@ -52,6 +54,19 @@ def test_a_completion_ends_with_the_end_token_or_at_the_limit(sampler):
             assert len(completion.token_ids) == 24 and completion.token_ids[-1] != end
         else:
             assert completion.token_ids[-1] == end and completion.text.endswith("</answer>")
+
+
+def test_every_end_token_of_the_generation_config_ends_a_completion(sampler, tmp_path):
+    greedy = SamplingParams(0.0, 24)
+    (whole,) = in_request_order(sampler.generate(requests(1), greedy))
+    end = sampler.tokenizer.eos_token_id
+    other = next(token for token in whole.token_ids[4:] if token != end)
+    shutil.copytree(TINY.path, tmp_path / "model")
+    (tmp_path / "model" / "generation_config.json").write_text(json.dumps({"eos_token_id": [end + 1, other]}))
+    stopping = TransformersSampler(dataclasses.replace(TINY, path=str(tmp_path / "model")), RolloutConfig())
+    (found,) = in_request_order(stopping.generate(requests(1), greedy))
+    assert found.token_ids == whole.token_ids[: whole.token_ids.index(other) + 1]
+    assert found.finish_reason == "stop" and end in stopping.end_ids
 
 
 def test_greedy_does_not_depend_on_the_seed(sampler):
