@@ -52,7 +52,8 @@ def test_a_sliding_window_is_compared_with_the_longest_sequence(tmp_path):
 
 
 SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2}
-SIZES |= {"vocab_size": 64, "intermediate_size": 48, "pad_token_id": None, "bos_token_id": None, "eos_token_id": None}
+SIZES |= {"vocab_size": 64, "intermediate_size": 48}
+NO_TOKENS = {"pad_token_id": None, "bos_token_id": None, "eos_token_id": None}  # their defaults exceed the vocabulary
 HEADS = {"head_dim": 8}
 EXPERTS = {"num_experts_per_tok": 2, "num_experts": 4, "num_local_experts": 4, "moe_intermediate_size": 16}
 STATE = {"mamba_d_state": 8, "mamba_n_heads": 4, "mamba_d_head": 16, "mamba_n_groups": 1, "mamba_chunk_size": 8}
@@ -62,7 +63,7 @@ NEMOTRON_H = {"hybrid_override_pattern": "M*", "mamba_num_heads": 4, "mamba_head
 
 def small(architecture: str, dtype: str = "float32", **settings):
     """A small random model as the actor loads it. Its weights are large enough that each part matters."""
-    config = CONFIG_MAPPING[architecture](**SIZES | settings)
+    config = CONFIG_MAPPING[architecture](**SIZES, **NO_TOKENS, **settings)
     torch.manual_seed(0)
     model = AutoModelForCausalLM.from_config(config, **model_settings(dtype, packed=True)).eval()
     with torch.no_grad():
