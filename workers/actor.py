@@ -24,6 +24,7 @@ from workers.fsdp import full_tensor, join_ranks, reshard, shard_model, sum_metr
 from workers.lora import adapter_weights, add_adapter, merged_weights, without_adapter
 from workers.models import freeze, load_model, make_optimizer, make_schedule, move, replace_weights
 from workers.rank_group import ALONE, RankInfo
+from workers.recomputation import checkpoint_layers
 from workers.stacks import announce
 from workers.trainable import check_logprobs
 from workers.weights import Transfer, Weights, fetch, publish
@@ -58,8 +59,7 @@ class Policy:
         self.dtype: torch.dtype = getattr(torch, model.dtype)
         self.model = self._load(model, dtype)
         if model.gradient_checkpointing:
-            self.model.gradient_checkpointing_enable({"use_reentrant": False})
-            self.model.train()  # transformers checkpoints in this mode only; there is no dropout
+            checkpoint_layers(self.model)
         freeze(self.model, model.frozen)
         self.adapter = self._add_adapter(model)
         self.model = shard_model(self.model, self.device, self.dtype)

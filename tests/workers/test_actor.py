@@ -50,7 +50,7 @@ def test_gradient_checkpointing_recomputes_each_layer_and_keeps_the_gradients(mo
         trained = actor(dataclasses.replace(model_config, gradient_checkpointing=on))
         runs[on] = []
         for layer in trained.model.get_decoder().layers:
-            layer.register_forward_pre_hook(lambda *_, on=on: runs[on].append(1))
+            layer.mlp.register_forward_pre_hook(lambda *_, on=on: runs[on].append(1))
         found[on] = gradients(trained, batch)
     assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(found[False], found[True], strict=True))
     assert len(runs[True]) == 2 * len(runs[False]) == 4
