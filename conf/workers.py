@@ -38,7 +38,8 @@ class ModelConfig:
     max_prompt_tokens       longest prompt, in tokens, >= 1
     max_completion_tokens   longest completion, in tokens, >= 1
     gradient_checkpointing  recompute activations in the backward pass: less memory, more time
-    frozen                  parameters whose name contains one of these strings are not trained
+    frozen                  parameters whose name contains one of these strings are not trained; must be empty if
+                            lora.rank is above 0
     lora                    LoraConfig
     """
 
@@ -64,6 +65,11 @@ class ModelConfig:
         one_of("model.dtype", self.dtype, ("float32", "bfloat16"))
         at_least("model.max_prompt_tokens", self.max_prompt_tokens, 1)
         at_least("model.max_completion_tokens", self.max_completion_tokens, 1)
+        if self.frozen and self.lora.rank:
+            raise ValueError(
+                f"model.frozen=[{','.join(self.frozen)}] cannot be combined with model.lora.rank={self.lora.rank}, "
+                "which trains adapters of all linear layers and nothing else; set model.frozen=[] or model.lora.rank=0"
+            )
         looks_local = self.source.startswith((".", "/", "~", "models/", "outputs/"))
         if looks_local and not (Path(self.source) / "config.json").is_file():
             raise ValueError(

@@ -155,6 +155,11 @@ def test_contradictory_settings_of_an_algorithm_are_rejected_with_their_keys(ove
     assert message in str(error.value)
 
 
+def test_an_adapter_cannot_be_combined_with_frozen_parameters():
+    with pytest.raises(ValueError, match=r"model.frozen=\[layers.0,embed\] cannot be combined with model.lora.rank=8"):
+        composed("model.lora.rank=8", "model.frozen=[layers.0,embed]")
+
+
 def test_an_adapter_cannot_be_combined_with_reference_updates():
     with pytest.raises(ValueError, match="algorithm.kl.ref_sync_steps=4 cannot be combined with model.lora.rank=8"):
         composed("model.lora.rank=8", "algorithm.kl.ref_sync_steps=4")
