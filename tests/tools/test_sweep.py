@@ -123,6 +123,11 @@ def test_the_baseline_is_the_first_variant_or_the_named_one():
         (["seed=0,1", "run=mine"], "a sweep, which names its runs itself"),
         (["seed=0,1", "sweep.name=a/b"], "sweep.name=a/b: only letters, digits and ._+- are allowed"),
         (["seed=0,1", "sweep.baseline=dapo"], "sweep.baseline=dapo: must be a variant of the sweep, one of all"),
+        (
+            ["reward=strict,r1", "sweep.baseline='reward=r2'"],
+            "sweep.baseline=reward=r2: must be a variant of the sweep, one of strict, r1, or some of its overrides",
+        ),
+        (["sweep=rewards", "sweep.baseline='reward=r2'"], "sweep.baseline=reward=r2: must be a variant of the sweep"),
         (["seed=0,1", "num_steps=a=b"], "num_steps=a=b: not a valid Hydra override"),
         (["seed=0,1", "hydra/launcher=ray"], "pip install --python .venv/bin/python hydra-ray-launcher"),
     ],
@@ -145,6 +150,15 @@ def test_every_sweep_of_conf_composes_and_so_do_its_jobs(name):
         for job in {job.variant: job for job in jobs}.values():
             varied = [f"{key}={value}" for key, value in job.overrides.items()]
             assert compose("config", [f"sweep={name}", *varied, "hydra.mode=RUN"]).sweep.name == name
+
+
+def test_the_baseline_can_be_a_job_of_an_earlier_start_or_of_the_rest_of_the_file(run):
+    later = ["reward=r1,tinyzero", "seed=0", "sweep.name=mine", "sweep.baseline='reward=strict'"]
+    with pytest.raises(ValueError, match="sweep.baseline=reward=strict: must be a variant of the sweep"):
+        plan_sweep(later)
+    run("reward=strict,r1", "seed=0", "sweep.name=mine")
+    assert plan_sweep(later)[0].baseline == {"reward": "strict"}
+    assert plan_sweep(["sweep=rewards", "reward=strict"])[0].baseline == {"reward": "tinyzero"}
 
 
 def test_failed_jobs_are_reported_and_the_others_run(run):

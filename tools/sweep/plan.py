@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from conf.launch import one_line
 from conf.schema import Config
-from report.sweep_results import Job
+from report.sweep_results import Job, read_jobs
 from run.folder import FREE_KEYS, trains_off_policy
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
@@ -34,7 +34,7 @@ def plan_sweep(overrides: Sequence[str]) -> list[Job]:
 
     Raises:
         ValueError: the overrides cannot be parsed, nothing varies, a plugin is missing, two jobs have the same name, or
-            the baseline is not part of the sweep.
+            the baseline is neither part of the sweep nor among the jobs of an earlier start.
     """
     check_launcher(overrides)
     check_name(overrides)
@@ -45,8 +45,9 @@ def plan_sweep(overrides: Sequence[str]) -> list[Job]:
             cfg = compose("config", about_sweep, return_hydra_config=True)
             listed = dict(cfg.hydra.sweeper.params or {})
             parser = OverridesParser.create(GlobalHydra.instance().config_loader())
-            parsed = parser.parse_overrides([*(f"{k}={v}" for k, v in listed.items()), *overrides])
-            combinations = BasicSweeper.split_arguments(parsed, None)[0]
+            of_file = parser.parse_overrides([f"{k}={v}" for k, v in listed.items()])
+            parsed = [*of_file, *parser.parse_overrides(list(overrides))]
+            combinations, of_file_alone = (BasicSweeper.split_arguments(each, None)[0] for each in (parsed, of_file))
     except OverrideParseException as error:
         raise ValueError(
             f"{error.override}: not a valid Hydra override; quote values with special characters, as in key='a=b'"
@@ -65,10 +66,11 @@ def plan_sweep(overrides: Sequence[str]) -> list[Job]:
         )
     keys = list(dict.fromkeys(o.get_key_element() for o in varied))
     chosen = [{key: value for key, value in map(split, combination) if key in keys} for combination in combinations]
+    planned = [dict(map(split, combination)) for combination in of_file_alone]  # of which `chosen` may be a part
     name = cfg.sweep.name or "-".join(last_part(key) for key in keys)
     if not re.fullmatch(r"\w[\w.+-]*", name, re.ASCII):
         raise ValueError(f"sweep.name={name}: only letters, digits and ._+- are allowed, since it names a folder")
-    baseline = baseline_of(cfg.sweep.baseline, chosen)
+    baseline = baseline_of(cfg.sweep.baseline, chosen, planned, Path("outputs", "sweeps", name))
     common = dict(split(str(o.input_line)) for o in parsed if o not in varied and affects(o))
     jobs = [Job(name, job_name(varying), variant_name(varying), varying, baseline, common=common) for varying in chosen]
     refuse_clashes(jobs)
@@ -112,8 +114,15 @@ def tidy(text: str) -> str:
     return re.sub(r"[^\w.+-]+", "_", text.strip("'\"[]{}()+ "), flags=re.ASCII)
 
 
-def baseline_of(text: str | None, chosen: Sequence[Mapping[str, str]]) -> dict[str, str]:
-    """The overrides of the baseline. text: "algorithm=grpo" or the name of a variant; by default the first variant.
+def baseline_of(
+    text: str | None, chosen: Sequence[Mapping[str, str]], planned: Sequence[Mapping[str, str]], folder: Path
+) -> dict[str, str]:
+    """The overrides of the baseline.
+
+    text     "algorithm=grpo" or the name of a variant; by default the first variant
+    chosen   what varies in each job
+    planned  the same of all jobs in the file of the sweep
+    folder   of the sweep, in which an earlier start may have run the baseline
 
     Raises:
         ValueError: the sweep has no such variant.
@@ -125,9 +134,17 @@ def baseline_of(text: str | None, chosen: Sequence[Mapping[str, str]]) -> dict[s
         if text == variant_name(variant):
             return variant
     baseline = dict(map(split, text.split()))
-    if not baseline.keys() <= variants[0].keys():
+
+    def is_among(jobs: Iterable[Mapping[str, str]]) -> bool:
+        return any(baseline.items() <= varying.items() for varying in jobs)
+
+    started = (folder / "sweep.json").is_file()
+    is_known = is_among([*variants, *planned]) or (started and is_among(job.overrides for job in read_jobs(folder)))
+    if not is_known or not baseline.keys() <= variants[0].keys():
         names = ", ".join(dict.fromkeys(map(variant_name, variants)))
-        raise ValueError(f"sweep.baseline={text}: must be a variant of the sweep, one of {names}")
+        raise ValueError(
+            f"sweep.baseline={text}: must be a variant of the sweep, one of {names}, or some of its overrides"
+        )
     return baseline
 
 
