@@ -21,8 +21,9 @@ from run.files import (
 from run.folder import RunFolder
 
 ROOT = Path(__file__).parent.parent.parent
-TRAIN = [str(ROOT / "train_grpo.py"), f"model.path={ROOT / 'envs/countdown/models/tiny'}", "tracker=none", "run=one"]
-EVALUATE = [str(ROOT / "evaluate.py"), f"model.path={ROOT / 'envs/countdown/models/tiny'}", "run=one"]
+MODEL = f"model.path={ROOT / 'envs/countdown/models/tiny'}"
+TRAIN = [str(ROOT / "train_grpo.py"), MODEL, "tracker=none", "run=one"]
+EVALUATE = str(ROOT / "evaluate.py")
 
 
 def refused(folder: Path, command: list[str]) -> tuple[int, str]:
@@ -51,7 +52,7 @@ def test_damaged_files_are_refused_in_one_line_with_what_to_do(tmp_path):
     (tmp_path / "outputs" / "one" / "config.yaml").write_text("run: [")
     code, line = refused(tmp_path, TRAIN)
     assert code == 2 and "outputs/one/config.yaml is empty or damaged; remove it to resume" in line
-    code, line = refused(tmp_path, EVALUATE)
+    code, line = refused(tmp_path, [EVALUATE, "run=one"])
     assert code == 2 and "outputs/one/config.yaml is empty or damaged; run the training command again" in line
     (tmp_path / "outputs" / "one" / "config.yaml").unlink()
     (tmp_path / "outputs" / "one" / "summary.json").write_text("{}")
@@ -76,7 +77,7 @@ def test_a_missing_file_is_named(tmp_path):
 
 def test_an_outputs_that_is_no_folder_is_named(tmp_path):
     (tmp_path / "outputs").write_text("")
-    for command in (TRAIN, [*EVALUATE[:-1], "name=x"]):
+    for command in (TRAIN, [EVALUATE, MODEL, "name=x"]):
         code, line = refused(tmp_path, command)
         assert code in (1, 2) and "outputs" in line and "move it away" in line
 
