@@ -13,28 +13,25 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import hydra
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from rich.console import Console
 
-from conf.compose import chosen_groups
 from conf.launch import checking_settings, explaining_errors, launch, settings_of
 from conf.schema import Config
 from conf.sft import TrainingConfig
-from envs.mixed import stored_problems
 from envs.score import Scorer
 from grpo.advantages import ADVANTAGES
 from grpo.grpo import Batch, make_batch
 from grpo.selection import has_advantages, replace_uniform_groups, select_by_pass_rate
-from grpo.types import Completion, Group, Problem, Request, SamplingParams, request_seed, sha256_of_problems
+from grpo.types import Completion, Group, Problem, Request, SamplingParams, request_seed
 from report import write_report
 from run.cost import Meter, Progress, price_of
 from run.evaluation import evaluate
 from run.files import DamagedFile
-from run.folder import RunFolder, git_commit
+from run.folder import RunFolder, recorded
 from run.metrics import DiscardedRollouts, group_metrics, mismatch_metrics, policy_metrics
 from run.monitor import Monitor
 from run.terminal import Terminal, print_end, print_start
@@ -284,14 +281,6 @@ def start_training(
             yield kind(cfg, folder, trio, scorer, monitor)
 
 
-def recorded(raw: DictConfig, cfg: TrainingConfig) -> dict[str, Any]:
-    """What config.yaml records: the settings, the files of conf/ and the commit that they come from, and the identity
-    of the problems that the task reads from files."""
-    resolved: Any = OmegaConf.to_container(raw, resolve=True)
-    resolved |= {"groups": chosen_groups(), "git": git_commit(Path(__file__).parent)}
-    return resolved | {"problems": {"sha256": sha256_of_problems(stored_problems(cfg.env))}}
-
-
 @hydra.main(version_base=None, config_path="conf", config_name="config")
 def main(raw: DictConfig) -> None:
     with checking_settings():
@@ -305,7 +294,7 @@ def main(raw: DictConfig) -> None:
         problems = fitting_problems(cfg.env, cfg.model)
         problems.held_out(cfg.evaluation.num_problems)
         note = problems.check(cfg.seed, cfg.num_steps * cfg.algorithm.num_prompts)
-        resolved = recorded(raw, cfg)
+        resolved = recorded(raw, cfg.env)
         folder.claim(resolved)
         is_finished = folder.is_finished(cfg.num_steps, cfg.num_tokens)
     if is_finished:

@@ -21,12 +21,12 @@ from conf.launch import checking_settings, launch, settings_of
 from conf.sft import SftConfig
 from envs.score import Scorer
 from grpo.types import Problem
-from run.folder import RunFolder
+from run.folder import RunFolder, recorded
 from run.metrics import policy_metrics
 from run.monitor import Monitor
 from run.terminal import print_end
 from run.trackers import check_tracker
-from train_grpo import Training, recorded, train
+from train_grpo import Training, train
 from workers.actor import UpdateResult
 from workers.examples import Examples, check_held_out, describe, load_examples
 from workers.models import (
@@ -138,7 +138,7 @@ def main(raw: DictConfig) -> None:
         check_held_out(examples, {problem.key for problem in held_out})
         plan = StepPlan(examples.training, cfg.batch_tokens, cfg.seed)
         cfg = replace(cfg, num_steps=cfg.num_steps or plan.num_steps(cfg.epochs))
-        resolved = recorded(raw, cfg) | {"num_steps": cfg.num_steps}
+        resolved = recorded(raw, cfg.env) | {"num_steps": cfg.num_steps}
         resolved["data"]["sha256"] = examples.sha256
         folder = RunFolder.of(cfg.run)
         folder.claim(resolved)

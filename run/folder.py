@@ -7,8 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
+from omegaconf import DictConfig, OmegaConf
 
-from grpo.types import Group
+from conf.compose import chosen_groups
+from envs.env import Env
+from envs.mixed import stored_problems
+from grpo.types import Group, sha256_of_problems
 from run.files import append_rows, read_json, read_rows, read_yaml, replace_json, replace_rows, replace_text
 from run.lock import lock
 from run.reflection import GroupBehaviors
@@ -187,6 +191,14 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             flat[f"{prefix}{key}"] = value
     return flat
+
+
+def recorded(raw: DictConfig, env: Env) -> dict[str, Any]:
+    """What config.yaml records: the settings, the files of conf/ and the commit that they come from, and the identity
+    of the problems that the task reads from files."""
+    settings: Any = OmegaConf.to_container(raw, resolve=True)
+    settings |= {"groups": chosen_groups(), "git": git_commit(Path(__file__).parent)}
+    return settings | {"problems": {"sha256": sha256_of_problems(stored_problems(env))}}
 
 
 def git_commit(folder: Path) -> dict[str, Any] | None:
