@@ -50,10 +50,10 @@ class StrategyConfig:
         one_of("strategy.prompt", self.prompt, PROMPTS)
         at_least("strategy.n", self.n, 1)
         at_least("strategy.temperature", self.temperature, 0)
-        if self.name == "greedy" and (self.n, self.temperature) != (1, 0):
+        if self.name == "greedy" and self.temperature != 0:
             raise ValueError(
-                "greedy decoding has strategy.n=1 and strategy.temperature=0, got "
-                f"{self.n} and {self.temperature:g}; choose strategy=sample for other values"
+                f"strategy.temperature must be 0 with greedy decoding, got {self.temperature:g}; choose "
+                "strategy=sample for other temperatures"
             )
 
     @property

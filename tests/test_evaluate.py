@@ -50,8 +50,8 @@ def test_the_model_and_env_of_a_run_are_defaults_that_can_be_overridden():
         (["strategy=beam", "strategy.verifier=judge"], "strategy.verifier=judge needs judge.model"),
         (["strategy.name=luck"], "strategy.name must be one of greedy, sample"),
         (
-            ["strategy=cot", "strategy.n=16"],
-            "greedy decoding has strategy.n=1 and strategy.temperature=0, got 16 and 0",
+            ["strategy=cot", "strategy.temperature=0.7"],
+            "strategy.temperature must be 0 with greedy decoding, got 0.7",
         ),
         (["strategy=luck"], "strategy=luck: unknown; allowed are beam, best_of_n"),
         (["strategy.n=0"], "strategy.n must be >= 1, got 0"),
