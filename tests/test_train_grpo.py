@@ -156,7 +156,7 @@ def test_a_run_is_not_resumed_after_its_problems_have_changed(tmp_path, monkeypa
         settings = ["env=jsonl", f"env.path={path}", f"model.path={TINY}", "evaluation.num_problems=2", "tracker=none"]
         raw = compose("config", settings)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("train_grpo.chosen_groups", dict)
+    monkeypatch.setattr("run.folder.chosen_groups", dict)
     monkeypatch.setattr("train_grpo.train", lambda kind, cfg, folder, resolved: folder.write_config(resolved))
 
     def start_with(*answers: int) -> None:
