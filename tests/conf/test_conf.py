@@ -254,6 +254,7 @@ def test_a_run_of_a_version_that_recorded_less_is_resumed(tmp_path):
     folder.claim(older)
     folder.write_config(older)
     folder.claim({**older, "groups": {"model": "tiny"}, "problems": {"sha256": "ab"}})
+    assert yaml.safe_load(folder.config.read_text()) == older
 
 
 def test_a_run_is_not_resumed_with_another_number_of_held_out_problems(tmp_path):

@@ -61,7 +61,8 @@ def test_the_stored_problems_are_those_that_tasks_in_use_read_from_files(tmp_pat
     parts = {"a": sums, "b": targets, "c": functions, "drawn": Multiplication(), "unused": unused}
     env = Mixed(parts, dict.fromkeys(parts, 1.0) | {"unused": 0.0})
     found = Counter(problem.env for problem in stored_problems(env))
-    assert found == {"sums": 20, "countdown": 18, "code": 4}  # of the nine, four are malformed and one a duplicate
+    # The file of functions has nine rows, of which four are malformed and one is a duplicate.
+    assert found == {"sums": 20, "countdown": 18, "code": 4}
     assert list(stored_problems(sums)) == [*sums.problems("train"), *sums.problems("test")]
 
 
