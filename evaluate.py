@@ -24,7 +24,7 @@ from conf.strategies import DecodingConfig, EvaluateConfig
 from conf.workers import ModelConfig
 from envs.grading import GradingPool
 from grpo.types import Chat, Completion, Problem, Request, SamplingParams, Score, in_request_order, sha256_of_problems
-from inference.decoding import Decoding, direct_prompt, revision_prompt
+from inference.decoding import DIRECT_ENDS, Decoding, direct_prompt, revision_prompt
 from inference.results import ProblemRow, Results, problem_row, summarize
 from inference.run_settings import run_settings
 from inference.runner import run
@@ -207,10 +207,10 @@ def result_settings(cfg: DecodingConfig) -> dict[str, Any]:
     settings: dict[str, Any] = {"verifier": verifier_id(cfg.learned_verifier)} if cfg.learned_verifier else {}
     if cfg.strategy.uses_verifier and cfg.strategy.verifier == "judge":
         settings = {"judge": {"model": cfg.judge.model, "base_url": cfg.judge.base_url}}
-    if (
-        cfg.strategy.name == "revise"
-    ):  # the other strategies write no prompts, and problems with too long ones are refused
+    if cfg.strategy.name == "revise":  # others write no prompts, and problems with too long ones are refused
         settings["max_prompt_tokens"] = cfg.model.max_prompt_tokens
+    if cfg.strategy.prompt == "direct":  # results from before these ended the completion are not continued
+        settings["direct_ends"] = list(DIRECT_ENDS)
     return settings | {
         "model": cfg.model.source,
         "weights_sha256": weights_sha256(stored_weights(cfg.model.source)),

@@ -18,6 +18,8 @@ MAX_REVISED_ANSWER = 200  # characters of an answer that are inserted into a rev
 # The first text that the vocabulary can spell is used. In most vocabularies the space after the tag belongs to the
 # next token; a tiny vocabulary may have it in the tag's token.
 ANSWER_OPENINGS = ("</think> <answer>", "</think> <answer> ")
+# A direct answer ends here. Otherwise a model could reason after the forced tags and answer a second time.
+DIRECT_ENDS = ("</answer>", "</think>", "<answer>")
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,7 @@ class Writer:
     """Writes the completions of one problem.
 
     start  the candidate from which every completion is continued: empty, or the forced opening of a direct answer
+    ends   strings that end a completion, besides the end-of-sequence token
     """
 
     problem: Problem
@@ -51,6 +54,7 @@ class Writer:
     codec: Codec
     prompt: str | Chat
     start: Candidate
+    ends: tuple[str, ...] = ()
 
     def sample(
         self, drafts: Sequence[Candidate], step: int, max_new_tokens: int | None = None, stop: tuple[str, ...] = ()
@@ -69,7 +73,7 @@ class Writer:
                 # One tuple, whose string quotes the key: different parts never result in the same string.
                 request_seed((self.decoding.seed, self.problem.key, index, step)),
                 draft.token_ids,
-                SamplingParams(self.decoding.temperature, limit, stop=stop),
+                SamplingParams(self.decoding.temperature, limit, stop=(*stop, *self.ends)),
             )
             for index, (draft, limit) in enumerate(zip(drafts, limits, strict=True))
         ]
@@ -98,8 +102,11 @@ class Writer:
         tokens = draft.token_ids + completion.token_ids
         # The model's context may end before the requested number of tokens; another request would return nothing.
         context_full = completion.finish_reason == "length" and len(completion.token_ids) < max_new_tokens
+        new = self.codec.decode(completion.token_ids)
         if completion.finish_reason == "stop":
             reason: str | None = "stop"
+        elif any(end in new for end in self.ends):
+            reason = "stop_string"
         else:
             reason = "length" if context_full or len(tokens) >= self.decoding.max_tokens else None
         return self._candidate(tokens, draft.logprobs + completion.behavior_logprobs, reason)
@@ -127,14 +134,14 @@ def make_writer(problem: Problem, decoding: Decoding, codec: Codec) -> Writer:
             f"model.max_completion_tokens must be more than the {len(start.token_ids)} tokens that open a direct "
             f"answer, got {decoding.max_tokens}"
         )
-    return replace(writer, start=start)
+    return replace(writer, start=start, ends=DIRECT_ENDS)
 
 
 def direct_prompt(prompt: str | Chat) -> str | Chat:
     """Return the prompt for an answer without reasoning, the control experiment of arXiv 2205.11916.
 
-    The answer is opened by forced tokens after the prompt (`answer_opening`). A tiny prompt, which has no
-    instructions, is returned unchanged.
+    The answer is opened by forced tokens after the prompt (`answer_opening`), and the completion ends with it. A tiny
+    prompt, which has no instructions, is returned unchanged.
     """
     return _with_instruction(prompt, DIRECT, "<think>") or prompt
 

@@ -41,7 +41,8 @@ class Candidate:
     text           decoded from all tokens
     logprobs       the log-probability of each token at its sampling temperature; None for a forced token, that is,
                    one inserted by the strategy
-    finish_reason  "stop" or "length" if the completion is finished, None if the model can continue it
+    finish_reason  "stop", "length" or, for a direct answer, "stop_string" if the completion is finished; None if the
+                   model can continue it
     """
 
     text: str

@@ -85,6 +85,20 @@ def test_a_direct_completion_starts_with_the_answer():
     assert all(request.prefix == opened and request.sampling.max_tokens == 18 for request in engine.requests)
 
 
+def test_a_direct_completion_ends_with_its_first_answer():
+    ends = ("</answer>", "</think>", "<answer>")
+    engine = ToyEngine()
+    outputs = [output for _, output in run(Sample(Decoding(60, prompt="direct"), 8), problems(), engine)]
+    assert all(request.sampling.stop == ends for request in engine.requests)
+    candidates = [candidate for output in outputs for candidate in output.candidates]
+    ended = [candidate for candidate in candidates if candidate.finish_reason == "stop_string"]
+    assert ended and not any(candidate.partial for candidate in candidates)
+    for candidate in ended:
+        after = candidate.text.partition("<answer>")[2]
+        assert sum(after.count(end) for end in ends) == 1
+        assert (read_tags(candidate.text).answer is not None) == ("</answer>" in after)
+
+
 def test_a_direct_completion_needs_more_tokens_than_its_opening():
     with pytest.raises(ValueError, match="must be more than the 2 tokens that open a direct answer, got 2"):
         list(run(Sample(Decoding(max_tokens=2, prompt="direct")), problems(1), ToyEngine()))

@@ -46,7 +46,8 @@ def test_every_stage_is_needed_by_a_claim(claims, pipeline):
 
 def test_a_claim_runs_only_what_it_needs():
     stages = pipeline_of("reproduce", 4, stages_of(compose_claims(["narrowing"])), []).stages
-    assert list(stages) == ["tiny_rl", "base_256", "rl_256"]
+    evaluated = ["base_256", "rl_256", "multiplication_256", "multiplication_rl_256"]
+    assert list(stages) == ["tiny_rl", "multiplication_rl", *evaluated]
 
 
 def test_an_unknown_claim_is_refused_by_name():
@@ -122,7 +123,8 @@ def test_a_dry_run_lists_stages_minutes_and_dollars_and_starts_nothing(
     main()
     printed = capsys.readouterr().out
     minutes = pipeline.cfg.minutes
-    total = 2 * (minutes["tiny_rl"] + minutes["base_256"] + minutes["rl_256"])
+    needed = ("tiny_rl", "multiplication_rl", "base_256", "rl_256", "multiplication_256", "multiplication_rl_256")
+    total = 2 * sum(minutes[name] for name in needed)
     rows = {line.split()[0]: line.split() for line in printed.splitlines() if line.strip()}
     assert rows["rl_256"][1:5] == ["evaluate", "11", "0", "of"]
     assert rows["total"][1:] == [f"{total:.1f}", f"{total / 60 * 0.1:.2f}", f"{total / 60 * 0.06:.3f}"]
