@@ -103,6 +103,8 @@ def _claim(name: str, claim: ClaimConfig, found: Mapping[str, Any] | None) -> It
         for each in found["comparisons"]:
             if each["note"]:
                 yield f"{each['label']}: {each['note']}."
+        if missing := [each["label"] for each in found["comparisons"] if not each["effect"] and not each["note"]]:
+            yield f"Not run: {'; '.join(missing)}."
         single = [each["label"] for each in measured if each["effect"]["seeds"] == 1]
         if single:
             which = "" if len(single) == len(measured) else f" ({'; '.join(single)})"

@@ -14,7 +14,7 @@ from envs.countdown.trace import read_trace
 from inference.difficulty import ProblemResult, compute_optimal, difficulty_levels
 from inference.statistics import majority_at_k, pass_at_k
 from pipelines.graph import road_to
-from rewards.scripts import mixes_scripts
+from rewards.scripts import SCRIPTS, count_words, mixes_scripts
 from rewards.tags import read_tags
 from tools.reproduce.outputs import Sample, SeedRun, Solved
 
@@ -53,17 +53,23 @@ def majority(solved: Sequence[Solved], k: int) -> Values:
 
 
 def best_of(solved: Sequence[Solved], k: int) -> Values:
-    """Accuracy of the one of the first k completions of which the model is most certain: the highest mean
+    """Expected accuracy of the one of k completions of which the model is most certain: the highest mean
     log-probability of a token.
+
+    It is the mean over all choices of k of the n completions: C(i, k - 1) of them have as their most certain one the
+    completion that is more certain than i others.
 
     Raises:
         ValueError: a problem has fewer completions.
     """
     if fewer := [each for each in solved if len(each.samples) < k]:
         raise ValueError(f"k must be at most {len(fewer[0].samples)}, the number of completions, got {k}")
-    return {
-        each.problem.key: float(max(each.samples[:k], key=lambda sample: sample.certainty).correct) for each in solved
-    }
+    values = {}
+    for each in solved:
+        by_certainty = sorted(each.samples, key=lambda sample: sample.certainty)
+        right = sum(math.comb(i, k - 1) for i, sample in enumerate(by_certainty) if sample.correct)
+        values[each.problem.key] = right / math.comb(len(by_certainty), k)
+    return values
 
 
 def pass_at(solved: Sequence[Solved], k: int) -> Values:
@@ -94,6 +100,16 @@ def mixed_scripts(solved: Sequence[Solved]) -> Values:
     return _of_texts(solved, lambda each, text: float(mixes_scripts(read_tags(text).thought)))
 
 
+def target_words(solved: Sequence[Solved], language: str) -> Values:
+    """Share of a thought's words that are in the script of a language; 0 for a thought without words."""
+
+    def share(each: Solved, text: str) -> float:
+        words = count_words(read_tags(text).thought)
+        return words[SCRIPTS[language]] / words.total() if words else 0.0
+
+    return _of_texts(solved, share)
+
+
 def abandoned(solved: Sequence[Solved]) -> Values:
     """Share of countdown completions in which an attempt reaches the target although the answer is wrong or missing."""
 
@@ -105,15 +121,19 @@ def abandoned(solved: Sequence[Solved]) -> Values:
     return {each.problem.key: _mean([is_abandoned(each, sample) for sample in each.samples]) for each in solved}
 
 
-def shorter_advantage(solved: Sequence[Solved]) -> Values:
-    """Accuracy of the shorter half of a problem's completions minus that of the longer half. Completions that the token
-    limit cut are left out, as are problems with fewer than two others; of an odd number the middle one is left out."""
+def shorter_advantage(solved: Sequence[Solved], truncated: bool = False) -> Values:
+    """Accuracy of the shorter half of a problem's completions minus that of the longer half. Problems with fewer than
+    two completions are left out; of an odd number the middle one is left out.
+
+    truncated  whether completions count that the token limit cut
+    """
     values = {}
     for each in solved:
-        finished = sorted((sample for sample in each.samples if not sample.truncated), key=lambda sample: sample.tokens)
-        half = len(finished) // 2
+        counted = [sample for sample in each.samples if truncated or not sample.truncated]
+        by_length = sorted(counted, key=lambda sample: sample.tokens)
+        half = len(by_length) // 2
         if half:
-            shorter, longer = finished[:half], finished[-half:]
+            shorter, longer = by_length[:half], by_length[-half:]
             values[each.problem.key] = _mean([s.correct for s in shorter]) - _mean([s.correct for s in longer])
     return values
 
@@ -140,7 +160,8 @@ def choice_gain(run: SeedRun, stage: str, beam: str, difficulty: str, k: int) ->
     k samples (arXiv 2408.03314). Both are chosen on one half of the problems and measured on the other.
 
     A strategy costs its mean tokens over all problems, whatever the level. Otherwise difficult levels, whose
-    completions are longer, could not afford k samples, and nothing would be gained from what easy levels leave.
+    completions are longer, could not afford k samples. The tokens are a limit for each level: what is left of them at
+    one level is not spent at another.
 
     stage       an evaluation with independent samples: votes and best-of-n over them are strategies
     beam        an evaluation by beam search, whose problems count
@@ -193,6 +214,7 @@ class Measure:
     of             what is counted, or what a ratio is the logarithm of
     of_completions if it reads the completions of a stage alone
     of_stage       otherwise
+    is_difference  its values are differences already
     """
 
     words: str
@@ -200,6 +222,7 @@ class Measure:
     of_completions: Callable[..., Values] | None = None
     of_stage: Callable[..., Values] | None = None
     of: str = ""
+    is_difference: bool = False
 
 
 MEASURES: Mapping[str, Measure] = {
@@ -212,10 +235,15 @@ MEASURES: Mapping[str, Measure] = {
     "behavior": Measure("share of completions that show a behaviour", Unit.SHARE, behavior),
     "tries": Measure("attempts per completion", Unit.COUNT, tries, of="attempts"),
     "mixed_scripts": Measure("share of completions that mix scripts", Unit.SHARE, mixed_scripts),
+    "target_words": Measure("share of words in the target language", Unit.SHARE, target_words),
     "abandoned": Measure("share of completions that abandon a right candidate", Unit.SHARE, abandoned),
-    "shorter_advantage": Measure("accuracy of shorter minus longer completions", Unit.SHARE, shorter_advantage),
+    "shorter_advantage": Measure(
+        "accuracy of shorter minus longer completions", Unit.SHARE, shorter_advantage, is_difference=True
+    ),
     "tokens_per_correct": Measure("tokens for each correct answer", Unit.RATIO, tokens_per_correct, of="tokens"),
-    "choice_gain": Measure("gain in accuracy by choosing for each difficulty", Unit.SHARE, of_stage=choice_gain),
+    "choice_gain": Measure(
+        "gain in accuracy by choosing for each difficulty", Unit.SHARE, of_stage=choice_gain, is_difference=True
+    ),
     "hours_to_accuracy": Measure("hours to an accuracy", Unit.RATIO, of_stage=hours_to_accuracy, of="hours"),
 }
 

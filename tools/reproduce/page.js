@@ -14,7 +14,7 @@ function headElement() {
     ["refuted", counts.refuted, "the whole interval is below"], ["undecided", counts.undecided, "the interval contains it"],
     ["not run", counts["not run"], "on this machine"],
     ["time", `${report.minutes.toFixed(0)} min`, `$${report.usd.toFixed(2)}, ${report.kwh.toFixed(2)} kWh`]];
-  return el("header", {}, el("div", { class: "over" }, "AhaZero · reproduction"), el("h1", {}, "Claims of reasoning models, tested"),
+  return el("header", {}, el("div", { class: "over" }, "AhaZero · reproduction"), el("h1", {}, "Claims about reasoning models, tested"),
     el("div", { class: "facts" }, Object.entries(facts).filter(([, value]) => value !== null).map(([name, value]) =>
       el("span", {}, el("span", { class: "quiet" }, `${name} `), el("b", {}, String(value))))),
     el("div", { class: "headline" }, figures.map(([label, value, remark]) => el("div", {},
@@ -61,7 +61,7 @@ function claimSection(claim) {
     measured.some((each) => each.seeds === 1) ? note("The intervals of a single seed cover the choice of problems only, not the variation between runs.") : null,
     claim.figure ? pictureElement(claim.figure, claim.title) : null,
     el("p", {}, el("b", {}, "What it does not show. "), claim.limits),
-    claim.verdict === "holds" ? null : el("p", {}, el("b", {}, "What could change the verdict. "), `${claim.needed[0].toUpperCase()}${claim.needed.slice(1)}.`),
+    claim.verdict === "holds" || claim.verdict === "not run" ? null : el("p", {}, el("b", {}, "What could change the verdict. "), `${claim.needed[0].toUpperCase()}${claim.needed.slice(1)}.`),
     el("p", { class: "note" }, `Cost of all its stages: ${claim.minutes.toFixed(1)} minutes, $${claim.usd.toFixed(3)}, ${claim.kwh.toFixed(3)} kWh; claims share stages.`));
 }
 

@@ -19,7 +19,7 @@ def write_page(folder: Path, results: Mapping[str, Any]) -> Path:
     """Write the page and return its path."""
     page = folder / "report.html"
     scripts = [read_script("dom.js") + "\n" + SCRIPT.read_text(encoding="utf-8")]
-    replace_text(page, [document("Claims of reasoning models", page_data(results), scripts)])
+    replace_text(page, [document("Claims about reasoning models", page_data(results), scripts)])
     return page
 
 

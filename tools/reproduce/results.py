@@ -3,7 +3,7 @@
 import os
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,22 +40,25 @@ def all_results(claims: Mapping[str, ClaimConfig], experiments: Mapping[str, Exp
 def claim_result(claim: ClaimConfig, experiments: Mapping[str, Experiment]) -> dict[str, Any]:
     """A claim's part of results.json."""
     experiment = experiments[REPRODUCE]
-    confidence = 1 - (1 - CONFIDENCE) / (len(claim.deciding) if claim.combine == "any" else 1)
-    comparisons = [comparison_result(each, experiments[each.pipeline], confidence) for each in claim.comparisons]
+    tests = len(claim.deciding) if claim.combine == "any" else 1
+    comparisons = [comparison_result(each, experiments[each.pipeline], tests) for each in claim.comparisons]
     verdicts = [Verdict(each["verdict"]) for each in comparisons if each["verdict"] is not None]
     return {
         **{name: getattr(claim, name) for name in STATED},
         "verdict": combine(verdicts, claim.combine),
-        "confidence": confidence,
+        "confidence": 1 - (1 - CONFIDENCE) / tests,
         "comparisons": comparisons,
         "curves": [result for curve in claim.curves if (result := curve_result(curve, experiment))],
         **cost_of(claim.stages, experiment),
     }
 
 
-def comparison_result(comparison: ComparisonConfig, experiment: Experiment, confidence: float) -> dict[str, Any]:
+def comparison_result(comparison: ComparisonConfig, experiment: Experiment, tests: int) -> dict[str, Any]:
     """A comparison's part of results.json. It has not been run if its stages have not finished for any seed; its
-    verdict is None if it decides nothing."""
+    verdict is None if it decides nothing.
+
+    tests  comparisons of which one is enough: the interval and the p-value are corrected for their number (Bonferroni)
+    """
     terms, measure = full_terms(comparison), MEASURES[comparison.measure]
     own = experiment.with_stages(comparison.stages)
     decides = comparison.at_least is not None
@@ -65,6 +68,7 @@ def comparison_result(comparison: ComparisonConfig, experiment: Experiment, conf
         "measure": measure.words,
         "unit": measure.unit,
         "of": measure.of,
+        "is_difference": measure.is_difference,
         "at_least": comparison.at_least,
         "verdict": Verdict.NOT_RUN if decides else None,
         "effect": None,
@@ -80,7 +84,9 @@ def comparison_result(comparison: ComparisonConfig, experiment: Experiment, conf
     except ValueError as error:  # a measure that these completions do not have
         return found | {"verdict": Verdict.UNDECIDED if decides else None, "note": str(error)}
     values = np.sum([term.times * table for term, table in zip(terms, tables, strict=True)], axis=0)
-    effect = estimate_effect(values, confidence)
+    effect = estimate_effect(values, 1 - (1 - CONFIDENCE) / tests)
+    if effect.p is not None:
+        effect = replace(effect, p=min(1.0, tests * effect.p))
     arms = [
         {"name": _name(term, own_measure), "times": term.times, "reached": _reached(own, term)}
         | asdict(estimate_effect(table))

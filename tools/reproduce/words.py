@@ -29,7 +29,8 @@ def unit_text(comparison: Result) -> str:
 
 
 def is_level(comparison: Result) -> bool:
-    return comparison["at_least"] is None and len(comparison["arms"]) == 1
+    """Whether the effect is a value of the measure rather than a difference."""
+    return comparison["at_least"] is None and len(comparison["arms"]) == 1 and not comparison["is_difference"]
 
 
 def bound_of(comparison: Result) -> float:
@@ -39,9 +40,9 @@ def bound_of(comparison: Result) -> float:
 
 
 def interval_text(comparison: Result) -> str:
-    """ "51.0 to 57.2"; empty for a single value."""
+    """ "51.0 to 57.2"; empty for a single value, and for values without variation."""
     low, high = comparison["effect"]["low"], comparison["effect"]["high"]
-    return "" if low is None else f"{number_text(comparison, low)} to {number_text(comparison, high)}"
+    return "" if low is None or low == high else f"{number_text(comparison, low)} to {number_text(comparison, high)}"
 
 
 def difference(value: float, unit: str) -> str:
@@ -64,9 +65,10 @@ def level(value: float, unit: str, of: str) -> str:
 
 
 def p_text(comparison: Result) -> str:
-    """The p-value of no effect; empty for a figure of a single arm that decides nothing, such as a cost."""
+    """The p-value of no effect; empty for a value of a single arm, such as a cost, and for an effect without variation,
+    which has no interval either."""
     p = comparison["effect"]["p"]
-    if p is None or (len(comparison["arms"]) == 1 and comparison["at_least"] is None):
+    if p is None or is_level(comparison) or comparison["effect"]["low"] == comparison["effect"]["high"]:
         return ""
     return f"{p:.3f}" if p >= 0.001 else "< 0.001"
 
@@ -80,7 +82,7 @@ def claimed_text(comparison: Result) -> str:
 
 def arm_texts(comparison: Result) -> list[str]:
     """The arms of a comparison with their values: "tiny_rl 72.1%"; none if the effect is that of a single arm."""
-    if comparison["at_least"] is not None and [arm["times"] for arm in comparison["arms"]] == [1.0]:
+    if [arm["times"] for arm in comparison["arms"]] == [1.0] and not is_level(comparison):
         return []
     unit, of = comparison["unit"], comparison["of"]
     return [

@@ -61,9 +61,10 @@ def test_a_majority_of_three_drawn_from_four_votes():
     assert only(majority([one], 3)) == pytest.approx(1.0) and only(majority([one], 1)) == pytest.approx(0.75)
 
 
-def test_best_of_k_is_the_most_certain_of_the_first_k():
+def test_best_of_k_is_the_most_certain_of_k_on_average_over_all_choices_of_k():
     one = solved(sample(True, certainty=-0.5), sample(False, certainty=-0.2), sample(True, certainty=-0.1))
-    assert [only(best_of([one], k)) for k in (1, 2, 3)] == [1.0, 0.0, 1.0]
+    # Of the three pairs, the one without the last completion has a wrong one as its most certain.
+    assert [only(best_of([one], k)) for k in (1, 2, 3)] == pytest.approx([2 / 3, 2 / 3, 1.0])
     with pytest.raises(ValueError, match="k must be at most 3, the number of completions, got 4"):
         best_of([one], 4)
 
@@ -100,6 +101,12 @@ def test_the_shorter_half_against_the_longer_half():
     )  # fmt: skip
     assert only(shorter_advantage([one])) == 1.0
     assert shorter_advantage([solved(sample(True), sample(False, truncated=True))]) == {}
+    # With the truncated one: 10 and 20 (right, right) against 50 and 192 (wrong, wrong); 30 is the middle one.
+    assert only(shorter_advantage([one], truncated=True)) == 1.0
+    cut = solved(sample(True, tokens=10), sample(False, tokens=20), sample(False, tokens=192, truncated=True))
+    assert only(shorter_advantage([cut])) == 1.0 and only(shorter_advantage([cut], truncated=True)) == 1.0
+    late = solved(sample(True, tokens=10), sample(True, tokens=192, truncated=True))
+    assert only(shorter_advantage([late], truncated=True)) == 0.0
 
 
 def test_tokens_for_each_correct_answer():

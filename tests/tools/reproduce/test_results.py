@@ -18,7 +18,7 @@ def outputs(tmp_path, monkeypatch, request):
 def test_a_comparison_is_paired_by_seed_and_problem():
     # 3 of 4 problems are solved after RL and 1 before, so two of four differ by 1: mean 0.5. The seeds are equal, and
     # the mean square of the problems is 2 (4 x 0.25) / 3 = 2/3: the error is sqrt(2/3 / 8), with 1 degree of freedom.
-    found = comparison_result(comparison(), experiment(), 0.95)
+    found = comparison_result(comparison(), experiment(), 1)
     effect = found["effect"]
     assert effect["mean"] == 0.5 and (effect["seeds"], effect["problems"], effect["freedom"]) == (2, 4, 1)
     assert effect["high"] - effect["mean"] == pytest.approx(12.7062 * math.sqrt(1 / 12), abs=1e-4)
@@ -27,14 +27,14 @@ def test_a_comparison_is_paired_by_seed_and_problem():
 
 
 def test_the_bound_decides():
-    assert comparison_result(comparison(at_least=-3.5), experiment(), 0.95)["verdict"] is Verdict.HOLDS
-    assert comparison_result(comparison(at_least=4.5), experiment(), 0.95)["verdict"] is Verdict.REFUTED
-    assert comparison_result(comparison(at_least=None), experiment(), 0.95)["verdict"] is None
+    assert comparison_result(comparison(at_least=-3.5), experiment(), 1)["verdict"] is Verdict.HOLDS
+    assert comparison_result(comparison(at_least=4.5), experiment(), 1)["verdict"] is Verdict.REFUTED
+    assert comparison_result(comparison(at_least=None), experiment(), 1)["verdict"] is None
 
 
 def test_a_term_can_have_a_measure_of_its_own():
     vote = TermConfig("evaluate_zero", 1.0, "majority", {"k": 4})
-    found = comparison_result(comparison(effect=[vote, TermConfig("evaluate_zero", -1.0)]), experiment(), 0.95)
+    found = comparison_result(comparison(effect=[vote, TermConfig("evaluate_zero", -1.0)]), experiment(), 1)
     assert found["effect"]["mean"] == 0.0 and found["arms"][0]["name"] == "zero, majority 4"
 
 

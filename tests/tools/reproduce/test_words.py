@@ -12,6 +12,7 @@ def made(unit, mean, at_least, *arms, of="tokens"):
         "unit": unit,
         "of": of,
         "at_least": at_least,
+        "is_difference": False,
         "effect": {"mean": mean, "low": mean - 0.1, "high": mean + 0.1},
         "arms": [dict(zip(names, arm)) for arm in arms],
     }
@@ -49,7 +50,20 @@ def test_a_single_value_has_no_interval():
 
 @pytest.mark.parametrize(("p", "text"), [(None, ""), (0.0004, "< 0.001"), (0.0466, "0.047"), (1.0, "1.000")])
 def test_p_values(p, text):
+    effect = {"p": p, "low": 0.0, "high": 0.1}
     two, one = [{}, {}], [{}]
-    assert p_text({"effect": {"p": p}, "arms": two, "at_least": None}) == text
-    assert p_text({"effect": {"p": p}, "arms": one, "at_least": 0.1}) == text
-    assert p_text({"effect": {"p": p}, "arms": one, "at_least": None}) == ""
+    assert p_text({"effect": effect, "arms": two, "at_least": None, "is_difference": False}) == text
+    assert p_text({"effect": effect, "arms": one, "at_least": 0.1, "is_difference": False}) == text
+    assert p_text({"effect": effect, "arms": one, "at_least": None, "is_difference": False}) == ""
+    assert p_text({"effect": effect, "arms": one, "at_least": None, "is_difference": True}) == text
+
+
+def test_a_measure_of_differences_is_shown_as_a_difference():
+    found = made("share", 0.097, None, ("a", 1.0, 0.097, None)) | {"is_difference": True}
+    assert effect_text(found) == "+9.7 points" and interval_text(found) == "-0.3 to +19.7" and arm_texts(found) == []
+
+
+def test_values_without_variation_have_neither_an_interval_nor_a_p_value():
+    found = made("share", 0.0, 0.01, ("a", 1.0, 1.0, None), ("b", -1.0, 1.0, None))
+    found["effect"] |= {"low": 0.0, "high": 0.0, "p": 1.0}
+    assert effect_text(found) == "+0.0 points" and interval_text(found) == p_text(found) == ""
