@@ -72,6 +72,7 @@ def _packed_and_alone(model: Any) -> tuple[Tensor, Tensor]:
     """The log-probabilities of the completion tokens of two sequences, [2, T]: as the actor computes them, and as
     transformers does."""
     ids = FIRST_TOKEN + torch.arange(2 * LENGTH, device=model.device).view(2, LENGTH)
+    ids %= model.get_input_embeddings().num_embeddings  # a tiny vocabulary has fewer tokens
     mask = torch.ones_like(ids[:, PROMPT:], dtype=torch.bool)
     zeros = torch.zeros(mask.shape)
     lengths = torch.full((2,), PROMPT, device=model.device)

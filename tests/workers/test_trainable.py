@@ -1,6 +1,7 @@
 """Models whose log-probabilities the actor does not compute as they are defined are refused, and no others."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from transformers import CONFIG_MAPPING, AutoModelForCausalLM
 from conf.algorithms import AlgorithmConfig
 from conf.workers import ModelConfig, TopologyConfig
 from workers.actor import Actor
-from workers.models import model_settings
+from workers.models import load_model, model_settings
 from workers.trainable import check_logprobs, check_trainable
 
 
@@ -51,6 +52,7 @@ def test_a_sliding_window_is_compared_with_the_longest_sequence(tmp_path):
         check_trainable(ModelConfig("m", str(tmp_path)), 513)
 
 
+SHIPPED = sorted((Path(__file__).parents[2] / "envs").glob("*/models/*"))
 SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2}
 SIZES |= {"vocab_size": 64, "intermediate_size": 48}
 NO_TOKENS = {"pad_token_id": None, "bos_token_id": None, "eos_token_id": None}  # their defaults exceed the vocabulary
@@ -63,7 +65,7 @@ NEMOTRON_H = {"hybrid_override_pattern": "M*", "mamba_num_heads": 4, "mamba_head
 
 def small(architecture: str, dtype: str = "float32", **settings):
     """A small random model as the actor loads it. Its weights are large enough that each part matters."""
-    config = CONFIG_MAPPING[architecture](**SIZES, **NO_TOKENS, **settings)
+    config = CONFIG_MAPPING[architecture](**(SIZES | NO_TOKENS | settings))
     torch.manual_seed(0)
     model = AutoModelForCausalLM.from_config(config, **model_settings(dtype, packed=True)).eval()
     with torch.no_grad():
@@ -93,6 +95,16 @@ def test_a_model_whose_packed_log_probabilities_are_its_own_passes_unchanged(arc
     check_logprobs(model, "folder")
     assert torch.equal(torch.get_rng_state(), generator) and model.config._attn_implementation == "packed"
     assert all(torch.equal(value, weights[key]) for key, value in model.state_dict().items())
+
+
+@pytest.mark.parametrize("vocabulary", [2, 20, 21])
+def test_a_vocabulary_may_be_smaller_than_the_check_has_tokens(vocabulary):
+    check_logprobs(small("qwen2", vocab_size=vocabulary), "folder")
+
+
+@pytest.mark.parametrize("folder", SHIPPED, ids=lambda folder: folder.name)
+def test_the_shipped_models_pass(folder):
+    check_logprobs(load_model(folder, "float32", packed=True), str(folder))
 
 
 @pytest.mark.parametrize(
