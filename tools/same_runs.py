@@ -17,6 +17,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from conf.launch import checking_settings
+
 TRAINER = Path(__file__).resolve().parents[1] / "train_grpo.py"
 COMMON = ["tracker=none", "evaluation.num_problems=64", "evaluation.interim_problems=32"]
 COMMON += ["evaluation.every=4", "checkpoint.every=4"]
@@ -52,7 +54,17 @@ VARYING = ("time/", "cost/", "memory/", "rollout/tokens_per_second")
 
 
 def record(output: Path, names: Sequence[str]) -> None:
-    """Train the named runs in `output`/outputs/."""
+    """Train the named runs in `output`/outputs/.
+
+    Raises:
+        ValueError: one of them exists already. It would be resumed or, if it is finished, not run with this code.
+    """
+    for name in names:
+        if (output / "outputs" / name).exists():
+            raise ValueError(
+                f"--output={output} has a run {name} already; choose another folder, remove this one, or compare the "
+                "recording with --compare-only"
+            )
     output.mkdir(parents=True, exist_ok=True)
     for name in names:
         for overrides in RUNS[name]:
@@ -104,7 +116,8 @@ def main() -> int:
     args = parser.parse_args()
     names = args.names or list(RUNS)
     if not args.compare_only:
-        record(args.output, names)
+        with checking_settings():
+            record(args.output, names)
     if args.against is None:
         return 0
     found = {name: list(differences(args.output, args.against, name)) for name in names}

@@ -1,8 +1,11 @@
 import json
+import sys
 from pathlib import Path
 
+import pytest
+
 from conf.compose import compose_config
-from tools.same_runs import COMMON, RUNS, differences
+from tools.same_runs import COMMON, RUNS, differences, main
 
 
 def record(output: Path, sha256: str = "ab", **metrics: float) -> Path:
@@ -33,3 +36,15 @@ def test_every_run_composes_and_its_last_start_trains_the_most_steps():
     for name, starts in RUNS.items():
         steps = [compose_config([*COMMON, *overrides]).num_steps for overrides in starts]
         assert steps == sorted(set(steps)) and steps[-1] <= 8, name
+
+
+def test_a_folder_that_has_a_recording_is_not_recorded_to_again(tmp_path, monkeypatch, capsys):
+    output = record(tmp_path / "one")
+    monkeypatch.setattr("tools.same_runs.subprocess.run", lambda *_, **__: None)
+    monkeypatch.setattr(sys, "argv", ["same_runs", "--output", str(output), "countdown"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    assert f"--output={output} has a run countdown already; choose another folder" in capsys.readouterr().err
+    monkeypatch.setattr(sys, "argv", [*sys.argv, "--compare-only"])
+    assert main() == 0
