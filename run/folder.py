@@ -45,9 +45,11 @@ MEMORY_KEYS = (
 
 
 def may_change(key: str) -> bool:
-    """Whether a setting may change when a run is resumed. Among those of `evaluation`, the number of problems may not:
-    the accuracies before and after training would be of different problems."""
-    is_free = key.partition(".")[0] in FREE_KEYS and key != "evaluation.num_problems"
+    """Whether a setting may change when a run is resumed. The number of held-out problems may not, since the accuracies
+    before and after training would be of different problems, nor may `topology.max_off_policy_steps`, since the run
+    would go on with completions of other weights."""
+    affects_result = key in ("evaluation.num_problems", "topology.max_off_policy_steps")
+    is_free = key.partition(".")[0] in FREE_KEYS and not affects_result
     return is_free or key in MEMORY_KEYS
 
 

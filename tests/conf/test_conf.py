@@ -266,6 +266,16 @@ def test_a_run_is_not_resumed_with_another_number_of_held_out_problems(tmp_path)
         folder.claim({"run": "run", "evaluation": {"num_problems": 64, "every": 10}})
 
 
+def test_a_run_is_not_resumed_with_asynchronous_generation(tmp_path):
+    folder = RunFolder(tmp_path / "run")
+    settings = {"run": "run", "topology": {"num_gpus": 2, "max_off_policy_steps": 0}}
+    folder.claim(settings)
+    folder.write_config(settings)
+    folder.claim({"run": "run", "topology": {"num_gpus": 4, "max_off_policy_steps": 0}})
+    with pytest.raises(ValueError, match="topology.max_off_policy_steps=0, but now topology.max_off_policy_steps=1"):
+        folder.claim({"run": "run", "topology": {"num_gpus": 2, "max_off_policy_steps": 1}})
+
+
 def test_overrides_that_name_data_are_those_of_train_sft():
     assert isinstance(compose_training(["data.paths=[rows.jsonl]", "model=tiny"]), SftConfig)
     assert isinstance(compose_training(["model=tiny", "env=countdown"]), Config)
