@@ -158,7 +158,7 @@ class RunFolder:
         folder.mkdir(parents=True, exist_ok=True)
         tensors = {name: tensor.contiguous() for name, tensor in vars(batch).items() if tensor is not None}
         save_file(tensors, folder / "batch.safetensors")
-        append_rows(folder / "completions.jsonl", _sample_rows(step, "train", groups, behaviors))
+        replace_rows(folder / "completions.jsonl", _sample_rows(step, "train", groups, behaviors))
         return folder
 
     def read_metrics(self) -> Iterator[dict[str, Any]]:

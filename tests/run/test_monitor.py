@@ -176,6 +176,14 @@ def test_rewinding_drops_later_lines_and_a_torn_one(tmp_path):
     assert [row["step"] for row in read_rows(folder.metrics)] == [0, 1, 2]
 
 
+def test_a_step_that_fails_again_replaces_the_data_of_its_first_failure(tmp_path):
+    group, behaviors = group_of([1.0, 0.0]), read_groups(Countdown(), [group_of([1.0, 0.0])])
+    batch = make_batch([group], torch.zeros(2))
+    for _ in range(2):
+        saved = RunFolder(tmp_path).save_step(3, batch, [group], behaviors)
+    assert len(list(read_rows(saved / "completions.jsonl"))) == len(batch.input_ids) == 2
+
+
 def test_transcripts_show_first_what_was_learned(tmp_path):
     folder = RunFolder(tmp_path)
     learned, known = group_of([0.0]), group_of([1.0])
