@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,8 @@ from run.reflection import GroupBehaviors
 if TYPE_CHECKING:
     from grpo.grpo import Batch
 
-# These settings may change when a run is resumed: they affect where and how long it runs, not what it computes.
+# These settings may change when a run is resumed: they affect where and how long it runs, not what it computes. The
+# exception is num_steps with a learning rate that decays over the run, of which `write_config` warns.
 FREE_KEYS = (
     "num_steps",
     "num_tokens",
@@ -108,7 +110,19 @@ class RunFolder:
                 )
 
     def write_config(self, config: Mapping[str, Any]) -> None:
-        """Write config.yaml. That of a finished run stays, with the commit that trained its weights."""
+        """Write config.yaml. That of a finished run stays, with the commit that trained its weights. Warn if a run that
+        has checkpoints goes on with another number of steps while its learning rate decays over them."""
+        now = flatten(config)
+        schedule = now.get("algorithm.optimizer.schedule", now.get("optimizer.schedule"))
+        if schedule in ("linear", "cosine") and self.config.is_file() and any(self.checkpoints.glob("step_*")):
+            before = read_yaml(self.config, "remove it, and run the same command again").get("num_steps")
+            if before != now["num_steps"]:
+                print(
+                    f"warning: num_steps={now['num_steps']} was {before} when the run was last started, and the "
+                    f"learning rate decays over it (optimizer.schedule={schedule}), so the weights will not equal "
+                    "those of an uninterrupted run; to get those, choose another run=NAME",
+                    file=sys.stderr,
+                )
         replace_text(self.config, [yaml.safe_dump(dict(config), sort_keys=False)])
 
     def is_finished(self, num_steps: int, num_tokens: int | None) -> bool:

@@ -166,7 +166,7 @@ def load_trainer(folder: Path, model: Any, optimizer: Any, schedule: Any, alone:
         model, optimizer, model_state_dict=state["model"], optim_state_dict=state["optimizer"], options=options
     )
     schedule.load_state_dict(state["schedule"])
-    # The learning rate of the next update, which depends on the number of steps, and this may have changed.
+    # The learning rate of the next update follows the schedule of this start, whose num_steps may be another one.
     for group, base, scale in zip(optimizer.param_groups, schedule.base_lrs, schedule.lr_lambdas, strict=True):
         group["lr"] = base * scale(schedule.last_epoch)
 

@@ -276,6 +276,22 @@ def test_a_run_is_not_resumed_with_asynchronous_generation(tmp_path):
         folder.claim({"run": "run", "topology": {"num_gpus": 2, "max_off_policy_steps": 1}})
 
 
+@pytest.mark.parametrize(("schedule", "warns"), [("linear", True), ("cosine", True), ("constant_with_warmup", False)])
+@pytest.mark.parametrize("key", ["algorithm", "sft"])
+def test_other_steps_for_a_learning_rate_that_decays_are_warned_of(tmp_path, capsys, schedule, warns, key):
+    optimizer = {"optimizer": {"schedule": schedule}}
+    settings = {"run": "run", **({"algorithm": optimizer} if key == "algorithm" else optimizer)}
+    folder = RunFolder(tmp_path)
+    for steps in (5, 10):  # nothing was trained before the second start
+        folder.write_config(settings | {"num_steps": steps})
+    (folder.checkpoints / "step_000005").mkdir(parents=True)
+    folder.write_config(settings | {"num_steps": 10})
+    assert capsys.readouterr().err == ""
+    folder.write_config(settings | {"num_steps": 20})
+    assert ("warning: num_steps=20 was 10 when the run was last started" in capsys.readouterr().err) == warns
+    assert yaml.safe_load(folder.config.read_text())["num_steps"] == 20
+
+
 def test_overrides_that_name_data_are_those_of_train_sft():
     assert isinstance(compose_training(["data.paths=[rows.jsonl]", "model=tiny"]), SftConfig)
     assert isinstance(compose_training(["model=tiny", "env=countdown"]), Config)
