@@ -13,6 +13,7 @@ from run.files import DamagedFile, read_json, replace_json
 from run.folder import RunFolder
 
 FINISHED, FAILED, STOPPED, RUNNING, WAITING = "finished", "failed", "stopped", "running", "not started"
+OVER_BUDGET = "ended by budget.usd before its last step; a larger budget continues it"
 REASON_LENGTH = 300  # characters
 
 

@@ -294,6 +294,13 @@ def test_a_stopped_sweep_is_resumed(run):
     assert not Path("outputs/sweeps/seed/stop").exists()
 
 
+def test_a_job_that_its_budget_ends_is_not_taken_for_a_stopped_one(run):
+    settings = ("seed=0,1", "num_steps=2000")  # the stub ends after 1000 steps
+    code, output, _ = run(*settings, "budget.usd=5")
+    assert code == 0 and "[1/2] seed0 ended by budget.usd before its last step; a larger budget continues" in output
+    assert "- seed1: ended by budget.usd before its last step" in Path("outputs/sweeps/seed/sweep.md").read_text()
+
+
 def test_a_second_request_to_stop_kills_the_job(run):
     deaf = """
 import os, signal, time

@@ -33,6 +33,7 @@ from report.sweep import reason, write_report
 from report.sweep_results import (
     FAILED,
     FINISHED,
+    OVER_BUDGET,
     RUNNING,
     STOPPED,
     Job,
@@ -112,6 +113,9 @@ def run_job(raw: DictConfig, overrides: Sequence[str]) -> str:
         finished = job.exit_code == 0 and run.is_finished(raw.num_steps, raw.num_tokens)
         by_user = job.exit_code == 0 or stop.count()
         job.status = FINISHED if finished else STOPPED if by_user else FAILED
+        # A run that is stopped writes no summary.
+        if job.status == STOPPED and not stop.count() and raw.budget.usd is not None and run.summary.is_file():
+            job.status = OVER_BUDGET
         print_end(job, run, title, time.monotonic() - started)
     if run.path.is_dir():
         job.write(folder)
@@ -203,6 +207,8 @@ def print_end(job: Job, run: RunFolder, title: str, seconds: float) -> None:
         outcome = f"{read_result(job, run).accuracy('final'):.1%} in {seconds / 60:.1f} min"
     elif job.status == STOPPED:
         outcome = "stopped; run the same command to resume it"
+    elif job.status == OVER_BUDGET:
+        outcome = OVER_BUDGET
     else:
         outcome = f"{reason(job, log)}; see {log}"
     print(f"{title} {outcome}", flush=True)
