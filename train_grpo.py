@@ -27,7 +27,7 @@ from grpo.advantages import ADVANTAGES
 from grpo.grpo import Batch, make_batch
 from grpo.selection import has_advantages, replace_uniform_groups, select_by_pass_rate
 from grpo.types import Completion, Group, Problem, Request, SamplingParams, request_seed
-from report import write_report
+from report import refresh_report, write_report
 from run.cost import Meter, Progress, price_of
 from run.evaluation import evaluate
 from run.files import DamagedFile
@@ -299,6 +299,7 @@ def main(raw: DictConfig) -> None:
         is_finished = folder.is_finished(cfg.num_steps, cfg.num_tokens)
     if is_finished:
         free_shared_memory(folder.path)  # it may have been killed after its end
+        refresh_report(folder.path)
         print_end(Console(), folder)
         print("this run is finished; choose another run=NAME, or raise num_steps (and num_tokens, if set) to continue")
         return

@@ -21,6 +21,7 @@ from conf.launch import checking_settings, launch, settings_of
 from conf.sft import SftConfig
 from envs.score import Scorer
 from grpo.types import Problem
+from report import refresh_report
 from run.folder import RunFolder, recorded
 from run.metrics import policy_metrics
 from run.monitor import Monitor
@@ -145,6 +146,7 @@ def main(raw: DictConfig) -> None:
         is_finished = folder.is_finished(cfg.num_steps, cfg.num_tokens)
     if is_finished:
         free_shared_memory(folder.path)  # it may have been killed after its end
+        refresh_report(folder.path)
         print_end(console, folder)
         print("this run is finished; choose another run=NAME, or raise num_steps (and num_tokens, if set) to continue")
         return

@@ -48,6 +48,17 @@ def write_report(folders: Sequence[Path], output: Path | None = None) -> Path:
     return output
 
 
+def refresh_report(folder: Path) -> None:
+    """Write the report of a finished run if it is missing, or older than the run's end.
+
+    Raises:
+        ValueError: the folder does not contain a run.
+    """
+    page, summary = folder / "report.html", folder / "summary.json"
+    if not page.is_file() or page.stat().st_mtime_ns < summary.stat().st_mtime_ns:
+        write_report([folder])
+
+
 def page_data(
     runs: Sequence[RecordedRun], names: Sequence[str], rows: int = MAX_ROWS, size: int = MAX_BYTES
 ) -> dict[str, Any]:

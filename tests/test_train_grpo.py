@@ -174,6 +174,19 @@ def test_a_run_is_not_resumed_after_its_problems_have_changed(tmp_path, monkeypa
         assert "was started with problems.sha256=" in line and "or restore the data to resume this run" in line
 
 
+def test_the_same_command_writes_the_report_of_a_run_that_was_killed_after_its_summary(tmp_path, monkeypatch, capsys):
+    with initialize_config_dir(str(ROOT / "conf"), version_base=None):
+        raw = compose("config", [f"model.path={TINY}", "evaluation.num_problems=2", "tracker=none", "run=ended"])
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("run.folder.chosen_groups", dict)
+    monkeypatch.setattr("train_grpo.train", lambda kind, cfg, folder, resolved: folder.write_config(resolved))
+    train_grpo.main(raw)
+    folder = tmp_path / "outputs" / "ended"
+    (folder / "summary.json").write_text(json.dumps({"steps": raw.num_steps, "tokens": 9, "seconds": 1.0, "usd": 0.0}))
+    train_grpo.main(raw)
+    assert "this run is finished" in capsys.readouterr().out and (folder / "report.html").is_file()
+
+
 def test_a_killed_rollout_worker_is_restarted_without_changing_the_result(straight, tmp_path):
     process = start(tmp_path, "killed", "num_steps=10", "tracker=none")
     wait_for_step(tmp_path, "killed", 3)

@@ -94,7 +94,9 @@ def test_a_resumed_run_equals_an_uninterrupted_one_to_the_bit(straight, tmp_path
     (summary, rows), (expected, expected_rows) = read(tmp_path, "halves"), read(straight[0], "straight")
     assert summary["weights_sha256"] == expected["weights_sha256"]
     assert [row.get("data/loss") for row in rows] == [row.get("data/loss") for row in expected_rows]
-    assert "this run is finished" in run(tmp_path, "halves", "num_steps=6")[1]
+    report = tmp_path / "outputs" / "halves" / "report.html"
+    report.unlink()
+    assert "this run is finished" in run(tmp_path, "halves", "num_steps=6")[1] and report.is_file()
     write_rows(tmp_path, count=700)
     code, output = run(tmp_path, "halves", "num_steps=8")
     assert code == 2 and "halves was started with data.sha256=" in output

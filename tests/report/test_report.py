@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from report import picture, write_report
+from report import picture, refresh_report, write_report
 from report.__main__ import folders_of
 from report.charts import phases, present_sections
 from report.data import RunState, curves, differences, read_run
@@ -43,6 +43,20 @@ def test_the_report_shows_the_figures_of_a_run(tmp_path):
     assert "weights/checksum" not in shown["curves"]["metrics"]
     # The page loads nothing from the network.
     assert not re.search(r'<(script|link|img)[^>]+(src|href)="(?!data:)', page)
+
+
+def test_a_page_that_is_missing_or_older_than_the_end_of_its_run_is_written_again(tmp_path):
+    run = make_run(tmp_path / "one")
+    page = run / "report.html"
+    refresh_report(run)
+    assert "25.0%" in page.read_text()
+    page.write_text("the user's own")
+    refresh_report(run)
+    assert page.read_text() == "the user's own"
+    end = (run / "summary.json").stat().st_mtime
+    os.utime(page, (end - 1, end - 1))
+    refresh_report(run)
+    assert "25.0%" in page.read_text()
 
 
 def test_a_run_that_was_killed_while_writing_a_line_is_shown_up_to_that_line(tmp_path):
