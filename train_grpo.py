@@ -28,7 +28,7 @@ from grpo.grpo import Batch, make_batch
 from grpo.selection import has_advantages, replace_uniform_groups, select_by_pass_rate
 from grpo.types import Completion, Group, Problem, Request, SamplingParams, request_seed
 from report import refresh_report, write_report
-from run.cost import Meter, Progress, price_of
+from run.cost import Progress
 from run.evaluation import evaluate
 from run.files import DamagedFile
 from run.folder import RunFolder, recorded
@@ -266,10 +266,8 @@ def start_training(
     terminal: Terminal,
 ) -> Iterator[Training]:
     """The trio and everything that observes it, until the run ends or a process dies."""
-    meter = Meter(*folder.read_spent())
-    with start_trio(cfg, interrupt) as trio:
+    with folder.metering() as meter, start_trio(cfg, interrupt, meter) as trio:
         with checking_settings():
-            meter.price = price_of(cfg.cost, cfg.budget.usd, trio.gpus)
             judge = make_judge(cfg, trio.device)
             behavior_judge = make_behavior_judge(cfg, trio.device)
         tracker = make_tracker(cfg.tracker, folder.path, resolved, terminal.say)

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from conf.compose import chosen_groups
 from envs.env import Env
 from envs.mixed import stored_problems
 from grpo.types import Group, sha256_of_problems
+from run.cost import Meter
 from run.files import append_rows, read_json, read_rows, read_yaml, replace_json, replace_rows, replace_text
 from run.lock import lock
 from run.reflection import GroupBehaviors
@@ -190,6 +192,15 @@ class RunFolder:
         for row in self.read_metrics():
             seconds, usd = max(seconds, row.get("cost/seconds", 0.0)), max(usd, row.get("cost/usd", 0.0))
         return seconds, usd
+
+    @contextmanager
+    def metering(self) -> Iterator[Meter]:
+        """Measure the cost of a start of the run, and record it at its end, however it ends."""
+        meter = Meter(*self.read_spent())
+        try:
+            yield meter
+        finally:
+            self.write_spent(meter.seconds, meter.usd)
 
     def write_spent(self, seconds: float, usd: float) -> None:
         replace_json(self.spent, {"seconds": seconds, "usd": usd})

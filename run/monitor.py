@@ -56,7 +56,6 @@ class Monitor:
         self.terminal.__exit__(*exc)
         if message := self.tracker.close(self.summary):
             self.say(message)
-        self.folder.write_spent(self.meter.seconds, self.meter.usd)
 
     @property
     def tokens(self) -> int:

@@ -37,6 +37,7 @@ ALLOWED = {
         "grpo",
         "rewards.judge",
         "rewards.behavior_judge",
+        "run.cost",
         "run.files",
         "run.lock",
     },

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -17,9 +18,12 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import train_grpo
+from conf.compose import compose_config
 from envs.questions.task import _load
+from run.folder import RunFolder
 from tests.loopback_hub import Hub, serving
 from workers.checkpoint import list_checkpoints, verify
+from workers.rank_group import WorkerTimeout
 
 ROOT = Path(__file__).parent.parent
 TINY = ROOT / "envs/countdown/models/tiny"
@@ -185,6 +189,24 @@ def test_the_same_command_writes_the_report_of_a_run_that_was_killed_after_its_s
     (folder / "summary.json").write_text(json.dumps({"steps": raw.num_steps, "tokens": 9, "seconds": 1.0, "usd": 0.0}))
     train_grpo.main(raw)
     assert "this run is finished" in capsys.readouterr().out and (folder / "report.html").is_file()
+
+
+def test_the_cost_of_a_start_that_fails_before_the_workers_are_ready_is_recorded(tmp_path, monkeypatch):
+    cfg, folder = compose_config(["run=late", "cost.usd_per_gpu_hour=3600"]), RunFolder(tmp_path)
+    folder.write_spent(100.0, 40.0)
+
+    def time_out(cfg, session):
+        time.sleep(0.2)
+        raise WorkerTimeout("rollout rank 0 did not answer")
+
+    session = SimpleNamespace(gpus=["NVIDIA L4"] * 2)
+    monkeypatch.setattr("workers.trio.ray_session", lambda *_: contextlib.nullcontext(session))
+    monkeypatch.setattr("workers.trio._start_workers", time_out)
+    with pytest.raises(WorkerTimeout), train_grpo.start_training(train_grpo.Training, cfg, folder, {}, None, None):
+        pass
+    seconds, usd = folder.read_spent()
+    assert 100.2 <= seconds < 110
+    assert usd == pytest.approx(40 + 2 * (seconds - 100), abs=0.01)  # two GPUs of a dollar a second
 
 
 def test_a_killed_rollout_worker_is_restarted_without_changing_the_result(straight, tmp_path):

@@ -10,6 +10,7 @@ import ray
 
 from conf.launch import checking_settings
 from conf.sft import TrainingConfig
+from run.cost import Meter, price_of
 from workers.actor import Actor, Reference
 from workers.interrupt import Interrupt
 from workers.models import pick_device
@@ -27,7 +28,6 @@ class Trio:
     """The workers of a run, as the training loop calls them.
 
     reference  None if the loss needs no reference, or if the actor without its adapter is the reference
-    gpus       the name of each GPU of the run; empty on a CPU
     """
 
     actor: RankGroup
@@ -36,7 +36,6 @@ class Trio:
     ref_sync_steps: int
     timer: PhaseTimer
     device: str
-    gpus: list[str]
 
     def sync_reference(self, weights: Weights) -> None:
         """Every `ref_sync_steps` versions the reference takes the actor's weights."""
@@ -57,15 +56,18 @@ class Trio:
 
 
 @contextmanager
-def start_trio(cfg: TrainingConfig, interrupt: Interrupt) -> Iterator[Trio]:
-    """Start Ray and the workers of a run; end them all on exit, for any reason.
+def start_trio(cfg: TrainingConfig, interrupt: Interrupt, meter: Meter) -> Iterator[Trio]:
+    """Start Ray and the workers of a run; end them all on exit, for any reason. The meter gets the price of the run's
+    GPUs before the workers start, since a start that fails costs something too.
 
     Raises:
-        SystemExit: the topology does not fit the GPUs.
+        SystemExit: the topology does not fit the GPUs, or the run has a budget and costs nothing.
         WorkerDied: a worker died during the start.
     """
     device = pick_device(cfg.topology.device)
     with ray_session(cfg, Path("outputs", cfg.run), device, interrupt) as session:
+        with checking_settings():
+            meter.price = price_of(cfg.cost, cfg.budget.usd, session.gpus)
         yield _start_workers(cfg, session)
 
 
@@ -91,7 +93,7 @@ def _start_workers(cfg: TrainingConfig, session: Session) -> Trio:
     rollout.ready()
     if transfer is not Transfer.SHARED_MEMORY:
         _connect(actor, rollout, cfg, session)
-    return Trio(actor, rollout, reference, algorithm.kl.ref_sync_steps, session.timer, session.device, session.gpus)
+    return Trio(actor, rollout, reference, algorithm.kl.ref_sync_steps, session.timer, session.device)
 
 
 def _ranks(session: Session, cfg: TrainingConfig, role: str, kind: type, gpu_share: float, *settings: Any) -> RankGroup:

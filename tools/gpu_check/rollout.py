@@ -20,6 +20,7 @@ from torch import Tensor
 from conf.schema import Config
 from grpo.grpo import Batch, make_batch
 from grpo.types import Completion, Group, Problem, Rollout, SamplingParams, Score
+from run.cost import Meter
 from tools.doctor.facts import Unknown
 from tools.doctor.probe import known, output_of
 from tools.gpu_check.generation import clocked, engine_facts, generate, requests_of, sampling_of, speed, workload
@@ -90,14 +91,14 @@ def start_engine(
     cfg = settings(setup, transfer, eager)
     torch.cuda.empty_cache()  # this process may have made the model
     try:
-        return cfg, running.enter_context(start_trio(cfg, Interrupt()))
+        return cfg, running.enter_context(start_trio(cfg, Interrupt(), Meter()))
     except WorkerDied as error:
         if eager or not setup.on_gpu:
             raise
         traceback.print_exc()
         yield Measurement(f"{transfer}: start of the engine", last_lines(str(error.__cause__)), passed=False)
     cfg = settings(setup, transfer, eager=True)
-    return cfg, running.enter_context(start_trio(cfg, Interrupt()))
+    return cfg, running.enter_context(start_trio(cfg, Interrupt(), Meter()))
 
 
 def engine(setup: Setup, cfg: Config, trio: Trio) -> Iterator[Measurement]:

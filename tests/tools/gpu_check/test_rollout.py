@@ -109,7 +109,7 @@ def test_an_engine_that_does_not_start_is_reported_and_started_eagerly(on_gpu, m
     started = []
 
     @contextmanager
-    def start_trio(cfg, interrupt):
+    def start_trio(cfg, interrupt, meter):
         started.append((cfg.topology.weight_transfer, cfg.rollout.enforce_eager))
         if not cfg.rollout.enforce_eager:
             raise WorkerDied("rollout rank 0 died") from RuntimeError("Traceback\n\nInductorError: no compiler")
@@ -124,7 +124,7 @@ def test_an_engine_that_does_not_start_is_reported_and_started_eagerly(on_gpu, m
 
 
 def test_a_transfer_for_which_no_time_is_left_is_named(on_gpu, monkeypatch):
-    monkeypatch.setattr(rollout, "start_trio", lambda cfg, interrupt: nullcontext())
+    monkeypatch.setattr(rollout, "start_trio", lambda cfg, interrupt, meter: nullcontext())
     for part in ("engine", "same_weights", "changed_weights"):
         monkeypatch.setattr(rollout, part, lambda *args: iter(()))
     found = {each.name: each.value for each in measure(replace(on_gpu, seconds=1.0))}
