@@ -73,13 +73,11 @@ class Training:
         """
         self.resume()
         try:
-            while not self.is_done():
+            while not self.is_done() and not self.monitor.budget_exceeded(self.cfg.budget.usd):
                 self.maybe_evaluate()
-                if self.monitor.budget_exceeded(self.cfg.budget.usd):
-                    self.checkpoint()
-                    break
                 self.train_step()
                 self.maybe_checkpoint()
+            self.checkpoint()
             self.evaluate(self.eval_set, greedy=True)
         except Interrupted:
             self.checkpoint()

@@ -209,6 +209,33 @@ def test_the_cost_of_a_start_that_fails_before_the_workers_are_ready_is_recorded
     assert usd == pytest.approx(40 + 2 * (seconds - 100), abs=0.01)  # two GPUs of a dollar a second
 
 
+def test_a_budget_that_ends_a_run_where_an_evaluation_is_due_evaluates_once():
+    calls = []
+
+    class Recorded(train_grpo.Training):
+        def __init__(self):
+            self.cfg = compose_config(["run=cheap", "evaluation.every=2", "budget.usd=5", "num_steps=9"])
+            self.step, self.saved_step, self.eval_set = 0, -1, range(512)
+            ended = SimpleNamespace(budget_exceeded=lambda usd: self.step == 4, log_end=calls.append, tokens=0)
+            self.monitor, self.trio = ended, SimpleNamespace(actor=SimpleNamespace(call=lambda *_, **__: "ab"))
+
+        def resume(self):
+            pass
+
+        def train_step(self):
+            self.step += 1
+
+        def evaluate(self, problems, greedy):
+            calls.append((self.step, len(problems), greedy))
+
+        def checkpoint(self):
+            self.saved_step = self.step
+
+    training = Recorded()
+    training.run()
+    assert calls == [(0, 512, True), (2, 128, False), (4, 512, True), 4] and training.saved_step == 4
+
+
 def test_a_killed_rollout_worker_is_restarted_without_changing_the_result(straight, tmp_path):
     process = start(tmp_path, "killed", "num_steps=10", "tracker=none")
     wait_for_step(tmp_path, "killed", 3)
