@@ -256,7 +256,7 @@ def main() -> None:
             raise ValueError(f"env={cfg.env.name} has no problems to evaluate on; choose a task, such as env=countdown")
         check_strategy(cfg, problems[0])
         settings = result_settings(cfg) | {"problems": sha256_of_problems(problems)}
-        results = Results(cfg.folder / "eval", cfg.name or f"{cfg.strategy.label}-seed{cfg.seed}")
+        results = Results(cfg.results_folder / "eval", cfg.name or f"{cfg.strategy.label}-seed{cfg.seed}")
         done = results.open(settings)
     rows = solve_missing(cfg, problems, results, done)
     summary = {"settings": settings, **summarize([rows[p.key] for p in problems], cfg.strategy.samples)}

@@ -97,7 +97,7 @@ class FromRunConfig(Config):
 
     @property
     def folder(self) -> Path:
-        """The folder of the results: that of the run, or one named after the model and the task."""
+        """The folder of the run, or one named after the model and the task."""
         return Path("outputs", self.run or f"eval-{self.model.name}-{self.env.name}")
 
 
@@ -148,5 +148,5 @@ class EvaluateConfig(DecodingConfig):
         not_empty("output", self.output)
 
     @property
-    def folder(self) -> Path:
-        return Path(self.output) if self.output is not None else super().folder
+    def results_folder(self) -> Path:
+        return Path(self.output) if self.output is not None else self.folder

@@ -38,8 +38,8 @@ def test_the_model_is_a_checkpoint_of_the_run(run, compose):
 
 
 def test_the_results_of_an_evaluation_can_be_written_elsewhere():
-    assert str(compose_evaluation([], {}).folder) == "outputs/eval-tiny-countdown"
-    assert str(compose_evaluation(["output=outputs/mine"], {}).folder) == "outputs/mine"
+    assert str(compose_evaluation([], {}).results_folder) == "outputs/eval-tiny-countdown"
+    assert str(compose_evaluation(["output=outputs/mine"], {}).results_folder) == "outputs/mine"
 
 
 @pytest.mark.parametrize(

@@ -61,6 +61,7 @@ def test_the_tiny_model_has_its_own_learning_rate():
 def test_the_default_verifier_is_in_the_folder_of_the_run():
     learned = ["strategy=beam", "strategy.verifier=learned", "run=my-run"]
     assert compose_evaluation(learned, {}).learned_verifier == Path("outputs/my-run/verifier")
+    assert compose_evaluation([*learned, "output=mine"], {}).learned_verifier == Path("outputs/my-run/verifier")
     assert compose_evaluation([*learned, "verifier_path=here"], {}).learned_verifier == Path("here")
     assert compose_evaluation(["strategy=majority", "strategy.verifier=learned"], {}).learned_verifier is None
 
