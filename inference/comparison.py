@@ -28,8 +28,10 @@ class SavedEvaluation:
 
     def __init__(self, path: Path, name: str | None = None) -> None:
         self.name = name or path.stem
-        if not path.is_file() or not path.with_suffix(".jsonl").is_file():
-            raise ValueError(f"{path} is not an evaluation; give eval/NAME.json of a run, with NAME.jsonl beside it")
+        if path.suffix != ".json" or not path.is_file() or not path.with_suffix(".jsonl").is_file():
+            raise ValueError(
+                f"{path} is not the summary of an evaluation; give eval/NAME.json of a run, with NAME.jsonl beside it"
+            )
         do = "remove it, and run the evaluation again to write it"
         self.summary = read_json(path, do, ("accuracy", "tokens_per_problem", "pass_at", "settings"))
         self.rows = {row["key"]: row for row in problem_rows(path.with_suffix(".jsonl"))}

@@ -58,6 +58,12 @@ def test_evaluations_of_the_same_strategy_are_told_apart(tmp_path, monkeypatch, 
     assert (tmp_path / "scaling.png").is_file()
 
 
+def test_the_rows_of_an_evaluation_are_not_taken_for_a_damaged_summary(tmp_path):
+    write(tmp_path, "greedy", lambda *_: True, 10)
+    with pytest.raises(ValueError, match=r"greedy.jsonl is not the summary of an evaluation; give eval/NAME.json of"):
+        SavedEvaluation(tmp_path / "greedy.jsonl")
+
+
 def test_the_table_compares_each_evaluation_to_the_first(tmp_path):
     half = write(tmp_path, "half", lambda problem, _: problem < 20, 10)
     most = write(tmp_path, "most", lambda problem, _: problem < 26, 30)
