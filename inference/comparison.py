@@ -177,8 +177,8 @@ def curves(
 
 
 def _certainty(candidate: CandidateRow) -> float:
-    """Return the geometric mean of the token probabilities."""
-    return math.exp(candidate["logprob"] / max(1, candidate["tokens"]))
+    """Return the geometric mean of the probabilities of the tokens that the model sampled."""
+    return math.exp(candidate["logprob"] / max(1, candidate["tokens"] - candidate.get("forced_tokens", 0)))
 
 
 def _mean(values: Sequence[float]) -> float:

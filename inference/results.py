@@ -4,7 +4,7 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypedDict, cast
+from typing import Any, NotRequired, TypedDict, cast
 
 from grpo.types import Problem, Score, sha256_of_problems
 from inference.statistics import Interval, bootstrap, majority_at_k, pass_at_k, wilson
@@ -21,7 +21,8 @@ class CandidateRow(TypedDict):
     reason: str  # the checker's explanation
     error: str | None  # why the grader failed; such a candidate counts as wrong, and is counted
     tokens: int
-    logprob: float
+    forced_tokens: NotRequired[int]  # those of `tokens` that the strategy inserted; older rows do not have it
+    logprob: float  # the sum over the others
     finish_reason: str | None
 
 
@@ -131,6 +132,7 @@ def problem_row(problem: Problem, output: StrategyOutput, scores: Sequence[Score
             "reason": score.reason,
             "error": score.error,
             "tokens": len(candidate.token_ids),
+            "forced_tokens": candidate.forced_tokens,
             "logprob": candidate.logprob,
             "finish_reason": candidate.finish_reason,
         }

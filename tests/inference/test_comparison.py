@@ -90,6 +90,15 @@ def test_difficulty_by_ground_truth_and_by_certainty(tmp_path):
     assert {bins["oracle"][str(problem)] for problem in range(30, 40)} == {4, 5}
 
 
+def test_forced_tokens_do_not_count_as_certain(tmp_path):
+    sampled = write(tmp_path, "sample-4-direct", lambda *_: True, 10, samples=4)
+    for problem in range(8):  # the easiest level: two sampled tokens with the log-probabilities of ten are less certain
+        for candidate in sampled.rows[str(problem)]["candidates"]:
+            candidate["logprob"], candidate["forced_tokens"] = -10.0, 8
+    predicted = difficulty_bins(sampled)["predicted"]
+    assert {predicted[str(problem)] for problem in range(8)} == {5}
+
+
 def test_each_difficulty_level_gets_its_best_strategy_within_the_budget(tmp_path):
     cheap = write(tmp_path, "cheap", lambda problem, _: problem < 8, 10)
     costly = write(tmp_path, "costly", lambda problem, _: problem >= 8, 100)

@@ -27,6 +27,7 @@ def test_a_row_has_all_completions_and_their_cost():
     assert found["chosen"] == 0
     assert [one["answer"] for one in found["candidates"]] == ["a", "b"]
     assert found["candidates"][0]["logprob"] == -1.5 and found["candidates"][0]["tokens"] == 3
+    assert found["candidates"][0]["forced_tokens"] == 1
 
 
 def test_summary_by_hand():
