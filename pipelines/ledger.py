@@ -73,11 +73,7 @@ class Ledger:
         return all(self.is_finished(other) for other in sources(self.pipeline.stages, name))
 
     def known(self) -> Known:
-        """What the finished stages have produced.
-
-        Raises:
-            ValueError: the weights of a finished stage are gone.
-        """
+        """What the finished stages have produced. The weights may have been removed since."""
         done = {name: stage for name, stage in self.pipeline.stages.items() if self.is_finished(name)}
         return Known(
             weights={name: self._weights(name) for name, stage in done.items() if stage.kind in TRAINED},
@@ -113,8 +109,13 @@ class Ledger:
         """The record of a stage that is ready, as it would run now.
 
         Raises:
-            ValueError: the stage has started with another command or other inputs.
+            ValueError: the stage has started with another command or other inputs, or the weights that it would start
+                from are gone.
         """
+        model = self.pipeline.stages[name].model
+        if model in self.pipeline.stages and not self.is_finished(name) and not self._weights(model).is_dir():
+            folder = self.pipeline.folder / model
+            raise ValueError(f"stages.{model}: {folder} has no checkpoint any more; remove it to train the stage again")
         now = Record(self.pipeline.command(name, self.known()), self._inputs(name))
         before = self.records.setdefault(name, now)
         if changed := _difference(before, now):
@@ -156,11 +157,10 @@ class Ledger:
         return folder.is_finished(config["num_steps"], config["num_tokens"])  # not if its budget ended it
 
     def _weights(self, name: str) -> Path:
-        folder = self.pipeline.folder / name
-        checkpoints = list_checkpoints(folder / "checkpoints")
-        if not checkpoints:
-            raise ValueError(f"stages.{name}: {folder} has no checkpoint any more; remove it to train the stage again")
-        return checkpoints[-1] / "hf"
+        """The folder of the weights of a stage that has finished, also if it was removed."""
+        root = self.pipeline.folder / name / "checkpoints"
+        last = list_checkpoints(root)[-1:] or [root / f"step_{self.summary(name)['steps']:06d}"]
+        return last[0] / "hf"
 
     def _inputs(self, name: str) -> dict[str, str]:
         """The identity of the weights and of the data that a stage starts from."""

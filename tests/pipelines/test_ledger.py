@@ -147,10 +147,21 @@ def test_a_stage_whose_folder_was_removed_runs_again():
 
 def test_weights_that_were_removed_are_missed_by_name():
     pipeline = small_pipeline()
-    ledger = run_all(pipeline)
+    run_all(pipeline)
     shutil.rmtree(pipeline.folder / "zero" / "checkpoints")
+    shutil.rmtree(pipeline.folder / "rows")
     with pytest.raises(ValueError, match="stages.zero: outputs/small/zero has no checkpoint any more"):
-        ledger.known()
+        Ledger(pipeline).check("rows")
+
+
+def test_weights_from_which_no_stage_starts_any_more_may_be_removed():
+    pipeline = small_pipeline()
+    run_all(pipeline)
+    for stage in ("zero", "tuned"):
+        shutil.rmtree(pipeline.folder / stage / "checkpoints")
+    ledger = Ledger(pipeline)
+    check_started(ledger)
+    assert ledger.forget_changed() == [] and all(map(ledger.is_finished, pipeline.stages))
 
 
 def test_the_identity_of_files_folders_and_hub_names(tmp_path):
