@@ -178,14 +178,17 @@ class Ledger:
 
 
 def identity(path: Path) -> str:
-    """The SHA-256 of a file, or of all files in a folder with their names; a Hub name stands for itself."""
+    """The SHA-256 of a file, or of all files in a folder with their names, except hidden ones such as locks, which name
+    a process; a Hub name stands for itself."""
     if path.is_file():
         return sha256_of(path)
     if not path.is_dir():
         return str(path)
     found = hashlib.sha256()
     for file in sorted(file for file in path.rglob("*") if file.is_file()):
-        found.update(f"{file.relative_to(path)} {sha256_of(file)}\n".encode())
+        name = file.relative_to(path)
+        if not any(part.startswith(".") for part in name.parts):
+            found.update(f"{name} {sha256_of(file)}\n".encode())
     return found.hexdigest()
 
 

@@ -168,6 +168,8 @@ def test_the_identity_of_files_folders_and_hub_names(tmp_path):
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / "x").write_text("one")
     before = identity(tmp_path / "a")
+    (tmp_path / "a" / ".lock").write_text("host pid 7")
+    assert identity(tmp_path / "a") == before
     assert identity(tmp_path / "a" / "x") != before
     (tmp_path / "a" / "x").rename(tmp_path / "a" / "y")
     assert identity(tmp_path / "a") != before
