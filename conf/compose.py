@@ -1,5 +1,6 @@
 """Composition of the settings by Hydra for commands that are not a Hydra main."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -58,6 +59,13 @@ def compose_traces(overrides: Sequence[str], saved: Mapping[str, Any]) -> Traces
 def compose_verifier(overrides: Sequence[str], saved: Mapping[str, Any]) -> TrainVerifierConfig:
     """Return the settings of tools/train_verifier.py; parameters and errors are those of `compose_evaluation`."""
     return _compose_on_run("train_verifier", TrainVerifierConfig, overrides, saved)
+
+
+def quoted(value: str) -> str:
+    """The value as an override states it: in quotes, unless Hydra's grammar allows its characters without them."""
+    if re.fullmatch(r"[\w /+.$%*@?|:-]+", value, re.ASCII):
+        return value
+    return "'" + re.sub(r"(\\*)('|$)", lambda end: end[1] * 2 + end[2].replace("'", "\\'"), value) + "'"
 
 
 def chosen_groups() -> dict[str, str]:

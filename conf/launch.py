@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import NoReturn, TypeVar
 
-from hydra.errors import HydraException
+from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
@@ -133,6 +133,8 @@ def refuse(message: str) -> NoReturn:
 
 def one_line(error: Exception, schema: type) -> str:
     """Shorten a Hydra or OmegaConf error to one line with the key, its value and what is allowed."""
+    if isinstance(error, OverrideParseException):
+        return f"{error.override}: not a valid Hydra override; quote values with special characters, as in key='a=b'"
     text = str(error)
     cause = f" {error.__cause__}" if error.__cause__ else ""
     if unknown := re.search(r"Could not override '([^']+)'", text):

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from conf.compose import compose_config, compose_evaluation, compose_sft, compose_traces
+from conf.compose import compose_config, compose_evaluation, compose_sft, compose_traces, quoted
 from conf.pipelines import ALL, ENTRY_POINTS, GIVEN_MODELS, REFERENCE, PipelineConfig, StageConfig
 from conf.schema import CostConfig, RunConfig
 from pipelines.graph import selected, with_evaluations
@@ -67,13 +67,14 @@ class Pipeline:
         folder = self.folder / name
         chosen = [f"model={self.model_name(stage.model)}"]
         if stage.model in known.weights:
-            chosen += [f"model.path={known.weights[stage.model]}", "model.local_path=null"]
+            chosen += [f"model.path={quoted(str(known.weights[stage.model]))}", "model.local_path=null"]
         chosen += [f"env={self.cfg.env}", f"seed={self.cfg.seed}"]
-        chosen += [f"output={folder}"] if stage.kind in ("traces", "evaluate") else [f"run={self.cfg.run}/{name}"]
+        results = f"output={quoted(str(folder))}"
+        chosen += [results] if stage.kind in ("traces", "evaluate") else [f"run={quoted(f'{self.cfg.run}/{name}')}"]
         if stage.kind == "evaluate":
             chosen += [f"name={EVALUATION}"]
         if stage.data:
-            chosen += [f"data.paths=[{','.join(map(str, self.data_paths(stage)))}]"]
+            chosen += [f"data.paths=[{','.join(quoted(str(path)) for path in self.data_paths(stage))}]"]
             if rows := [rows for rows in stage.data.values() if rows is not None]:
                 chosen += [f"data.ratio={rows}".replace(" ", "")]
         return chosen
@@ -84,7 +85,8 @@ class Pipeline:
         def value(found: re.Match[str]) -> str:
             stage, key = found.groups()
             if key is None:
-                return str(self.folder / stage)
+                folder = str(self.folder / stage)
+                return quoted(folder) if override.endswith(f"={found[0]}") else folder
             number = summaries.get(stage, {key: 1}).get(key)
             if not isinstance(number, int):
                 raise ValueError(

@@ -236,6 +236,11 @@ def test_a_config_error_is_one_line_and_starts_nothing(override):
     assert not (ROOT / "outputs" / "refused").exists()
 
 
+def test_an_override_that_hydra_cannot_parse_is_named():
+    with pytest.raises(ValueError, match="^run=größer: not a valid Hydra override; quote values with special"):
+        compose_training(["run=größer"])
+
+
 def test_a_run_folder_with_other_settings_is_rejected(tmp_path):
     from run.folder import RunFolder
 

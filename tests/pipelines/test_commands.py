@@ -62,6 +62,31 @@ def test_braces_stand_for_another_stages_folder_or_number():
     assert pipeline.overrides("a", Known())[-1] == "num_problems=1"
 
 
+@pytest.mark.parametrize("run", ["größer", "it's, (new) = 1", "back\\slash", "end\\'", "two words"])
+def test_names_with_special_characters_are_read_back_by_hydra(tmp_path, monkeypatch, request, run):
+    (tmp_path / "envs").symlink_to(request.config.rootpath / "envs")
+    monkeypatch.chdir(tmp_path)
+    stages = {
+        "zero": StageConfig("rl"),
+        "rows": StageConfig("traces", "zero", overrides=["samples={zero}"]),
+        "tuned": StageConfig("sft", "zero", {"rows": None, "größe [1].jsonl": None}),
+    }
+    pipeline = small_pipeline(stages=stages, run=run)
+    weights = pipeline.folder / "zero/checkpoints/step_000002/hf"
+    weights.mkdir(parents=True)
+    (weights / "config.json").touch()
+    known, folder = Known({"zero": weights}), f"outputs/{run}"
+    zero, rows, tuned, evaluated = (
+        settings_of(pipeline.stages[name].kind, pipeline.overrides(name, known))
+        for name in ("zero", "rows", "tuned", "evaluate_zero")
+    )
+    assert (
+        zero.run == f"{run}/zero" and tuned.model.path == str(weights) and evaluated.output == f"{folder}/evaluate_zero"
+    )
+    assert rows.output == f"{folder}/rows" and rows.samples == f"{folder}/zero"
+    assert tuned.data.paths == [f"{folder}/rows/data.jsonl", "größe [1].jsonl"]
+
+
 @pytest.mark.parametrize("summary", [{}, {"steps": 1.5}])
 def test_a_number_that_is_missing_or_not_whole_is_refused(summary):
     stages = {"zero": StageConfig("rl"), "a": StageConfig("rl", overrides=["num_steps={zero.steps}"])}

@@ -11,7 +11,7 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
-from hydra.errors import HydraException, OverrideParseException
+from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
 from conf.launch import one_line
@@ -48,10 +48,6 @@ def plan_sweep(overrides: Sequence[str]) -> list[Job]:
             of_file = parser.parse_overrides([f"{k}={v}" for k, v in listed.items()])
             parsed = [*of_file, *parser.parse_overrides(list(overrides))]
             combinations, of_file_alone = (BasicSweeper.split_arguments(each, None)[0] for each in (parsed, of_file))
-    except OverrideParseException as error:
-        raise ValueError(
-            f"{error.override}: not a valid Hydra override; quote values with special characters, as in key='a=b'"
-        ) from error
     except (HydraException, OmegaConfBaseException) as error:
         raise ValueError(one_line(error, Config)) from error
     varied = [o for o in parsed if o.is_sweep_override() or o.get_key_element() in listed]
