@@ -1,10 +1,12 @@
 """The data of a run: whether it can be read. A data set that must be downloaded first is checked in network.py."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from conf.sft import SftConfig, TrainingConfig
-from envs.records import file_records
+from envs.records import file_records, hub_records
 from tools.doctor.facts import Unknown
 from tools.doctor.findings import ERROR, OK, Finding
 from tools.doctor.network import DATA_FILES, sources_of
@@ -27,9 +29,12 @@ def _task_faults(cfg: TrainingConfig) -> Iterator[str]:
 
 
 def _file_faults(cfg: SftConfig) -> Iterator[str]:
-    for path in (Path(name) for name in cfg.data.paths if Path(name).suffix in DATA_FILES):
+    for path in cfg.data.paths:
+        is_file = Path(path).suffix in DATA_FILES
+        records: list[tuple[int, Mapping[str, Any] | str]]
         try:
-            records = list(file_records(path))
+            # A data set is validated when it is loaded; its first row shows that it has any.
+            records = list(file_records(Path(path)) if is_file else islice(hub_records(path, None, cfg.data.split), 1))
         except (OSError, ValueError) as error:
             yield f"data.paths: {error}"
             continue

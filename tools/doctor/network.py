@@ -13,7 +13,7 @@ from pathlib import Path
 import huggingface_hub
 from huggingface_hub import constants
 
-from conf.sft import TrainingConfig
+from conf.sft import SftConfig, TrainingConfig
 from conf.trackers import TrackerConfig
 from tools.doctor.facts import DiskSpace, Hub, Reply, Requirements, Source, Unknown
 from tools.doctor.findings import ERROR, OK, SKIPPED, WARNING, Finding
@@ -46,6 +46,8 @@ def sources_of(cfg: TrainingConfig) -> tuple[Source, ...]:
     models = [cfg.model.source, *(model for model in judges if model)]
     tasks = list(getattr(cfg.env, "parts", {}).values()) or [cfg.env]
     datasets = [name for task in tasks if (name := _data_of(task))]
+    if isinstance(cfg, SftConfig):
+        datasets += [path for path in cfg.data.paths if Path(path).suffix not in DATA_FILES]
     return tuple([_source("model", name) for name in models] + [_source("dataset", name) for name in datasets])
 
 
@@ -105,7 +107,8 @@ def judge_source(source: Source, hub: Hub) -> Finding:
     if source.location != "hub":
         return Finding(OK, f"{source.name} is {'on disk' if source.location == 'disk' else 'in the cache'}")
     saw = f"{source.kind} {source.name} must be downloaded"
-    instead = "model.local_path=FOLDER" if source.kind == "model" else "env.path=FOLDER or env.data=FILE"
+    of_data = "env.path=FOLDER, env.data=FILE or data.paths=[FILE]"
+    instead = "model.local_path=FOLDER" if source.kind == "model" else of_data
     if hub.offline:
         return Finding(ERROR, f"{saw}, and HF_HUB_OFFLINE is set", f"unset HF_HUB_OFFLINE, or set {instead}")
     reply = hub.replies.get(source.name, Unknown("not asked"))
