@@ -17,7 +17,7 @@ from conf.compose import compose_traces
 from conf.launch import checking_settings, explaining_errors
 from conf.traces import TracesConfig
 from envs.countdown.task import Countdown
-from envs.mixed import tasks_of
+from envs.mixed import stored_problems, tasks_in_use, tasks_of
 from evaluate import check, check_strategy, result_settings, solve_missing, written_prompt
 from grpo.types import Problem, request_seed, sha256_of_problems
 from inference.results import ProblemRow, Results
@@ -64,10 +64,13 @@ def make_problems(cfg: TracesConfig) -> Problems:
             f"{fitting.max_tokens} tokens, such as {key!r} with {tokens}"
         )
     keys = {problem.key for problem in sampled}
+    stores = all(any(stored_problems(task)) for task in tasks_in_use(cfg.env))
+    count = cfg.evaluation.num_problems
     try:
-        held_out = cfg.env.eval_set(cfg.evaluation.num_problems)
+        # A file may hold out fewer than `count`, or none with env.eval_fraction=0.
+        held_out = list(stored_problems(cfg.env, ("test",))) if stores else cfg.env.eval_set(count)
     except ValueError as error:  # which names num_problems, here a number of training problems
-        raise ValueError(f"evaluation.num_problems={cfg.evaluation.num_problems} held-out problems: {error}") from error
+        raise ValueError(f"evaluation.num_problems={count} held-out problems: {error}") from error
     refuse_held_out(sampled, held_out)
     for task in tasks_of(cfg.env):
         is_tiny = prompt_styles(cfg.env)[task.name] == "tiny"

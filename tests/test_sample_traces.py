@@ -77,6 +77,13 @@ def test_a_held_out_problem_is_refused_before_anything_is_sampled(monkeypatch):
     assert repr(held_out[0].key) in str(error.value)
 
 
+def test_a_file_that_holds_nothing_out_has_traces(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps({"problem": f"{n}?", "answer": n}) + "\n" for n in range(8)))
+    cfg = compose_traces(["env=jsonl", f"env.path={path}", "env.eval_fraction=0", "num_problems=8"], {})
+    assert len(sample_traces.make_problems(cfg).sampled) == 8
+
+
 class Guesser:
     """An engine that writes one random attempt, or sometimes none, with the vocabulary of the tiny model."""
 
