@@ -51,10 +51,12 @@ def explaining_errors() -> Iterator[None]:
         raise SystemExit(f"error: {message}") from error
 
 
-FULL, READ_ONLY, MISPLACED = (
+FULL, READ_ONLY, MISPLACED, TOO_LONG, FAILING = (
     "free disk space, or set checkpoint.keep=1, and run the same command again, which resumes from the last checkpoint",
     "make it writable, or replace outputs by a link to a folder that is: ln -s /data/outputs outputs",
     "a file is where a folder should be, or a folder where a file should be; move it away",
+    "choose shorter names; one may have 255 bytes, and a path 4,096",
+    "check the disk or the network file system, and run the same command again",
 )
 DISK_ERRORS = {
     errno.ENOSPC: FULL,
@@ -66,6 +68,9 @@ DISK_ERRORS = {
     errno.ENOTDIR: MISPLACED,
     errno.EISDIR: MISPLACED,
     errno.EEXIST: MISPLACED,
+    errno.ENAMETOOLONG: TOO_LONG,
+    errno.EIO: FAILING,
+    errno.ESTALE: FAILING,
 }
 
 

@@ -1,5 +1,6 @@
 """Files of a run that are damaged or cannot be written: one line, and what to do."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -95,6 +96,17 @@ def test_a_full_disk_is_named_with_the_file(tmp_path):
         append_rows(tmp_path / "metrics.jsonl", [{"step": 0}])
     message = disk_error(error.value)
     assert message is not None and message.startswith(f"{tmp_path}/metrics.jsonl: No space left on device; free disk")
+
+
+def test_a_name_that_is_too_long_is_named(tmp_path):
+    code, line = refused(tmp_path, [*TRAIN[:-1], f"run={300 * 'x'}"])
+    assert code == 2 and "xxx: File name too long; choose shorter names" in line
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE])
+def test_a_disk_that_fails_is_named(number):
+    message = disk_error(OSError(number, os.strerror(number), "outputs/one"))
+    assert message is not None and message.startswith(f"outputs/one: {os.strerror(number)}; check the disk or the")
 
 
 def test_a_file_is_replaced_only_by_a_complete_one(tmp_path):
