@@ -19,14 +19,15 @@ from run.lock import lock
 
 
 def main() -> None:
-    with checking_settings():
-        pipeline = Pipeline(compose_pipeline(sys.argv[1:]))
-        check_commands(pipeline)
-        held = lock(pipeline.folder, "choose another run=NAME")
-        ledger = Ledger(pipeline)
-        check_started(ledger)
-    with explaining_errors(), held:
-        run_pipeline(ledger, Console())
+    with explaining_errors():
+        with checking_settings():
+            pipeline = Pipeline(compose_pipeline(sys.argv[1:]))
+            check_commands(pipeline)
+            held = lock(pipeline.folder, "choose another run=NAME")
+            ledger = Ledger(pipeline)
+            check_started(ledger)
+        with held:
+            run_pipeline(ledger, Console())
 
 
 if __name__ == "__main__":

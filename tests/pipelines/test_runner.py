@@ -7,6 +7,7 @@ import pytest
 from rich.console import Console
 
 from pipelines import runner
+from pipelines.__main__ import main
 from pipelines.ledger import Ledger, StageState
 from pipelines.runner import run_pipeline
 from tests.made_pipeline import small_pipeline
@@ -94,3 +95,15 @@ def test_a_second_signal_kills_the_stage(tmp_path):
         cwd=tmp_path, capture_output=True, text=True, timeout=60, check=True,
     )  # fmt: skip
     assert done.stdout == "-9 2\n" and "press Ctrl-C again to kill it" in done.stderr
+
+
+def interrupted(*_):
+    raise KeyboardInterrupt
+
+
+def test_ctrl_c_while_the_settings_compose_ends_in_one_line(monkeypatch, capsys):
+    monkeypatch.setattr("pipelines.__main__.compose_pipeline", interrupted)
+    monkeypatch.setattr(sys, "argv", ["pipelines"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 130 and capsys.readouterr().err.startswith("stopped at once; ")

@@ -42,7 +42,7 @@ from workers.models import check_model
 def main() -> None:
     args = parse(sys.argv[1:])
     console = Console()
-    with ExitStack() as held:
+    with explaining_errors(), ExitStack() as held:
         with checking_settings():
             claims = compose_claims(args.claims)
             seeds = read_seeds(args.seeds)
@@ -63,14 +63,13 @@ def main() -> None:
             if args.dry:
                 console.print(list_runs(claims, list(ledgers.values()), price_of(cost_of(first), None, [])))
                 return
-        with explaining_errors():
-            for number, (seed, ledger) in enumerate(ledgers.items(), 1):
-                console.print(f"seed {seed} ({number} of {len(ledgers)})", highlight=False)
-                run_pipeline(ledger, console)
-                with checking_settings():
-                    write_results(folder, seeds, args.run, args.overrides, console)
-                if not all(map(ledger.is_finished, ledger.pipeline.stages)):
-                    return  # the user has stopped it
+        for number, (seed, ledger) in enumerate(ledgers.items(), 1):
+            console.print(f"seed {seed} ({number} of {len(ledgers)})", highlight=False)
+            run_pipeline(ledger, console)
+            with checking_settings():
+                write_results(folder, seeds, args.run, args.overrides, console)
+            if not all(map(ledger.is_finished, ledger.pipeline.stages)):
+                return  # the user has stopped it
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:

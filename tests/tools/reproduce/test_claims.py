@@ -137,3 +137,15 @@ def test_all_claims_fit_into_the_time_that_the_documentation_states(claims, pipe
     stages = pipeline_of("reproduce", 0, stages_of(claims), []).stages
     total = sum(pipeline.minutes(name) or 0.0 for name in stages)
     assert total <= 65, total
+
+
+def interrupted(*_):
+    raise KeyboardInterrupt
+
+
+def test_ctrl_c_while_the_settings_compose_ends_in_one_line(monkeypatch, capsys):
+    monkeypatch.setattr("tools.reproduce.__main__.compose_claims", interrupted)
+    monkeypatch.setattr(sys, "argv", ["reproduce"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 130 and capsys.readouterr().err.startswith("stopped at once; ")
