@@ -30,9 +30,14 @@ def write_rows(folder: Path, rows: Iterable[Mapping[str, Any]]) -> Path:
 
 
 def english_rows(rows: int, seed: int, max_attempts: int, overrides: list[str]) -> Iterable[Mapping[str, Any]]:
-    """English traces of the problems that these Hydra overrides select; raises what `compose_config` raises."""
+    """English traces of the problems that these Hydra overrides select.
+
+    Raises:
+        ValueError: the overrides do not compose, or select another task.
+    """
     env = compose_config(["env=countdown", *overrides]).env
-    assert isinstance(env, Countdown)
+    if not isinstance(env, Countdown):
+        raise ValueError(f"env={env.name} must be countdown, whose solutions the English rows search for; remove it")
     return traces(env, rows, seed, max_attempts)
 
 

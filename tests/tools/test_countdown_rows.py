@@ -18,6 +18,11 @@ def test_english_rows_are_problems_of_the_chosen_settings(tmp_path):
         assert len(numbers) == 2 and max(numbers) <= 9
 
 
+def test_english_rows_of_another_task_are_refused():
+    with pytest.raises(ValueError, match="env=multiplication must be countdown"):
+        english_rows(5, 0, 4, ["env=multiplication"])
+
+
 def test_the_command_writes_drills_and_refuses_unknown_settings(tmp_path):
     def run(*arguments):
         command = [sys.executable, "-m", "tools.countdown_rows", *arguments, "--output", str(tmp_path)]
