@@ -3,7 +3,7 @@
 import time
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from subprocess import TimeoutExpired
 
@@ -90,6 +90,7 @@ def run_undisturbed(folder: Path, overrides: Sequence[str]) -> Undisturbed:
 def run_trial(trial: Trial, undisturbed: Undisturbed, folder: Path, overrides: Sequence[str]) -> Result:
     """Disturb a run in `folder`, and start it again until it has finished, at most MAX_STARTS times."""
     folder.mkdir(parents=True)
+    trial = replace(trial, limit_s=undisturbed.limit_s)
     result, before, started = Result(trial), shared_memory(), time.monotonic()
     overrides = [f"topology.timeout_s={undisturbed.timeout_s:g}", *overrides]
     disk = small_disk(folder / "outputs") if trial.fault is full_disk else nullcontext()

@@ -188,10 +188,14 @@ def file_of_a_checkpoint(run: TrainingRun, draw: random.Random) -> Path:
 @contextmanager
 def started_twice(run: TrainingRun, trial: Trial) -> Iterator[None]:
     """The same command is started while the run is in progress. One of the two must be refused, unless the run was
-    finished by then."""
+    finished by then.
+
+    Raises:
+        TimeoutExpired: the second one does not end.
+    """
     second = start_command(run.process.args, run.folder.path.parent.parent, "second")
     yield
-    second.process.wait()
+    second.process.wait(trial.limit_s)
     refused = [each for each in (run, second) if each.process.returncode == REFUSED and "is in use by" in each.output]
     if not refused and "this run is finished" not in second.output:
         codes = f"{run.process.returncode} and {second.process.returncode}"

@@ -15,6 +15,7 @@ class Trial:
     moment    what the run is doing then, of MOMENTS
     step      steps that the run has finished by then, at least
     fraction  of the moment's usual duration that has passed, from 0 to 1
+    limit_s   how long a start may take; None until the duration of an undisturbed run is known
     """
 
     number: int
@@ -23,6 +24,7 @@ class Trial:
     moment: str
     step: int
     fraction: float
+    limit_s: float | None = None
 
     @property
     def name(self) -> str:

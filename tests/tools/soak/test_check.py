@@ -1,12 +1,14 @@
 """A whole trial."""
 
 import json
+import subprocess
 import time
+from contextlib import nullcontext
 
 import pytest
 from rich.console import Console
 
-from tools.soak import faults
+from tools.soak import check, faults
 from tools.soak.check import Result, Timing, Undisturbed, run_trial, run_undisturbed
 from tools.soak.report import counts_of, line_of, show_table, write_json
 from tools.soak.runs import MOMENTS
@@ -39,6 +41,18 @@ def test_results_are_counted_and_written(tmp_path):
     console = Console(record=True, width=120)
     show_table(console, RESULTS)
     assert "trial 4, gcs server killed: not finished" in console.export_text()
+
+
+def test_a_trial_has_the_limit_of_its_starts(tmp_path, monkeypatch):
+    def disturb(run, undisturbed, result):
+        assert result.trial.limit_s == undisturbed.limit_s
+        raise subprocess.TimeoutExpired("train_grpo.py", undisturbed.limit_s)
+
+    for name, stub in (("start", lambda *_: None), ("disturb", disturb), ("kill_descendants", lambda: None)):
+        monkeypatch.setattr(check, name, stub)
+    monkeypatch.setattr(check, "own_ray", nullcontext)
+    undisturbed = Undisturbed(None, Timing(10.0, {"update": 0.2}, 25.0))
+    assert run_trial(STARTED_TWICE, undisturbed, tmp_path / "trial", []).problems == ["start 1 did not end in 200 s"]
 
 
 @pytest.mark.slow

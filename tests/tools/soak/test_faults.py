@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -189,6 +190,14 @@ def test_a_second_start_that_is_not_refused_is_a_surprise(started):
     run = started(TWO_STARTS.replace("OUTPUT", "'training'").replace("CODE", "0"))
     with pytest.raises(faults.Surprise, match="codes 0 and 0"), faults.started_twice(run, trial(faults.started_twice)):
         run.process.wait(30)
+
+
+def test_a_second_start_that_does_not_end_is_not_waited_for_longer_than_a_trial_may_take(started, monkeypatch):
+    run, second = started("print('ready')"), started(SLEEP)
+    monkeypatch.setattr(faults, "start_command", lambda *_: second)
+    limited = replace(trial(faults.started_twice, ""), limit_s=0.2)
+    with pytest.raises(subprocess.TimeoutExpired), faults.started_twice(run, limited):
+        pass
 
 
 def test_sigterm_is_sent_twice(started):
