@@ -171,7 +171,7 @@ class AlgorithmConfig:
             )
         if apply_to != "reward_to_go":
             return
-        if advantage.baseline != "batch_mean" or advantage.scale == "group_std":
+        if advantage.baseline != "batch_mean":
             raise ValueError(
                 "algorithm.kl.apply_to=reward_to_go requires algorithm.advantage.baseline=batch_mean and "
                 "algorithm.advantage.scale=batch_std or none, because advantages then differ from token to token, "

@@ -23,7 +23,8 @@ class AdvantageConfig:
     of        "rewards": the total rewards; "components": each reward component is normalized by itself, then they are
               added up; "pass_at_k": the pass@k reward of the group, from correctness alone
     baseline  subtracted from a reward: the mean of its group, of the other rewards of its group, or of the batch
-    scale     divides the difference by the standard deviation of the group or of the batch, or not at all ("none")
+    scale     divides the difference by the standard deviation of the group or of the batch, or not at all ("none");
+              "batch_mean" requires one of the latter two
     epsilon   added to the standard deviation, which is 0 if all rewards are equal; above 0
     k         completions per set for "pass_at_k", >= 1
     """
@@ -40,6 +41,12 @@ class AdvantageConfig:
         one_of("algorithm.advantage.scale", self.scale, SCALES)
         above("algorithm.advantage.epsilon", self.epsilon, 0)
         at_least("algorithm.advantage.k", self.k, 1)
+        if self.baseline == "batch_mean" and self.scale == "group_std":
+            raise ValueError(
+                "algorithm.advantage.baseline=batch_mean cannot be combined with algorithm.advantage.scale=group_std, "
+                "which is 0 in a group of equal rewards, however far they are from the batch's mean; choose batch_std "
+                "or none"
+            )
 
 
 @dataclass

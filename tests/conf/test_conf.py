@@ -147,6 +147,10 @@ def test_an_invalid_value_is_rejected_with_its_key_and_what_is_allowed(override,
             ["kl.apply_to=reward_to_go"],
             "requires algorithm.advantage.baseline=batch_mean and algorithm.adv",
         ),
+        (  # a group that fails entirely in a batch of mean 0.5 would have advantages of -0.5 / (0 + 1e-4) = -5,000
+            ["advantage.baseline=batch_mean"],
+            "algorithm.advantage.baseline=batch_mean cannot be combined with algorithm.advantage.scale=group_std",
+        ),
     ],
 )
 def test_contradictory_settings_of_an_algorithm_are_rejected_with_their_keys(overrides, message):

@@ -14,6 +14,7 @@ from tests.builders import PROBLEM, completion, group_of
 
 REWARDS = st.lists(st.sampled_from([0.0, 0.1, 0.3, 1.0, -1.0]), min_size=2, max_size=6)
 GROUPS = st.lists(REWARDS, min_size=1, max_size=5)
+ALLOWED = [pair for pair in itertools.product(BASELINES, SCALES) if pair != ("batch_mean", "group_std")]
 NEGLIGIBLE = 1e-12  # an epsilon that changes no number worked out by hand
 
 
@@ -67,8 +68,9 @@ def test_the_advantages_of_a_group_add_up_to_zero(rewards, baseline, scale):
 
 
 @settings(max_examples=50, deadline=None, derandomize=True)
-@given(REWARDS, st.permutations(range(6)), st.sampled_from(BASELINES), st.sampled_from(SCALES))
-def test_the_order_of_the_completions_does_not_matter(rewards, order, baseline, scale):
+@given(REWARDS, st.permutations(range(6)), st.sampled_from(ALLOWED))
+def test_the_order_of_the_completions_does_not_matter(rewards, order, allowed):
+    baseline, scale = allowed
     order = [index for index in order if index < len(rewards)]
     plain = advantages(rewards, baseline=baseline, scale=scale, epsilon=1e-4)
     mixed = advantages([rewards[index] for index in order], baseline=baseline, scale=scale, epsilon=1e-4)
@@ -76,14 +78,14 @@ def test_the_order_of_the_completions_does_not_matter(rewards, order, baseline, 
 
 
 @settings(max_examples=50, deadline=None, derandomize=True)
-@given(GROUPS, st.floats(0.1, 10), st.sampled_from(BASELINES))
-def test_rewards_in_another_unit_give_the_same_scaled_advantages(rewards, unit, baseline):
-    for scale, factor in (("none", unit), ("group_std", 1.0), ("batch_std", 1.0)):
-        if scale != "none" and any(min(row) == max(row) for row in rewards):
-            continue
-        plain = advantages(*rewards, baseline=baseline, scale=scale)
-        other = advantages(*[[unit * r for r in row] for row in rewards], baseline=baseline, scale=scale)
-        assert torch.allclose(factor * plain, other, rtol=1e-4, atol=1e-5)
+@given(GROUPS, st.floats(0.1, 10), st.sampled_from(ALLOWED))
+def test_rewards_in_another_unit_give_the_same_scaled_advantages(rewards, unit, allowed):
+    baseline, scale = allowed
+    if scale != "none" and any(min(row) == max(row) for row in rewards):
+        return
+    plain = advantages(*rewards, baseline=baseline, scale=scale)
+    other = advantages(*[[unit * r for r in row] for row in rewards], baseline=baseline, scale=scale)
+    assert torch.allclose(plain * (unit if scale == "none" else 1.0), other, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("scale", ["group_std", "none"])
