@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from grpo.settings import (
+    COMPLETION_LOSSES,
     AdvantageConfig,
     CorrectionConfig,
     KlConfig,
@@ -177,13 +178,18 @@ class AlgorithmConfig:
                 "algorithm.advantage.scale=batch_std or none, because advantages then differ from token to token, "
                 f"got {advantage.baseline} and {advantage.scale}"
             )
-        if loss.name in ("gspo", "gmpo"):
+        if loss.name in COMPLETION_LOSSES:
             raise ValueError(
                 f"algorithm.kl.apply_to=reward_to_go cannot be combined with algorithm.loss.name={loss.name}, which "
                 "requires one advantage for all tokens of a completion; choose algorithm.kl.apply_to=reward or loss"
             )
 
     def _check_correction(self) -> None:
+        if self.correction.level == "token" and self.loss.name in COMPLETION_LOSSES:
+            raise ValueError(
+                f"algorithm.correction.level=token cannot be combined with algorithm.loss.name={self.loss.name}, whose "
+                "tokens all have the loss of their completion, so that their weights would average out; choose sequence"
+            )
         if self.correction.level != "none" and self.sampling.truncates_distribution:
             key = "top_p" if self.sampling.top_p < 1 else "top_k"
             raise ValueError(

@@ -9,6 +9,7 @@ ADVANTAGES_OF = ("rewards", "components", "pass_at_k")
 BASELINES = ("group_mean", "leave_one_out", "batch_mean")
 SCALES = ("group_std", "batch_std", "none")
 LOSSES = ("ppo", "reinforce", "gspo", "cispo", "sapo", "gmpo", "nll")
+COMPLETION_LOSSES = ("gspo", "gmpo")  # with one ratio per completion, so that all its tokens have the same loss
 AGGREGATIONS = ("token", "sequence", "constant")
 KL_APPLIES_TO = ("loss", "reward", "reward_to_go")
 KL_ESTIMATORS = ("k1", "k2", "k3")
@@ -126,7 +127,8 @@ class KlConfig:
 class CorrectionConfig:
     """Importance weights for the mismatch between the sampler's and the trainer's probabilities (grpo/correction.py).
 
-    level  "none" for no correction, or the mismatch ratio of each "token" or of the whole "sequence"
+    level  "none" for no correction, or the mismatch ratio of each "token" (not with gspo and gmpo) or of the whole
+           "sequence"
     mode   "truncate": ratios above `high` are set to `high`; "mask": ratios outside low..high are set to 0
     low    > 0
     high   > low

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from conf.sft import TrainingConfig
+from grpo.settings import COMPLETION_LOSSES
 from run.cost import price_of
 from tools.planner import roofline
 from tools.planner.efficiencies import Efficiencies
@@ -186,6 +187,8 @@ class Planner:
                 f"topology.offload_actor={str(split.offload_actor).lower()}",
                 "topology.offload_reference=false",
             ]
+        if split.topology == "async" and self.cfg.algorithm.loss.name in COMPLETION_LOSSES:
+            chosen.append("algorithm.correction.level=sequence")
         changed = split.optimizer != self.cfg.algorithm.optimizer.name
         return chosen + ([f"algorithm.optimizer.name={split.optimizer}"] if changed else [])
 

@@ -71,6 +71,16 @@ def test_async_is_not_planned_for_settings_that_it_refuses(change):
     assert {plan.split.topology for plan in changed.plans()} == {"colocated", "split"}
 
 
+def test_an_async_plan_for_gspo_has_the_correction_that_it_requires():
+    base = on("h100", 2)
+    loss = replace(base.cfg.algorithm.loss, name="gspo")
+    changed = replace(base, cfg=replace(base.cfg, algorithm=replace(base.cfg.algorithm, loss=loss)))
+    plan = next(plan for plan in base.plans() if plan.split.topology == "async" and plan.problem is None)
+    cfg = compose_config(["model=qwen-0.5b", "algorithm=gspo", *changed.overrides(plan)])
+    assert cfg.algorithm.correction.level == "sequence" and cfg.topology.max_off_policy_steps == 1
+    assert not any("correction" in override for override in base.overrides(plan))
+
+
 def test_trials_are_generated_too():
     base = on("h100")
     sampling = replace(base.cfg.algorithm.sampling, candidates=2, trial_completions=8)  # as many again, twice
