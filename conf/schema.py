@@ -179,6 +179,12 @@ class Config(RunConfig):
                 "set one of them to 0"
             )
         sampling = self.algorithm.sampling
+        if self.reward.shuffled and (self.algorithm.advantage.of == "pass_at_k" or sampling.candidates > 1):
+            raise ValueError(
+                "reward.shuffled=true cannot be combined with algorithm.advantage.of=pass_at_k or "
+                "algorithm.sampling.candidates > 1, which read the correctness of completions and not their rewards; "
+                "choose advantage.of=rewards or components, and candidates=1"
+            )
         if self.topology.max_off_policy_steps and (sampling.candidates > 1 or sampling.max_resample_rounds > 1):
             raise ValueError(
                 "topology.max_off_policy_steps=1 cannot be combined with algorithm.sampling.candidates > 1 or "

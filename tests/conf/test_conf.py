@@ -162,6 +162,13 @@ def test_contradictory_settings_of_an_algorithm_are_rejected_with_their_keys(ove
     assert message in str(error.value)
 
 
+@pytest.mark.parametrize("override", ["algorithm.advantage.of=pass_at_k", "algorithm.sampling.candidates=2"])
+def test_shuffled_rewards_cannot_be_combined_with_what_reads_the_correctness_itself(override):
+    assert composed("reward=shuffled", "algorithm.advantage.of=components").reward.shuffled
+    with pytest.raises(ValueError, match="reward.shuffled=true cannot be combined with algorithm.advantage.of=pass_at"):
+        composed("reward=shuffled", override)
+
+
 def test_an_adapter_cannot_be_combined_with_frozen_parameters():
     with pytest.raises(ValueError, match=r"model.frozen=\[layers.0,embed\] cannot be combined with model.lora.rank=8"):
         composed("model.lora.rank=8", "model.frozen=[layers.0,embed]")
