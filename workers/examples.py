@@ -155,12 +155,13 @@ def read_example(row: Mapping[str, Any], tokenizer: "PreTrainedTokenizerBase", l
     """
     row = {key: value for key, value in row.items() if value is not None}
     _check_row(row, origin)
+    is_open = bool(row.get("truncated"))
     if "completion" in row:
         start, last = row["prompt"], row["completion"]
-        segments = _completion(start, last, tokenizer, origin)
+        segments = _completion(start, last, tokenizer, origin, is_open)
     elif "messages" in row:
         start = last = row["messages"]
-        segments = _turns(last, tokenizer, origin)
+        segments = _turns(last, tokenizer, origin, is_open)
     else:
         start = last = row["text"]
         segments = [(last, True)]
@@ -171,7 +172,7 @@ def read_example(row: Mapping[str, Any], tokenizer: "PreTrainedTokenizerBase", l
         loss += [carries_loss] * len(found)
     # Samplers stop at the end token, but the chat template may end the last turn with another one.
     is_ended = not isinstance(last, str) and tokenizer.eos_token_id in found
-    end = [] if is_ended or row.get("truncated") else [tokenizer.eos_token_id]
+    end = [] if is_ended or is_open else [tokenizer.eos_token_id]
     bos = beginning(tokenizer, ids) if isinstance(start, str) else []
     ids, loss = [*bos, *ids, *end], [*[False] * len(bos), *loss, *[True] * len(end)]
     first = loss.index(True) if True in loss else len(ids)
@@ -245,12 +246,12 @@ def _characters(text: str) -> str:
 
 
 def _completion(
-    prompt: str | Turns, completion: str | Turns, tokenizer: "PreTrainedTokenizerBase", origin: str
+    prompt: str | Turns, completion: str | Turns, tokenizer: "PreTrainedTokenizerBase", origin: str, is_open: bool
 ) -> list[tuple[str, bool]]:
     """The segments (text, carries loss) of a prompt and its completion."""
     if not isinstance(completion, str):
         assert not isinstance(prompt, str)  # _check_row
-        return _turns([*prompt, *completion], tokenizer, origin, first=len(prompt))
+        return _turns([*prompt, *completion], tokenizer, origin, is_open, first=len(prompt))
     if isinstance(prompt, str):
         return [(prompt, False), (completion, True)]
     goes_on = prompt[-1]["role"] == "assistant"
@@ -259,10 +260,11 @@ def _completion(
 
 
 def _turns(
-    messages: Turns, tokenizer: "PreTrainedTokenizerBase", origin: str, first: int = 0
+    messages: Turns, tokenizer: "PreTrainedTokenizerBase", origin: str, is_open: bool, first: int = 0
 ) -> list[tuple[str, bool]]:
-    """The conversation in segments (text, carries loss): the assistant's turns from index `first` on carry loss."""
-    whole, done = _render(messages, tokenizer, origin), 0
+    """The conversation in segments (text, carries loss): the assistant's turns from index `first` on carry loss. If it
+    `is_open`, the last turn has no end."""
+    whole, done = _render(messages, tokenizer, origin, continue_final_message=is_open), 0
     segments: list[tuple[str, bool]] = []
     for index, message in enumerate(messages):
         if message["role"] != "assistant" or index < first:
@@ -270,7 +272,8 @@ def _turns(
         if index == 0:
             raise ValueError(f"{origin}: the assistant begins the conversation; give it a message to answer")
         before = _render(messages[:index], tokenizer, origin, add_generation_prompt=True)
-        after = _render(messages[: index + 1], tokenizer, origin)
+        is_last = index + 1 == len(messages)
+        after = whole if is_last else _render(messages[: index + 1], tokenizer, origin)
         if not (whole.startswith(before) and whole.startswith(after)):
             raise ValueError(
                 f"{origin}: the chat template of the model changes earlier turns of a conversation; give rows with one "

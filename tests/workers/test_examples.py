@@ -80,8 +80,17 @@ def test_a_conversation_ends_with_the_end_token_once_whatever_token_the_template
     for tokenizer, expected in ((chat_tokenizer, "a;<|endoftext|>"), (ends_turns, "a<|endoftext|>;")):
         for row in ({"messages": messages}, {"prompt": messages[:1], "completion": messages[1:]}):
             assert learned(read_example(row, tokenizer, "completion", ""), tokenizer) == expected
-    row = {"messages": messages, "truncated": True}
-    assert learned(read_example(row, chat_tokenizer, "completion", ""), chat_tokenizer) == "a;"
+
+
+def test_a_truncated_turn_has_neither_the_end_token_nor_the_end_of_the_chat_template(chat_tokenizer):
+    """In the chat template of this tokenizer a turn ends with ";"."""
+    messages = [{"role": role, "content": f"{role[0]}{index}"} for index, role in enumerate(["user", "assistant"] * 2)]
+    rows = {"a1;a3": {"messages": messages}, "a3": {"prompt": messages[:3], "completion": messages[3:]}}
+    for expected, row in rows.items():
+        found = read_example({**row, "truncated": True}, chat_tokenizer, "completion", "")
+        assert learned(found, chat_tokenizer) == expected
+        whole = chat_tokenizer.decode([*found.prompt_ids, *found.token_ids])
+        assert whole == "[user]u0;[assistant]a1;[user]u2;[assistant]a3"
 
 
 def test_all_tokens_but_the_first_carry_loss_on_request_and_in_plain_text(tokenizer):
