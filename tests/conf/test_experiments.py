@@ -8,7 +8,7 @@ from conf.compose import compose_config
 
 PRESETS = sorted(path.stem for path in Path("conf/experiment").glob("*.yaml"))
 # From scripts/train_tiny_zero.sh of TinyZero; keys marked "verl" are not set there and have the defaults of
-# verl/trainer/config/ppo_trainer.yaml.
+# verl/trainer/config/ppo_trainer.yaml, or of verl/workers/fsdp_workers.py.
 TINYZERO = {
     "data.train_batch_size": 256,
     "data.max_prompt_length": 256,
@@ -24,6 +24,8 @@ TINYZERO = {
     "verl: actor.entropy_coeff": 0.001,
     "verl: actor.ppo_epochs": 1,
     "verl: actor.optim.lr_warmup_steps_ratio": 0,
+    "verl: actor.optim.betas": (0.9, 0.999),
+    "verl: actor.optim.weight_decay": 0.01,
     "examples/data_preprocess/countdown.py: data": "Jiayi-Pan/Countdown-Tasks-3to4",
     "examples/data_preprocess/countdown.py: test_size": 1024,
     "reward_score/countdown.py: score": 1.0,
@@ -59,6 +61,8 @@ def test_the_tinyzero_presets_have_the_published_settings(size):
         "verl: actor.entropy_coeff": algorithm.loss.entropy_coef,
         "verl: actor.ppo_epochs": algorithm.num_epochs,
         "verl: actor.optim.lr_warmup_steps_ratio": algorithm.optimizer.warmup_steps,
+        "verl: actor.optim.betas": (algorithm.optimizer.beta1, algorithm.optimizer.beta2),
+        "verl: actor.optim.weight_decay": algorithm.optimizer.weight_decay,
         "examples/data_preprocess/countdown.py: data": cfg.env.data,
         "examples/data_preprocess/countdown.py: test_size": cfg.evaluation.num_problems,
         "reward_score/countdown.py: score": sum(cfg.reward.weights.values()),
