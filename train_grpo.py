@@ -122,10 +122,10 @@ class Training:
         """The problems of a step, or the `count` problems that a round of resampling draws for it. If the algorithm
         asks for several candidates per problem, those are tried, and the problems with medium pass rates are kept."""
         sampling, count = self.algorithm.sampling, count or self.algorithm.num_prompts
-        first = (step * sampling.max_resample_rounds + resample_round) * self.algorithm.num_prompts
-        first *= sampling.candidates
+        seed = request_seed(self.cfg.seed, "resample", resample_round) if resample_round else self.cfg.seed
+        first = step * self.algorithm.num_prompts * sampling.candidates
         indexes = range(first, first + count * sampling.candidates)
-        candidates = [self.problems.training(self.cfg.seed, index) for index in indexes]
+        candidates = [self.problems.training(seed, index) for index in indexes]
         if sampling.candidates == 1:
             return candidates
         completions = self.generate(candidates, sampling.trial_completions, "trial", step, resample_round)
@@ -289,7 +289,7 @@ def main(raw: DictConfig) -> None:
         check_topology(cfg)
         problems = fitting_problems(cfg.env, cfg.model)
         problems.held_out(cfg.evaluation.num_problems)
-        note = problems.check(cfg.seed, cfg.num_steps * cfg.algorithm.num_prompts)
+        note = problems.check(cfg.seed, cfg.num_steps * cfg.algorithm.num_prompts * cfg.algorithm.sampling.candidates)
         resolved = recorded(raw, cfg.env)
         folder.claim(resolved)
         is_finished = folder.is_finished(cfg.num_steps, cfg.num_tokens)

@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import psutil
 import pytest
@@ -18,8 +19,10 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import train_grpo
+from conf.algorithms import AlgorithmConfig, SamplingConfig
 from conf.compose import compose_config
-from envs.questions.task import _load
+from envs.fitting import FittingProblems
+from envs.questions.task import Questions, _load
 from run.folder import RunFolder
 from tests.loopback_hub import Hub, serving
 from workers.checkpoint import list_checkpoints, verify
@@ -244,6 +247,24 @@ def test_a_killed_rollout_worker_is_restarted_without_changing_the_result(straig
     finish(process)
     assert summary(tmp_path, "killed")["weights_sha256"] == summary(straight[0], "straight")["weights_sha256"]
     assert sum("time/restart" in row for row in metrics(tmp_path, "killed")) == 1
+
+
+def test_first_rounds_draw_every_problem_of_a_data_set_before_any_is_repeated(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps({"question": f"{n}?", "answer": n}) + "\n" for n in range(12)))
+    env = Questions(path=str(path), eval_fraction=0)
+
+    def drawn(rounds: int, step: int, *resampled: int) -> list[str]:
+        training: Any = object.__new__(train_grpo.Training)
+        training.cfg, training.problems = SimpleNamespace(seed=0), FittingProblems(env, 1000, lambda prompt: 1)
+        training.algorithm = AlgorithmConfig(num_prompts=4, sampling=SamplingConfig(max_resample_rounds=rounds))
+        return [problem.answer for problem in training.training_problems(step, *resampled)]
+
+    epoch = [drawn(3, step) for step in range(3)]
+    assert sorted(map(int, sum(epoch, []))) == list(range(12))
+    assert epoch == [drawn(1, step) for step in range(3)]
+    # Each later round has another order, which does not depend on how many problems it draws.
+    assert drawn(3, 0, 1, 2) == drawn(3, 0, 1, 4)[:2] and drawn(3, 0, 1, 4) not in (epoch[0], drawn(3, 0, 2, 4))
 
 
 def test_num_tokens_counts_the_tokens_of_discarded_rollouts(tmp_path):
