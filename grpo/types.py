@@ -115,8 +115,8 @@ class SamplingParams:
 
 @dataclass(frozen=True)
 class Request:
-    """A completion to generate. The seed belongs to the request, so the result does not depend on which engine
-    serves it, when, or in which batch.
+    """A completion to generate. The seed belongs to the request, so which engine serves it, when, and in which batch
+    changes the result only by rounding.
 
     prefix    token ids of a completion that was begun before and is continued
     sampling  parameters of this request, if they differ from those of the batch

@@ -1,7 +1,7 @@
 """Generation: vLLM engines in Ray actors, and the pool through which the driver calls them.
 
 The pool is one generator over several replicas. A replica holds no state but a version of the weights: if it dies, it
-is restarted, loads the weights again, and generates the same completions from the same seeds.
+is restarted, loads the weights again, and receives the same requests with the same seeds.
 """
 
 import os
