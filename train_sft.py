@@ -96,13 +96,14 @@ class SftTraining(Training):
         """Only `evaluate` samples from the model, so a start sends no weights."""
 
     def held_out_loss(self) -> float:
-        """The mean negative log-likelihood of the held-out examples, in nats per token that carries loss."""
+        """The mean negative log-likelihood of the held-out examples, in nats per token that carries loss, whatever the
+        examples' weights."""
         total = tokens = 0.0
         for step in range(self.held_out.num_steps(1)):
             batch = make_batch(self.held_out.step(step), self.ranks)
             logprobs = self.trio.actor.call("logprobs", batch, phase="evaluate")
-            total -= float((logprobs * batch.advantages).sum())
-            tokens += float(batch.advantages.sum())
+            total -= float((logprobs * batch.loss_mask).sum())
+            tokens += float(batch.loss_mask.sum())
         return total / tokens
 
 

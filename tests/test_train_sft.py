@@ -8,12 +8,16 @@ import sys
 import time
 from itertools import islice
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from transformers import AutoModelForCausalLM
 
 from envs.countdown.corpus import tiny_countdown, traces
+from tests.builders import example
+from train_sft import SftTraining
 from workers.checkpoint import list_checkpoints, verify
+from workers.step_plan import StepPlan
 
 ROOT = Path(__file__).parent.parent
 SETTINGS = [
@@ -100,6 +104,18 @@ def test_a_resumed_run_equals_an_uninterrupted_one_to_the_bit(straight, tmp_path
     write_rows(tmp_path, count=700)
     code, output = run(tmp_path, "halves", "num_steps=8")
     assert code == 2 and "halves was started with data.sha256=" in output
+
+
+@pytest.mark.parametrize("batch_tokens", [22, 11])
+def test_the_held_out_loss_depends_neither_on_weights_nor_on_batches(batch_tokens):
+    """Two rows of ten tokens with losses of 1 and 3: the mean is 2, whether they share a batch or not."""
+    rows = [example([1], [5] * 10, weight=1.0), example([1], [6] * 10, weight=9.0)]
+    training = object.__new__(SftTraining)
+    training.held_out, training.ranks = StepPlan(rows, batch_tokens, seed=0), 1
+    losses = {5: -1.0, 6: -3.0}
+    actor = SimpleNamespace(call=lambda name, batch, phase: batch.input_ids[:, 1:].float().apply_(losses.get))
+    training.trio = SimpleNamespace(actor=actor)
+    assert training.held_out.num_steps(1) == 22 // batch_tokens and training.held_out_loss() == 2.0
 
 
 def test_bad_data_is_refused_in_one_line_before_anything_starts(tmp_path):
