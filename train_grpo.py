@@ -63,13 +63,13 @@ class Training:
         self.algorithm, self.discarded = cfg.algorithm, DiscardedRollouts()
         self.problems = fitting_problems(cfg.env, cfg.model)
         self.eval_set = self.problems.held_out(cfg.evaluation.num_problems)
-        self.step, self.saved_step = 0, -1  # the last step that is in a checkpoint
+        self.step, self.saved_step = 0, 0  # the last step that is in a checkpoint; a start without one is at step 0
 
     def run(self) -> str:
         """Train until `num_steps`, `num_tokens` or the budget is reached, and return the SHA-256 of the weights.
 
         Raises:
-            Interrupted: the user stopped the run; a checkpoint has been written.
+            Interrupted: the user stopped the run; its finished steps are in a checkpoint.
         """
         self.resume()
         try:

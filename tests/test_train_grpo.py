@@ -23,10 +23,12 @@ from conf.algorithms import AlgorithmConfig, SamplingConfig
 from conf.compose import compose_config
 from envs.fitting import FittingProblems
 from envs.questions.task import Questions, _load
+from run.files import append_rows, read_rows
 from run.folder import RunFolder
 from tests.loopback_hub import Hub, serving
 from workers.checkpoint import list_checkpoints, verify
-from workers.rank_group import WorkerTimeout
+from workers.interrupt import Interrupted
+from workers.rank_group import PhaseTimer, WorkerTimeout
 
 ROOT = Path(__file__).parent.parent
 TINY = ROOT / "envs/countdown/models/tiny"
@@ -330,6 +332,26 @@ def test_a_run_stops_within_its_budget_and_resumes_with_a_larger_one(tmp_path):
     assert newest.name == f"step_{found['steps']:06d}"
     output = finish(start(tmp_path, "budget", f"num_steps={found['steps'] + 1}", *settings))
     assert "resuming from" in output and summary(tmp_path, "budget")["steps"] == found["steps"] + 1
+
+
+def test_a_run_that_is_stopped_before_its_first_update_writes_no_checkpoint_and_starts_anew(tmp_path):
+    """While vLLM is awake, PyTorch would allocate the optimizer's first moments on the GPU to write them."""
+    cfg, folder = compose_config([f"model.path={TINY}", "evaluation.num_problems=2"]), RunFolder(tmp_path)
+
+    def evaluate(problems: object, greedy: bool) -> None:
+        append_rows(folder.samples, [{"step": 0}])
+        raise Interrupted
+
+    rollout = SimpleNamespace(sleep=lambda: None, load_weights=lambda _: None)
+    actor = SimpleNamespace(call=lambda *_, **__: None)
+    trio = SimpleNamespace(rollout=rollout, actor=actor, timer=PhaseTimer(), save=lambda path: (path / "hf").touch())
+    monitor = SimpleNamespace(resume=folder.rewind, say=print, budget_exceeded=lambda _: False)
+    for _ in range(2):
+        training = train_grpo.Training(cfg, folder, trio, None, monitor)
+        training.evaluate = evaluate
+        with pytest.raises(Interrupted):
+            training.run()
+        assert list(read_rows(folder.samples, ["step"])) == [{"step": 0}] and not list_checkpoints(folder.checkpoints)
 
 
 @pytest.mark.parametrize("number", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGTERM])
