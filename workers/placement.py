@@ -95,9 +95,10 @@ def check_ranks(topology: TopologyConfig, algorithm: AlgorithmConfig, rows: int,
 def reserve_bundles(
     count: int, gpus: bool, timeout_s: float, unchanged: Callable[[], bool]
 ) -> list[PlacementGroupSchedulingStrategy] | None:
-    """Reserve bundles and return their scheduling strategies, ordered so that the bundles of a node are adjacent: the
-    tensor-parallel ranks of an engine use consecutive bundles and then share a node. Returns None as soon as the
-    cluster is not `unchanged` while waiting, since Ray may notice late that a node is gone.
+    """Reserve bundles and return their scheduling strategies, ordered so that the bundles of a node are adjacent. The
+    tensor-parallel ranks of an engine use consecutive bundles; they share a node if their number divides the bundles of
+    every node and, unless the roles are colocated, the ranks of the actor. Returns None as soon as the cluster is not
+    `unchanged` while waiting, since Ray may notice late that a node is gone.
 
     Raises:
         TimeoutError: the bundles were not free within `timeout_s`.
