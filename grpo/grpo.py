@@ -131,7 +131,7 @@ def make_batch(groups: Sequence[Group], advantages: Tensor, mask_truncated: bool
 
 
 def minibatches(batch: Batch, count: int) -> Iterator[Batch]:
-    """Split into `count` equal parts, one optimizer update each. Rows are dealt in turn, so each has every group."""
+    """Split into `count` equal parts, one update each. Rows are dealt in turn: if count <= G, each has every group."""
     assert len(batch) % count == 0
     for part in range(count):
         yield batch.rows(torch.arange(part, len(batch), count))
