@@ -136,7 +136,7 @@ def collatz_steps(n: int) -> int:
     return steps
 
 
-@task(2, n=whole(0, 200), k=whole(2, 4))
+@task(2, n=lambda rng: rng.choice([rng.randint(0, 200), rng.randint(0, 6) ** rng.randint(2, 4)]), k=whole(2, 4))
 def is_perfect_power(n: int, *, k: int) -> bool:
     """Return whether n is the {k}-th power of a whole number; 0 and 1 are."""
     return any(root**k == n for root in range(n + 1))

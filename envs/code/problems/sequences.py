@@ -35,7 +35,7 @@ def recurrence(n: int, *, p: int, q: int) -> int:
     return value
 
 
-@task(2, n=whole(0, 30), a=whole(3, 9), m=whole(11, 40))
+@task(2, n=whole(0, 30), a=whole(3, 9), m=choice(11, 22, 23, 29, 33, 37))
 def pseudo_random(n: int, *, a: int, m: int) -> int:
     """Start with 7 and n times replace the number by the remainder of {a} times it plus 3 when divided
     by {m}. Return the result."""

@@ -151,7 +151,7 @@ def fewest_roads(edges: list[tuple[int, int]], *, goal: int) -> int:
     return distance.get(goal, -1)
 
 
-@task(2, edges=pairs(whole(0, 5), whole(0, 5), 0, 6), n=whole(4, 8))
+@task(2, edges=pairs(whole(0, 5), whole(0, 5), 0, 6), n=whole(5, 8))
 def count_groups(edges: list[tuple[int, int]], *, n: int) -> int:
     """People are numbered from 0 to {n} and each tuple says that two of them know each other; a group
     is everyone who is joined by such links. Return the number of groups; who knows nobody is one."""

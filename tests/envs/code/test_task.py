@@ -9,7 +9,7 @@ import pytest
 
 from envs.code.plain import decode, encode, same
 from envs.code.problems import TASKS
-from envs.code.problems.variant import TaskVariant, Twist, draw_twist, draw_variant
+from envs.code.problems.variant import EXAMPLES, TaskVariant, Twist, draw_twist, draw_variant
 from envs.code.task import Code, families
 from envs.splits import split_of
 
@@ -155,6 +155,16 @@ def test_constants_and_copies_of_the_examples_fail():
         results = [test["expected"] for test in tests]
         assert all(not all(same(result, other) for other in results) for result in results), problem.key
         assert not any(test["args"] == example["args"] for test in tests for example in shown)
+
+
+def test_no_constants_make_a_reference_solution_fail_or_return_the_same_for_every_test():
+    rng = random.Random(0)
+    for task in TASKS.values():
+        variants = {variant.key: variant for variant in (draw_variant(task, rng, 0.0) for _ in range(60))}
+        for variant in variants.values():
+            variant.draw_tests(50)
+            hidden = variant.draw_tests(8)[EXAMPLES:]
+            assert len({repr(test["expected"]) for test in hidden}) > 1, variant.key
 
 
 def test_the_code_of_a_twist_equals_its_function():
