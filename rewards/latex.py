@@ -188,15 +188,47 @@ def _parsed(text: str) -> list[Any]:
     from math_verify import LatexExtractionConfig
 
     exact = DECIMAL.sub(lambda m: rf"\frac{{{int(m[1] + m[2])}}}{{{10 ** len(m[2])}}}", text)
-    return _parser()(rf"\boxed{{{exact}}}", [LatexExtractionConfig()], parsing_timeout=None)
+    found = _parser()(rf"\boxed{{{exact}}}", [LatexExtractionConfig()], parsing_timeout=None)
+    return [_with_constants(value) for value in found]
+
+
+def _with_constants(value: Any) -> Any:
+    """The value with i as the imaginary unit, E and I as symbols, and all symbols real except z and w.
+
+    To math-verify, i is a symbol, real or not depending on the spaces around it; I is the imaginary unit; E equals e.
+    """
+    from sympy import Eq, Expr, FiniteSet, I, MatrixBase, Symbol, Tuple
+
+    if isinstance(value, Eq):
+        return Eq(*map(_with_constants, value.args), evaluate=False)
+    numbers = isinstance(value, FiniteSet | Tuple) and all(isinstance(part, Expr) for part in value)
+    if not (numbers or isinstance(value, Expr | MatrixBase)):
+        return value
+    symbols = {s: Symbol(s.name, real=s.name not in ("z", "w") or None) for s in value.free_symbols}
+    constants = {s: I if s.name == "i" else Symbol("capital E") for s in symbols if s.name in ("i", "E")}
+    return value.xreplace({**symbols, **constants, I: Symbol("capital I")})
 
 
 @cache
 def _parser() -> Callable[..., list[Any]]:
     """The parser of math-verify. It has no setting by which `R` and `r` would be different symbols, but the parser that
-    it calls has one."""
+    it calls has one. To its grader, two equations without real solutions would be equal."""
     from latex2sympy2_extended.latex2sympy2 import ConversionConfig, latex2sympy
-    from math_verify import parser
+    from math_verify import grader, parser
 
+    grader.solve = _solutions
     parser.latex2sympy = partial(latex2sympy, conversion_config=ConversionConfig(lowercase_symbols=False))
     return parser.parse
+
+
+def _solutions(equation: Any, symbols: Any) -> Any:
+    """
+    Raises:
+        NotImplementedError: as for an equation that sympy cannot solve, if there are no solutions.
+    """
+    from sympy import solve
+
+    found = solve(equation, symbols)
+    if not found:
+        raise NotImplementedError("no real solution")
+    return found

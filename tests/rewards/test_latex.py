@@ -71,6 +71,11 @@ RIGHT = [
     # A point with named coordinates, in any order of the names; sets in any notation.
     ("1,2", "a=1,b=2"), ("(1,2)", "b=2,a=1"), ("y=2,x=1", "(1,2)"), ("x=1,x=2", r"\{2,1\}"), ("1,-1", r"\pm 1"),
     (r"x\in(0,1)", "(0,1)"), ("(3,4),(1,2)", r"\{(1,2),(3,4)\}"), ("R/r", r"\frac{R}{r}"), ("2R+r", "r+2R"),
+    # The imaginary unit.
+    ("5 - 3 i", "5-3i"), ("4i", "4 i"), (r"3+2i\sqrt{2}", r"3 + 2\sqrt{2}i"), (r"\frac{4+3i}{2}", r"2+\frac{3}{2}i"),
+    ("(2+i)(2-i)", "5"), ("i^2", "-1"), (r"\sqrt{-4}", "2i"), (r"e^{i\pi}", "-1"), ("|3+4i|", "5"), ("-i, i", r"\pm i"),
+    ("a + b i", "bi+a"), ("z = 5 - 3 i", "5-3i"), ("(z-i)(z+i)", "z^2+1"), ("1+i,1-i", "1 - i, 1 + i"),
+    (r"\begin{pmatrix}1&i\\-i&1\end{pmatrix}", r"\begin{pmatrix}1& i \\ - i &1\end{pmatrix}"), ("E", r"\text{(E)}"),
 ]  # fmt: skip
 
 WRONG = [
@@ -78,6 +83,11 @@ WRONG = [
     ("1", r"\frac{R}{r}"), ("0", r"\Delta-\delta"), ("2r", "R+r"), (r"\pi R^2", r"\pi r^2"), ("n", "N"),
     ("(-1,1)", r"\{-1,1\}"), (r"x\in\{0,4\}", "(0,4)"), ("(1,2,3)", r"\{3,2,1\}"), ("(-3,3)", r"\pm 3"),
     ("2,1", "a=1,b=2"), ("a=2,b=1", "(1,2)"),
+    # e and i are constants; E and I are symbols.
+    ("1-i", "1+i"), ("2i", "2"), ("i", "-i"), ("e", "E"), ("E", "e"), ("e", r"\text{(E)}"), ("x=e", "E"), ("I", "i"),
+    ("2I", "2i"), ("I^2", "-1"), ("2+i", "(2,1)"), ("z=5+3i", "z=5-3i"), ("z=5+3i", "5-3i"), ("|z-i|=2", "|z+i|=2"),
+    # Equations without real solutions.
+    ("x^2=-1", "x^2=-2"), ("x^2+y^2=-1", "x^2+y^2=-4"), ("e^x=-1", "e^x=-2"),
     # Other bases, near misses, and small or large numbers.
     ("52_9", "52_8"), ("52", "52_8"), ("52_8", "52"), ("42_{10}", "52_8"), (r"\frac{1}{2^{98}}", r"\frac{1}{2^{99}}"),
     ("0.0000003", "0.0000004"), ("1.4142136", r"\sqrt{2}"), ("0.333333", r"\frac13"), ("10^{30}+1", "10^{30}"),
