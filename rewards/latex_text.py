@@ -10,6 +10,9 @@ PIECE = re.compile(r"\$\$(.+?)\$\$|\$(.+?)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]", re.DO
 TEXT = re.compile(r"\\(?:text|textbf|textit|textrm|mathrm|mbox)\s*\{([^{}]*)\}")
 SPACES = re.compile(r"(?<!\\)\\[,;:! ]|\\(?:quad|qquad)(?![A-Za-z])|~|\s+")
 ROW_BREAK = re.compile(r"\s*\\\\\s*(?:\[[0-9.]+[a-z]{2}\]\s*)?")  # of a matrix, perhaps with its height: \\[2pt]
+# Outside of brackets, a comma with a space separates numbers: `12, 144` is not 12144.
+SEPARATOR = r"(?:, | , ?)(?![^(\[{]*[)\]}])"
+SEPARATED = re.compile(rf"(?<=[0-9]){SEPARATOR}(?=[0-9]{{3}}(?![0-9]))")
 SIZES = re.compile(r"\\(?:left|right|displaystyle|[bB]igg?[lr]?)(?![A-Za-z])")
 EXPONENT = r"(?:\s*\^\s*\{?[0-9]\}?|[²³])?"
 UNIT_TEXT = re.compile(rf"(?<=\S)\s*\\(?:text|mathrm|mbox)\s*\{{([^{{}}]*)\}}{EXPONENT}\s*$")
@@ -28,6 +31,7 @@ def normalized(text: str) -> str:
     text = TEXT.sub(r" \1 ", text.translate(DASHES).replace("{,}", ",").replace(r",\!", ","))
     text = re.sub(r"(?<=[0-9])\\,(?=[0-9]{3}(?![0-9]))", "", text)  # 10\,000
     text = re.sub(r"(?<!\.)[.。]$", "", SPACES.sub(" ", text).strip()).strip()
+    text = re.sub(SEPARATOR, ";", text) if SEPARATED.search(text) else text
     return re.sub(r"\s*([-+*/=<>,(){}\[\]^_])\s*", r"\1", text)
 
 
