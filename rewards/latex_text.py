@@ -28,11 +28,13 @@ def normalized(text: str) -> str:
     text = ROW_BREAK.sub(r"\\\\", text)
     text = re.sub(r"\\?\$|(?<!\\)\\[()\[\]]|`", " ", text)
     text = SIZES.sub("", re.sub(r"\\[dtc]frac(?![A-Za-z])", r"\\frac", text))
-    text = TEXT.sub(r" \1 ", text.translate(DASHES).replace("{,}", ",").replace(r",\!", ","))
+    text = text.translate(DASHES).replace("π", r"\pi ").replace("{,}", ",").replace(r",\!", ",")
+    text = TEXT.sub(r" \1 ", text)
     text = re.sub(r"(?<=[0-9])\\,(?=[0-9]{3}(?![0-9]))", "", text)  # 10\,000
     text = re.sub(r"(?<!\.)[.。]$", "", SPACES.sub(" ", text).strip()).strip()
     text = re.sub(SEPARATOR, ";", text) if SEPARATED.search(text) else text
-    return re.sub(r"\s*([-+*/=<>,(){}\[\]^_])\s*", r"\1", text)
+    text = re.sub(r"\s*([-+*/=<>,(){}\[\]^_])\s*", r"\1", text)
+    return re.sub(r"(\\[A-Za-z]+)\s+(?![A-Za-z])|\s+(?=\\[A-Za-z])", r"\1", text)
 
 
 def mathematics(text: str) -> str | None:

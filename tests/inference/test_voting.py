@@ -30,7 +30,8 @@ def test_equal_numbers_in_different_notations_are_one_answer():
 
 @pytest.mark.parametrize(
     "spellings",
-    [("$(1,2)$", "(1, 2)", r"\left(1, 2\right)"), ("$x^2+1$", "x^2 + 1"), ("(17 + 1) * 2", "( 17+1 )*2")],
+    [("$(1,2)$", "(1, 2)", r"\left(1, 2\right)"), ("$x^2+1$", "x^2 + 1"), ("(17 + 1) * 2", "( 17+1 )*2")]
+    + [(r"2 \sqrt{3}", r"2\sqrt{3}", r"$2\sqrt {3}$"), ("2π", r"2\pi", r"2 \pi")],
 )
 def test_spellings_of_the_same_expression_are_one_answer(spellings):
     assert len({answer_key(candidate(f"<answer>{spelling}</answer>")) for spelling in spellings}) == 1
