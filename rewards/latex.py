@@ -83,7 +83,8 @@ def _compare(text: str, gold: str) -> bool | None:
     if "=" in text and "=" in gold and text.partition("=")[0] != gold.partition("=")[0]:
         return _algebra(text, gold)  # x = 3 is not y = 3
     text, gold = (ELEMENT_OF.sub("", part, count=1) for part in _named_values(text, gold))
-    shapes = {bool(ORDERED.fullmatch(part)) - bool(UNORDERED.fullmatch(part)) for part in (text, gold)}
+    values = [part.rpartition("=")[2] for part in (text, gold)]
+    shapes = {bool(ORDERED.fullmatch(value)) - bool(UNORDERED.fullmatch(value)) for value in values}
     if shapes == {1, -1}:
         return False  # to math-verify, the interval (0, 1) and the set {0, 1} are equal
     with suppress(NumberError):

@@ -14,8 +14,9 @@ ROW_BREAK = re.compile(r"\s*\\\\\s*(?:\[[0-9.]+[a-z]{2}\]\s*)?")  # of a matrix,
 SEPARATOR = r"(?:, | , ?)(?![^(\[{]*[)\]}])"
 SEPARATED = re.compile(rf"(?<=[0-9]){SEPARATOR}(?=[0-9]{{3}}(?![0-9]))")
 SIZES = re.compile(r"\\(?:left|right|displaystyle|[bB]igg?[lr]?)(?![A-Za-z])")
+NAMED = re.compile(r"[\s$]*((?:[A-Za-z](?:\([a-z]\))?|[A-Z][a-z]+)\s*=)\s*")  # before a box: `f(x) =`, `Area =`
 EXPONENT = r"(?:\s*\^\s*\{?[0-9]\}?|[²³])?"
-UNIT_TEXT = re.compile(rf"(?<=\S)\s*\\(?:text|mathrm|mbox)\s*\{{([^{{}}]*)\}}{EXPONENT}\s*$")
+UNIT_TEXT = re.compile(rf"(?<=\S)(?:\\?\s)*\\(?:text|mathrm|mbox)\s*\{{([^{{}}]*)\}}{EXPONENT}\s*$")
 UNIT_WORD = re.compile(rf"(?<=[0-9}})a-z])\s+([A-Za-z]{{2,}}){EXPONENT}\s*$")
 
 
@@ -23,7 +24,7 @@ def normalized(text: str) -> str:
     """The text without what carries no meaning: dollar signs, emphasis, spacing commands, a full stop at the end."""
     text = EMPHASIS.sub(lambda found: f" {found[2] or found[4]} ", text.strip().strip("`").strip())
     inner = _boxed(text)
-    if inner is not None and inner[1].strip(" $.") == "":
+    if inner is not None and (inner[1] + inner[2]).strip(" $.") == "":
         text = inner[0]
     text = ROW_BREAK.sub(r"\\\\", text)
     text = re.sub(r"\\?\$|(?<!\\)\\[()\[\]]|`", " ", text)
@@ -42,8 +43,11 @@ def mathematics(text: str) -> str | None:
     text = EMPHASIS.sub(lambda found: f" {found[2] or found[4]} ", re.sub(r"\\\$|`", " ", text.strip()))
     boxed = _boxed(text)
     if boxed is not None:
-        inner, outside = boxed
-        return normalized(inner) if _harmless(outside) else None
+        inner, before, after = boxed
+        name = NAMED.fullmatch(before)
+        if name is not None and "=" not in inner and _harmless_lead(before):
+            inner, before = name[1] + inner, ""
+        return normalized(inner) if _harmless(f"{before} {after}") else None
     if len(re.findall(r"(?<!\\)\$", text)) % 2:
         text = re.sub(r"(?<!\\)\$", "", text)
     pieces = [next(group for group in match if group) for match in PIECE.findall(text)]
@@ -54,8 +58,8 @@ def mathematics(text: str) -> str | None:
     return normalized(_without_units(_without_lead(re.sub(r"(?<!\.)[.。]\s*$", "", text))))
 
 
-def _boxed(text: str) -> tuple[str, str] | None:
-    """The content of the only \\boxed{} and the text around it; None if there isn't exactly one."""
+def _boxed(text: str) -> tuple[str, str, str] | None:
+    """The content of the only \\boxed{} and the texts before and after it; None if there isn't exactly one."""
     starts = list(BOXED.finditer(text))
     if len(starts) != 1:
         return None
@@ -63,7 +67,7 @@ def _boxed(text: str) -> tuple[str, str] | None:
     for position in range(starts[0].end() - 1, len(text)):
         depth += {"{": 1, "}": -1}.get(text[position], 0)
         if depth == 0:
-            return text[starts[0].end() : position], text[: starts[0].start()] + " " + text[position + 1 :]
+            return text[starts[0].end() : position], text[: starts[0].start()], text[position + 1 :]
     return None
 
 

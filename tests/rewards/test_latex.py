@@ -79,6 +79,10 @@ RIGHT = [
     # Spaces around commands, and the letter π.
     (r"\langle 1,2\rangle", r"\langle1, 2\rangle"), (r"A \cup B", r"A\cup B"), ("2π", r"2\pi"),
     ("π/2", r"\frac{\pi}{2}"), ("The area is πr^2.", r"\pi r^2"),
+    # A name before the box, and a unit after an escaped space.
+    (r"$x = \boxed{5}$.", "5"), (r"y = \boxed{2x+1}", "2x+1"), (r"Area = \boxed{25\pi}", r"25\pi"),
+    (r"f(x) = \boxed{2x+1}", "2x+1"), (r"x = \boxed{12, 144}", "144, 12"), (r"S = \boxed{\{0,1\}}", r"\{1,0\}"),
+    (r"15\ \text{mph}", "15"), (r"15\ \mathrm{cm}", "15"), (r"5\pi\ \text{cm}^2", r"5\pi"),
     # The imaginary unit.
     ("5 - 3 i", "5-3i"), ("4i", "4 i"), (r"3+2i\sqrt{2}", r"3 + 2\sqrt{2}i"), (r"\frac{4+3i}{2}", r"2+\frac{3}{2}i"),
     ("(2+i)(2-i)", "5"), ("i^2", "-1"), (r"\sqrt{-4}", "2i"), (r"e^{i\pi}", "-1"), ("|3+4i|", "5"), ("-i, i", r"\pm i"),
@@ -97,6 +101,11 @@ WRONG = [
     ("1200300", "(1,200,300)"), ("(1000)", "(1,000)"), ("512,144", "5, 12, 144"), ("1,200, 300", "1, 200, 300"),
     ("144, 12", "(12,144)"), ("12, 145", "12, 144"),
     (r"\langle 2,1\rangle", r"\langle1, 2\rangle"), ("π", "3.14"), ("25π", "25"), (r"\frac 1 2", r"\frac{12}{1}"),
+    # What stands before or after a box may change its value.
+    (r"-x=\boxed{5}", "5"), (r"2x=\boxed{5}", "5"), (r"3+\boxed{5}", "5"), (r"x=-\boxed{5}", "5"),
+    (r"x^2=\boxed{5}", "5"), (r"x>\boxed{5}", "5"), (r"x=\boxed{5}+1", "5"), (r"Half = \boxed{5}", "5"),
+    (r"y=\boxed{5}", "x=5"), (r"x=\boxed{5} or 6", "5"), (r"15\ \text{million}", "15"),
+    (r"S=\boxed{(0,1)}", r"\{0,1\}"), ("x=(3,500)", "3500"),
     # e and i are constants; E and I are symbols.
     ("1-i", "1+i"), ("2i", "2"), ("i", "-i"), ("e", "E"), ("E", "e"), ("e", r"\text{(E)}"), ("x=e", "E"), ("I", "i"),
     ("2I", "2i"), ("I^2", "-1"), ("2+i", "(2,1)"), ("z=5+3i", "z=5-3i"), ("z=5+3i", "5-3i"), ("|z-i|=2", "|z+i|=2"),
