@@ -24,6 +24,9 @@ PRECISION = 100  # digits to which math-verify compares numbers that are not rat
 DIGITS = 6  # significant digits that an approximate answer needs
 
 DECIMAL = re.compile(r"(?<![0-9.])([0-9]*)\.([0-9]+)(?![0-9.])")
+REPEATING = re.compile(r"(?<![0-9.])([0-9]*)\.([0-9]*)\\(?:overline|bar)(?:\{([0-9]+)\}|([0-9]))(?![0-9.])")
+# math-verify does not read an argument \pi without braces.
+BARE_PI = re.compile(r"(\\frac ?(?:\{(?:[^{}]|\{[^{}]*\})*\}|[0-9a-z])?|\\sqrt(?:\[[0-9a-z]\])?)(\\pi)(?![A-Za-z]) ?")
 WITH_BASE = re.compile(r"([0-9A-Za-z]+)_\{?([0-9]{1,2})\}?")
 HAS_BASE = re.compile(r"[0-9]\s*_\{?[0-9]|(?<![0-9A-Za-z])[0-9]+[A-Fa-f][0-9A-Fa-f]*_\{?1[1-6]")
 APPROXIMATE = re.compile(r"(?:.*(?:\\approx|≈))?\s*(-?[0-9]+\.[0-9]+)\s*(?:\.\.\.|…|\\[lc]?dots)?")
@@ -196,9 +199,19 @@ def _parsed(text: str) -> list[Any]:
     """The expressions that math-verify finds in `text`, followed by the text; decimals are fractions."""
     from math_verify import LatexExtractionConfig
 
-    exact = DECIMAL.sub(lambda m: rf"\frac{{{int(m[1] + m[2])}}}{{{10 ** len(m[2])}}}", text)
+    text = BARE_PI.sub(r"\1{\2}", BARE_PI.sub(r"\1{\2}", text))
+    exact = DECIMAL.sub(lambda m: rf"\frac{{{int(m[1] + m[2])}}}{{{10 ** len(m[2])}}}", REPEATING.sub(_fraction, text))
+    if exact.count(r"\pm") == 1 and not re.search(r"[,;]|\\mp", exact):
+        exact = f"{exact},{exact}".replace(r"\pm", "+", 1).replace(r"\pm", "-")
     found = _parser()(rf"\boxed{{{exact}}}", [LatexExtractionConfig()], parsing_timeout=None)
     return [_with_constants(value) for value in found]
+
+
+def _fraction(repeating: re.Match[str]) -> str:
+    """A repeating decimal as a fraction: 1.2\\overline{34} is (1234 - 12) / 990."""
+    whole, fixed, period = repeating[1], repeating[2], repeating[3] or repeating[4]
+    numerator = int(whole + fixed + period) - int(whole + fixed or "0")
+    return rf"\frac{{{numerator}}}{{{10 ** len(fixed) * (10 ** len(period) - 1)}}}"
 
 
 def _with_constants(value: Any) -> Any:
@@ -210,8 +223,9 @@ def _with_constants(value: Any) -> Any:
 
     if isinstance(value, Eq):
         return Eq(*map(_with_constants, value.args), evaluate=False)
-    numbers = isinstance(value, FiniteSet | Tuple) and all(isinstance(part, Expr) for part in value)
-    if not (numbers or isinstance(value, Expr | MatrixBase)):
+    if isinstance(value, FiniteSet | Tuple) and all(isinstance(part, Expr | Eq) for part in value.args):
+        return value.func(*map(_with_constants, getattr(value, "_unsorted_args", value.args)))
+    if not isinstance(value, Expr | MatrixBase):
         return value
     symbols = {s: Symbol(s.name, real=s.name not in ("z", "w") or None) for s in value.free_symbols}
     constants = {s: I if s.name == "i" else Symbol("capital E") for s in symbols if s.name in ("i", "E")}

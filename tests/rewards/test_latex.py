@@ -83,6 +83,12 @@ RIGHT = [
     (r"$x = \boxed{5}$.", "5"), (r"y = \boxed{2x+1}", "2x+1"), (r"Area = \boxed{25\pi}", r"25\pi"),
     (r"f(x) = \boxed{2x+1}", "2x+1"), (r"x = \boxed{12, 144}", "144, 12"), (r"S = \boxed{\{0,1\}}", r"\{1,0\}"),
     (r"15\ \text{mph}", "15"), (r"15\ \mathrm{cm}", "15"), (r"5\pi\ \text{cm}^2", r"5\pi"),
+    # \pi without braces, \pm inside an expression, and repeating decimals.
+    (r"\frac\pi4", r"\frac{\pi}{4}"), (r"\frac \pi {12}", r"\pi/12"), (r"\frac1\pi", r"\frac{1}{\pi}"),
+    (r"\frac{\sqrt{3}}\pi", r"\frac{\sqrt3}{\pi}"), (r"\sqrt\pi", r"\sqrt{\pi}"), (r"\frac23\pi", r"\frac{2\pi}{3}"),
+    (r"\frac{-3\pm\sqrt{17}}{4}", r"\frac{-3+\sqrt{17}}{4},\frac{-3-\sqrt{17}}{4}"), (r"z=\pm i", "-i,i"),
+    (r"x=\frac{1\pm\sqrt5}{2}", r"\frac{1 \pm \sqrt{5}}{2}"), (r"y=\pm x", "y=-x,y=x"), (r"x^{\pm1}", r"x,\frac1x"),
+    (r"0.\overline{3}", r"\frac13"), (r"0.\bar3", "1/3"), (r"\frac{611}{495}", r"1.2\overline{34}"), (r".\bar{9}", "1"),
     # The imaginary unit.
     ("5 - 3 i", "5-3i"), ("4i", "4 i"), (r"3+2i\sqrt{2}", r"3 + 2\sqrt{2}i"), (r"\frac{4+3i}{2}", r"2+\frac{3}{2}i"),
     ("(2+i)(2-i)", "5"), ("i^2", "-1"), (r"\sqrt{-4}", "2i"), (r"e^{i\pi}", "-1"), ("|3+4i|", "5"), ("-i, i", r"\pm i"),
@@ -106,6 +112,10 @@ WRONG = [
     (r"x^2=\boxed{5}", "5"), (r"x>\boxed{5}", "5"), (r"x=\boxed{5}+1", "5"), (r"Half = \boxed{5}", "5"),
     (r"y=\boxed{5}", "x=5"), (r"x=\boxed{5} or 6", "5"), (r"15\ \text{million}", "15"),
     (r"S=\boxed{(0,1)}", r"\{0,1\}"), ("x=(3,500)", "3500"),
+    (r"\sqrt\pi r", r"\sqrt{\pi r}"), (r"\frac\pi12", r"\frac{\pi}{12}"), (r"\frac{2}{3}\pi", r"\frac{2}{3\pi}"),
+    (r"\pm 2", "2"), ("2", r"\pm 2"), (r"\frac{-3\pm\sqrt{17}}{4}", r"\frac{-3+\sqrt{17}}{4}"), (r"y=\pm x", "y=x"),
+    (r"\pm1\pm\sqrt2", r"1+\sqrt2,-1-\sqrt2"), (r"3, \pm 2", "-3,2,-2"),
+    ("0.3", r"0.\overline{3}"), ("1.234", r"1.2\overline{34}"), (r"0.\overline{34}", r"0.\overline{43}"),
     # e and i are constants; E and I are symbols.
     ("1-i", "1+i"), ("2i", "2"), ("i", "-i"), ("e", "E"), ("E", "e"), ("e", r"\text{(E)}"), ("x=e", "E"), ("I", "i"),
     ("2I", "2i"), ("I^2", "-1"), ("2+i", "(2,1)"), ("z=5+3i", "z=5-3i"), ("z=5+3i", "5-3i"), ("|z-i|=2", "|z+i|=2"),
