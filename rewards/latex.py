@@ -37,7 +37,7 @@ ELEMENT_OF = re.compile(r"[A-Za-z]\s*\\in(?![a-z])\s*")
 ORDERED = re.compile(r"(?=.*,)[(\[](?:[^()\[\]]|[(\[][^()\[\]]*[)\]])*[)\]]")  # a point or an interval
 UNORDERED = re.compile(r"\\\{.*\\\}|.*\\pm.*")
 # As algebra, a word would be the product of its letters, in any order.
-NAME = re.compile(r"\\(?:text|textbf|textit|textrm|mathrm|mbox)\s*\{\s*[A-Za-z]{2}[A-Za-z ]*\}")
+NAME = re.compile(r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mathit|mbox)\s*\{\s*[A-Za-z]{2}[A-Za-z ]*\}")
 # math-verify passes over what it does not understand.
 UNREAD = re.compile(
     r"[?#@$`\"…±√∛²³½π×÷·]|[0-9]'|^[*/^_=<>,;:)}\]%!']|^\\%|[-+*/^_=<>\\({\['&]$"

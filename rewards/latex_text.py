@@ -7,7 +7,7 @@ from rewards.number_words import BEFORE_SIGN, UNITS, refusal
 
 BOXED = re.compile(r"\\(?:boxed|fbox)\s*\{")
 PIECE = re.compile(r"\$\$(.+?)\$\$|\$(.+?)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]", re.DOTALL)
-TEXT = re.compile(r"\\(?:text|textbf|textit|textrm|mathrm|mbox)\s*\{([^{}]*)\}")
+TEXT = re.compile(r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mathit|mbox)\s*\{([^{}]*)\}")
 SPACES = re.compile(r"(?<!\\)\\[,;:! ]|\\(?:quad|qquad)(?![A-Za-z])|~|\s+")
 ROW_BREAK = re.compile(r"\s*\\\\\s*(?:\[[0-9.]+[a-z]{2}\]\s*)?")  # of a matrix, perhaps with its height: \\[2pt]
 # Outside of brackets, a comma with a space separates numbers: `12, 144` is not 12144.

@@ -119,6 +119,8 @@ WRONG = [
     # e and i are constants; E and I are symbols.
     ("1-i", "1+i"), ("2i", "2"), ("i", "-i"), ("e", "E"), ("E", "e"), ("e", r"\text{(E)}"), ("x=e", "E"), ("I", "i"),
     ("2I", "2i"), ("I^2", "-1"), ("2+i", "(2,1)"), ("z=5+3i", "z=5-3i"), ("z=5+3i", "5-3i"), ("|z-i|=2", "|z+i|=2"),
+    # Letters in bold or italics after a number.
+    (r"2\mathbf{i}+3\mathbf{j}", r"2\mathbf{i}-3\mathbf{j}"), (r"2\mathbf{v}", "2"), (r"2\mathit{v}", "2"),
     # Equations without real solutions.
     ("x^2=-1", "x^2=-2"), ("x^2+y^2=-1", "x^2+y^2=-4"), ("e^x=-1", "e^x=-2"),
     # Other bases, near misses, and small or large numbers.
