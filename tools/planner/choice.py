@@ -139,8 +139,8 @@ class Planner:
     def num_evaluated(self) -> int:
         """Completions of the run's evaluations: sampled and greedy at the start and at the end, sampled in between."""
         evaluation = self.cfg.evaluation
-        interim = self.cfg.num_steps // evaluation.every * evaluation.interim_problems if evaluation.every else 0
-        return interim + 4 * evaluation.num_problems
+        interims = (self.cfg.num_steps - 1) // evaluation.every if evaluation.every else 0
+        return interims * min(evaluation.interim_problems, evaluation.num_problems) + 4 * evaluation.num_problems
 
     def _timed(self, plan: Plan) -> Plan:
         split, algorithm = plan.split, self.cfg.algorithm

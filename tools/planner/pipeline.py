@@ -74,7 +74,7 @@ class Machine:
         return price_of(self.cost, None, [self.gpu.name] * self.count)
 
     def planner(self, cfg: TrainingConfig) -> Planner:
-        key = repr((cfg.model, cfg.algorithm))
+        key = repr((cfg.model, cfg.algorithm, cfg.rollout.max_num_seqs))
         if key not in self.planners:
             self.planners[key] = make_planner(cfg, self.gpu, self.count, self.efficiencies)
         return replace(self.planners[key], cfg=cfg)

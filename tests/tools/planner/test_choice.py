@@ -81,6 +81,20 @@ def test_an_async_plan_for_gspo_has_the_correction_that_it_requires():
     assert not any("correction" in override for override in base.overrides(plan))
 
 
+@pytest.mark.parametrize(
+    ("evaluation", "completions"),
+    [
+        # 4 x 64 at the start and at the end, and 32 at each of the steps 10 and 20: step 30 is the end
+        (("evaluation.every=10", "evaluation.interim_problems=32"), 4 * 64 + 2 * 32),
+        (("evaluation.every=10", "evaluation.interim_problems=128"), 4 * 64 + 2 * 64),
+        (("evaluation.every=0",), 4 * 64),
+    ],
+)
+def test_the_completions_of_evaluations_by_hand(evaluation, completions):
+    cfg = compose_config(["model=qwen-0.5b", "num_steps=30", "evaluation.num_problems=64", *evaluation])
+    assert replace(planner(), cfg=cfg).num_evaluated == completions
+
+
 def test_trials_are_generated_too():
     base = on("h100")
     sampling = replace(base.cfg.algorithm.sampling, candidates=2, trial_completions=8)  # as many again, twice

@@ -1,5 +1,6 @@
 import io
 import math
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -113,6 +114,13 @@ def test_the_printed_command_keeps_lists(untraced):
     console = Console(file=io.StringIO(), record=True)
     print_pipeline(console, pipeline, plan_pipeline(pipeline, machine), machine, given)
     assert "pipeline=r1_gsm8k 'only=[r1_zero]' 'tracker.names=[wandb]' " in console.export_text()
+
+
+def test_stages_with_another_number_of_sequences_have_another_engine(untraced):
+    pipeline, machine = Pipeline(compose_pipeline(["pipeline=r1_gsm8k"])), Machine(gpu_named("h100"), 1)
+    few = settings_of("rl", [*pipeline.overrides("r1_zero", Known()), "rollout.max_num_seqs=16"])
+    many = replace(few, rollout=replace(few.rollout, max_num_seqs=512))
+    assert machine.planner(few).rollout.fixed < machine.planner(many).rollout.fixed
 
 
 def test_an_evaluation_takes_the_seconds_of_its_generation(untraced):
