@@ -114,6 +114,7 @@ def _change(first: Row, last: Row, name: str) -> str | None:
 
 
 def _with_unit(value: float) -> str:
+    value = float(f"{value:.3g}")  # 999,600 is 1M, not 1000k
     for size, letter in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
         if value >= size:
             return f"{value / size:.3g}{letter}"

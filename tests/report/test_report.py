@@ -13,7 +13,7 @@ from report import picture, refresh_report, write_report
 from report.__main__ import folders_of
 from report.charts import phases, present_sections
 from report.data import RunState, curves, differences, read_run
-from report.figures import figures, head
+from report.figures import _with_unit, figures, head
 from report.page import page_data, render, safe_json
 from report.samples import Entry, choose, fair_quota, page_row, read_entries, stages, stratify
 from run.files import distinct_names
@@ -25,6 +25,14 @@ ROOT = Path(__file__).parent.parent.parent
 def embedded(page):
     """The data embedded in the page, located as an HTML parser would locate it."""
     return json.loads(re.search(r'id="data">(.*?)</script', page, re.DOTALL)[1])
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [(0, "0"), (999, "999"), (1000, "1k"), (999_400, "999k"), (999_600, "1M"), (999_999_999, "1B"), (12_345, "12.3k")],
+)
+def test_the_unit_of_a_figure_is_that_of_the_rounded_value(value, shown):
+    assert _with_unit(value) == shown
 
 
 def test_the_report_shows_the_figures_of_a_run(tmp_path):
