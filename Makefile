@@ -16,8 +16,8 @@ UV_VERSION := 0.13.9
 HAS_GPU := $(shell nvidia-smi -L 2>/dev/null | grep -c '^GPU')
 INSTALL := tools/install
 REQUIREMENTS := $(INSTALL)/requirements$(if $(filter-out 0,$(HAS_GPU)),,-cpu).txt
-# The source of PyTorch's CPU build: the folder in PIP_FIND_LINKS if that is set, otherwise PyTorch's own index.
-TORCH_SOURCE ?= $(if $(PIP_FIND_LINKS),--find-links $(PIP_FIND_LINKS),--torch-backend cpu)
+# The source of PyTorch's CPU build: the folders in PIP_FIND_LINKS if that is set, otherwise PyTorch's own index.
+TORCH_SOURCE ?= $(if $(PIP_FIND_LINKS),$(addprefix --find-links ,$(PIP_FIND_LINKS)),--torch-backend cpu)
 INSTALL_FLAGS := $(if $(filter-out 0,$(HAS_GPU)),,$(TORCH_SOURCE))
 
 # Threads that wait for work sleep. If they spin instead, two processes with all threads slow each other down a hundredfold.
@@ -55,7 +55,7 @@ sft: $(READY) ## fine-tune on examples: DATA=rows.jsonl (prompt and completion, 
 	$(BIN)/python train_sft.py $(PATHS) $(GIVEN) $(ARGS)
 
 plan: $(READY) ## plan a run before renting a GPU: memory, hours, dollars: MODEL=qwen-3b GPU=a100-80gb N=2, or PIPELINE=r1_gsm8k
-	$(BIN)/python -m tools.planner --gpu $(GPU) --count $(N) $(if $(GPU_REPORT),--report $(GPU_REPORT)) $(if $(PIPELINE),--pipeline $(PIPELINE)) $(GIVEN) $(ARGS)
+	$(BIN)/python -m tools.planner --gpu $(GPU) --count $(N) $(if $(GPU_REPORT),--report '$(GPU_REPORT)') $(if $(PIPELINE),--pipeline $(PIPELINE)) $(GIVEN) $(ARGS)
 
 gpu-check: $(READY) ## prove that this GPU machine works, in minutes: MODEL=qwen-0.5b MINUTES=15 (report in outputs/gpu-check)
 	$(BIN)/python -m tools.gpu_check --model $(if $(filter file,$(origin MODEL)),qwen-0.5b,$(MODEL)) --minutes $(MINUTES) $(ARGS)

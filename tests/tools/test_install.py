@@ -66,3 +66,10 @@ def test_the_cuda_builds_are_installed_if_nvidia_smi_lists_a_gpu_and_not_if_it_i
     assert command is not None
     done = subprocess.run(["sh", "-c", command[1]], capture_output=True, text=True, check=False)
     assert done.stdout.strip() == count
+
+
+def test_make_accepts_several_folders_of_wheels_and_a_report_whose_path_has_a_space():
+    given = ["PIP_FIND_LINKS=/wheels /more", "GPU_REPORT=a folder/report.json"]
+    command = ["make", "--dry-run", "--always-make", "bench-setup", "plan", *given]
+    shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert " --find-links /wheels --find-links /more " in shown and " --report 'a folder/report.json'" in shown
