@@ -5,7 +5,7 @@
 Each line has `completion`, the text after the prompt's opening <think> tag, and describes the problem by the task's
 own fields (countdown: `numbers` and `target`; multiplication: `a` and `b`), which may be in `fields` as in the
 samples.jsonl of a run, or by `answer`. The component `length` also needs `tokens`. Further arguments are Hydra
-overrides of a run.
+overrides of a run; `math` and `jsonl` need env.path, which scoring does not read (env.path=unread).
 """
 
 import argparse
