@@ -1,6 +1,7 @@
 """Finds the mathematics in an answer: without markup, a sentence around it, and units after it."""
 
 import re
+from itertools import accumulate
 
 from rewards.number_tokens import DASHES, EMPHASIS, Kind, NumberError, tokens_of, unmarked
 from rewards.number_words import BEFORE_SIGN, UNITS, refusal
@@ -10,9 +11,9 @@ PIECE = re.compile(r"\$\$(.+?)\$\$|\$(.+?)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]", re.DO
 TEXT = re.compile(r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mathit|mbox)\s*\{([^{}]*)\}")
 SPACES = re.compile(r"(?<!\\)\\[,;:! ]|\\(?:quad|qquad)(?![A-Za-z])|~|\s+")
 ROW_BREAK = re.compile(r"\s*\\\\\s*(?:\[[0-9.]+[a-z]{2}\]\s*)?")  # of a matrix, perhaps with its height: \\[2pt]
-# Outside of brackets, a comma with a space separates numbers: `12, 144` is not 12144.
-SEPARATOR = r"(?:, | , ?)(?![^(\[{]*[)\]}])"
+SEPARATOR = r"(?:, | , ?)"
 SEPARATED = re.compile(rf"(?<=[0-9]){SEPARATOR}(?=[0-9]{{3}}(?![0-9]))")
+DEPTH = {"(": 1, "[": 1, "{": 1, ")": -1, "]": -1, "}": -1}
 SIZES = re.compile(r"\\(?:left|right|displaystyle|[bB]igg?[lr]?)(?![A-Za-z])")
 NAMED = re.compile(r"[\s$]*((?:[A-Za-z](?:\([a-z]\))?|[A-Z][a-z]+)\s*=)\s*")  # before a box: `f(x) =`, `Area =`
 EXPONENT = r"(?:\s*\^\s*\{?[0-9]\}?|[²³])?"
@@ -33,9 +34,19 @@ def normalized(text: str) -> str:
     text = TEXT.sub(r" \1 ", text)
     text = re.sub(r"(?<=[0-9])\\,(?=[0-9]{3}(?![0-9]))", "", text)  # 10\,000
     text = re.sub(r"(?<!\.)[.。]$", "", SPACES.sub(" ", text).strip()).strip()
-    text = re.sub(SEPARATOR, ";", text) if SEPARATED.search(text) else text
-    text = re.sub(r"\s*([-+*/=<>,(){}\[\]^_])\s*", r"\1", text)
+    text = re.sub(r"\s*([-+*/=<>,(){}\[\]^_])\s*", r"\1", _separated(text))
     return re.sub(r"(\\[A-Za-z]+)\s+(?![A-Za-z])|\s+(?=\\[A-Za-z])", r"\1", text)
+
+
+def _separated(text: str) -> str:
+    """The text with semicolons between the numbers of a list, if `12, 144` might be read as 12144 without its space."""
+    parts = re.split(r"([(){}\[\]])", text)
+    depths = accumulate(DEPTH.get(part, 0) for part in parts)
+    outside = [index for index, depth in enumerate(depths) if depth <= 0]
+    if any(SEPARATED.search(parts[index]) for index in outside):
+        for index in outside:
+            parts[index] = re.sub(SEPARATOR, ";", parts[index])
+    return "".join(parts)
 
 
 def mathematics(text: str) -> str | None:
