@@ -215,21 +215,28 @@ def _fraction(repeating: re.Match[str]) -> str:
 
 
 def _with_constants(value: Any) -> Any:
-    """The value with i as the imaginary unit, E and I as symbols, and all symbols real except z and w.
+    """The value with i as the imaginary unit, I as a symbol, and all symbols real except z and w.
 
-    To math-verify, i is a symbol, real or not depending on the spaces around it; I is the imaginary unit; E equals e.
+    To math-verify, i is a symbol, real or not depending on the spaces around it, and I is the imaginary unit. It also
+    ignores the case of a symbol's name, which therefore spells out its capitals.
     """
-    from sympy import Eq, Expr, FiniteSet, I, MatrixBase, Symbol, Tuple
+    from sympy import Eq, Expr, FiniteSet, I, Interval, MatrixBase, Symbol, Tuple
 
     if isinstance(value, Eq):
         return Eq(*map(_with_constants, value.args), evaluate=False)
     if isinstance(value, FiniteSet | Tuple) and all(isinstance(part, Expr | Eq) for part in value.args):
         return value.func(*map(_with_constants, getattr(value, "_unsorted_args", value.args)))
+    if isinstance(value, Interval):  # whose ends must stay real
+        return value.xreplace({s: Symbol(_spelled(s.name), real=s.is_real) for s in value.free_symbols})
     if not isinstance(value, Expr | MatrixBase):
         return value
-    symbols = {s: Symbol(s.name, real=s.name not in ("z", "w") or None) for s in value.free_symbols}
-    constants = {s: I if s.name == "i" else Symbol("capital E") for s in symbols if s.name in ("i", "E")}
-    return value.xreplace({**symbols, **constants, I: Symbol("capital I")})
+    symbols = {s: Symbol(_spelled(s.name), real=s.name not in ("z", "w") or None) for s in value.free_symbols}
+    units = {s: I for s in symbols if s.name == "i"}
+    return value.xreplace({**symbols, **units, I: Symbol(_spelled("I"))})
+
+
+def _spelled(name: str) -> str:
+    return re.sub("([A-Z])", r"capital \1", name)
 
 
 @cache

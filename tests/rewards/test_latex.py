@@ -102,6 +102,7 @@ RIGHT = [
     # The imaginary unit.
     ("5 - 3 i", "5-3i"), ("4i", "4 i"), (r"3+2i\sqrt{2}", r"3 + 2\sqrt{2}i"), (r"\frac{4+3i}{2}", r"2+\frac{3}{2}i"),
     ("(2+i)(2-i)", "5"), ("i^2", "-1"), (r"\sqrt{-4}", "2i"), (r"e^{i\pi}", "-1"), ("|3+4i|", "5"), ("-i, i", r"\pm i"),
+    (r"2\Delta", r"\Delta+\Delta"), (r"(\Delta, 1)", r"(\Delta,1)"), ("[0, 2A)", "[0,A+A)"),
     ("a + b i", "bi+a"), ("z = 5 - 3 i", "5-3i"), ("(z-i)(z+i)", "z^2+1"), ("1+i,1-i", "1 - i, 1 + i"),
     (r"\begin{pmatrix}1&i\\-i&1\end{pmatrix}", r"\begin{pmatrix}1& i \\ - i &1\end{pmatrix}"), ("E", r"\text{(E)}"),
 ]  # fmt: skip
@@ -109,6 +110,8 @@ RIGHT = [
 WRONG = [
     # Upper and lower case are different symbols; the order counts in a point and not in a set.
     ("1", r"\frac{R}{r}"), ("0", r"\Delta-\delta"), ("2r", "R+r"), (r"\pi R^2", r"\pi r^2"), ("n", "N"),
+    (r"\Omega", r"\omega"), (r"\Delta", r"\delta"), (r"(\Delta,1)", r"(\delta,1)"), (r"\{\Phi\}", r"\{\phi\}"),
+    ("[0,A)", "[0,a)"), ("A_1", "a_1"), (r"X_{ab}", r"X_{aB}"),
     ("(-1,1)", r"\{-1,1\}"), (r"x\in\{0,4\}", "(0,4)"), ("(1,2,3)", r"\{3,2,1\}"), ("(-3,3)", r"\pm 3"),
     ("2,1", "a=1,b=2"), ("a=2,b=1", "(1,2)"),
     # A list or a point is not a number with thousands separators.
