@@ -35,7 +35,7 @@ class Effect:
     problems: int
 
 
-def estimate_effect(values: np.ndarray, confidence: float = 0.95) -> Effect:
+def estimate_effect(values: np.ndarray, confidence: float = 0.95, are_shares: bool = False) -> Effect:
     """Estimate the mean of values [seeds, problems], such as the differences of two arms, and its interval.
 
     Both the seeds and the problems are a sample: other seeds train other models, and other problems are easier or
@@ -51,6 +51,11 @@ def estimate_effect(values: np.ndarray, confidence: float = 0.95) -> Effect:
     in fewer still. Pairing by problem follows "Adding Error Bars to Evals" (arXiv 2411.00640). With a single seed the
     interval covers the choice of problems only, with P - 1 degrees of freedom, and with a single problem (a cost, say)
     that of seeds only.
+
+    Without any variation the estimated error is 0, which is no interval. For shares and their differences
+    (`are_shares`), the interval is then that of the share of problems whose value is another one, of which P problems
+    have shown none: 0 to 1 - (alpha / 2)^(1 / P) (Clopper and Pearson 1934). A seed adds nothing, since it meets the
+    same problems.
     """
     seeds, problems = values.shape
     mean = float(values.mean())
@@ -59,6 +64,8 @@ def estimate_effect(values: np.ndarray, confidence: float = 0.95) -> Effect:
     freedom = (seeds if seeds > 1 else problems) - 1
     error = math.sqrt(_variance_of_mean(values))
     half = t_quantile((1 + confidence) / 2, freedom) * error
+    if are_shares and not error:
+        half = 1 - ((1 - confidence) / 2) ** (1 / problems)
     p = 1 - t_central(abs(mean) / error, freedom) if error else float(mean == 0)
     return Effect(mean, mean - half, mean + half, min(1.0, max(0.0, p)), freedom, seeds, problems)
 
@@ -78,8 +85,8 @@ def _variance_of_mean(values: np.ndarray) -> float:
 
 def decide(effect: Effect, at_least: float, is_lower_bound: bool = False, is_upper_bound: bool = False) -> Verdict:
     """The verdict on "the effect is at least this": it holds if the whole interval is at least that, and is refuted if
-    the whole interval is below. Values without any variation, as where both arms solve every problem, say nothing about
-    other seeds and problems, whatever their number: their interval is not one.
+    the whole interval is below. Counts or costs without any variation say nothing about other seeds and problems: their
+    interval is not one.
 
     is_lower_bound, is_upper_bound  the true effect is at least, or at most, the measured one, as when the cost of a
                                     road is only known to exceed what was spent

@@ -15,7 +15,7 @@ from run.files import DamagedFile
 from run.folder import git_commit
 from tools.reproduce.effects import Verdict, combine, decide, estimate_effect
 from tools.reproduce.experiment import Experiment, full_terms
-from tools.reproduce.measures import MEASURES, reaches
+from tools.reproduce.measures import MEASURES, Unit, reaches
 from tools.reproduce.words import bound_of
 
 CONFIDENCE = 0.95
@@ -84,7 +84,7 @@ def comparison_result(comparison: ComparisonConfig, experiment: Experiment, test
     except ValueError as error:  # a measure that these completions do not have
         return found | {"verdict": Verdict.UNDECIDED if decides else None, "note": str(error)}
     values = np.sum([term.times * table for term, table in zip(terms, tables, strict=True)], axis=0)
-    effect = estimate_effect(values, 1 - (1 - CONFIDENCE) / tests)
+    effect = estimate_effect(values, 1 - (1 - CONFIDENCE) / tests, are_shares=measure.unit is Unit.SHARE)
     if effect.p is not None:
         effect = replace(effect, p=min(1.0, tests * effect.p))
     arms = [

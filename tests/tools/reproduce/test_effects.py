@@ -92,9 +92,25 @@ def test_the_verdict_follows_from_the_interval_and_the_smallest_effect(low, high
     assert decide(effect(low, high), at_least) is verdict
 
 
-def test_values_without_variation_decide_nothing():
-    assert decide(estimate_effect(np.zeros((3, 40))), 0.01) is Verdict.UNDECIDED  # both arms solve every problem
+def test_counts_without_variation_decide_nothing():
+    assert decide(estimate_effect(np.zeros((3, 40))), 0.01) is Verdict.UNDECIDED
     assert decide(estimate_effect(np.ones((1, 3))), 0.5) is Verdict.UNDECIDED
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_shares_without_variation_have_the_interval_of_what_no_problem_has_shown(seeds):
+    # Of 40 problems none differs: a share of 1 - 0.025^(1/40) = 1 - exp(-3.689 / 40) would show none with 2.5%.
+    found = estimate_effect(np.zeros((seeds, 40)), are_shares=True)
+    assert (found.low, found.high) == pytest.approx((-0.0881, 0.0881), abs=1e-4) and found.p == 1
+    assert decide(found, 0.01) is Verdict.UNDECIDED and decide(found, -0.1) is Verdict.HOLDS
+    assert decide(estimate_effect(np.zeros((seeds, 512)), are_shares=True), 0.01) is Verdict.REFUTED
+    one = estimate_effect(np.ones((seeds, 40)), 0.99, are_shares=True)
+    assert one.low == pytest.approx(0.005 ** (1 / 40)) and one.p == 0
+
+
+def test_shares_that_vary_have_the_interval_of_other_values():
+    values = np.array([[0.0, 1.0, 0.0, 1.0]])
+    assert estimate_effect(values, are_shares=True) == estimate_effect(values)
 
 
 def test_a_bound_on_the_effect_decides_in_one_direction_only():
