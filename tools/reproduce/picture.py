@@ -24,7 +24,7 @@ UNIT_TITLES = {
     Unit.RATIO: "factor",
 }
 ROW = 0.34  # inches
-FACTORS = [2.0**power for power in range(-10, 11)]  # ticks of the axis of ratios
+OCTAVE = math.log(2)
 
 Output = Path | IO[bytes]
 Row = tuple[str, Mapping[str, Any]]  # a label, and a comparison in results.json
@@ -89,8 +89,9 @@ def _draw_group(axis: Axes, rows: Sequence[Row]) -> None:
         axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:+.0f}".replace("+0", "0")))
     elif unit is Unit.RATIO:
         low, high = axis.get_xlim()
-        axis.set_xticks([tick for tick in map(math.log, FACTORS) if low <= tick <= high])
-        axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{math.exp(value):.3g} x"))
+        step = OCTAVE if high - low > 2 * OCTAVE else OCTAVE / 4
+        axis.set_xticks([step * tick for tick in range(math.ceil(low / step), math.floor(high / step) + 1)])
+        axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{math.exp(value):.2g} x"))
 
 
 def draw_curves(claim: Mapping[str, Any], output: Output, form: str = "png") -> None:
