@@ -13,7 +13,7 @@ from inference.difficulty import (
     oracle_bins,
 )
 from inference.picture import Curve, Point
-from inference.results import CandidateRow, majority_at, problem_rows
+from inference.results import CandidateRow, majority_at, mean_logprob, problem_rows
 from inference.statistics import Interval, mean_interval, paired_bootstrap
 from run.files import read_json
 
@@ -178,7 +178,7 @@ def curves(
 
 def _certainty(candidate: CandidateRow) -> float:
     """Return the geometric mean of the probabilities of the tokens that the model sampled."""
-    return math.exp(candidate["logprob"] / max(1, candidate["tokens"] - candidate.get("forced_tokens", 0)))
+    return math.exp(mean_logprob(candidate))
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -102,7 +102,7 @@ class Writer:
         tokens = draft.token_ids + completion.token_ids
         # The model's context may end before the requested number of tokens; another request would return nothing.
         context_full = completion.finish_reason == "length" and len(completion.token_ids) < max_new_tokens
-        new = self.codec.decode(completion.token_ids)
+        new = self.codec.decode(completion.token_ids) if self.ends else ""
         if completion.finish_reason == "stop":
             reason: str | None = "stop"
         elif any(end in new for end in self.ends):

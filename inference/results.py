@@ -26,6 +26,11 @@ class CandidateRow(TypedDict):
     finish_reason: str | None
 
 
+def mean_logprob(candidate: CandidateRow) -> float:
+    """The mean log-probability, in nats, of the tokens that the model sampled; 0 if there are none."""
+    return candidate["logprob"] / max(1, candidate["tokens"] - candidate.get("forced_tokens", 0))
+
+
 class ProblemRow(TypedDict):
     """A problem's line: whether the chosen candidate is correct, and the cost of the strategy on the problem."""
 

@@ -6,7 +6,7 @@ function is its key in `reward.weights`.
 
 from dataclasses import dataclass
 
-from rewards.scripts import SCRIPTS, count_words
+from rewards.scripts import share_in
 from rewards.tags import Parts
 from rewards.verdict import Verdict
 
@@ -57,8 +57,7 @@ def language(scored: Scored) -> float:
     The language consistency reward of DeepSeek-R1 (arXiv 2501.12948, section 2.3.2). Words are classified by their
     script, so languages with the same script are not distinguished. Numbers and signs do not count as words.
     """
-    words = count_words(scored.parts.thought[-MAX_CHARACTERS:])
-    return words[SCRIPTS[scored.language]] / words.total() if words else 0.0
+    return share_in(scored.language, scored.parts.thought[-MAX_CHARACTERS:])
 
 
 def length(scored: Scored) -> float:

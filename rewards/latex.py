@@ -15,7 +15,7 @@ from fractions import Fraction
 from functools import cache, lru_cache, partial
 from typing import Any
 
-from rewards.latex_text import mathematics, normalized
+from rewards.latex_text import TEXT_COMMAND, mathematics, normalized
 from rewards.numbers import NumberError, read_number
 from rewards.verdict import CORRECT, NO_ANSWER, Verdict
 
@@ -37,7 +37,7 @@ ELEMENT_OF = re.compile(r"[A-Za-z]\s*\\in(?![a-z])\s*")
 ORDERED = re.compile(r"(?=.*,)[(\[](?:[^()\[\]]|[(\[][^()\[\]]*[)\]])*[)\]]")  # a point or an interval
 UNORDERED = re.compile(r"\\\{.*\\\}|.*\\pm.*")
 # As algebra, a word would be the product of its letters, in any order.
-NAME = re.compile(r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mathit|mbox)\s*\{\s*[A-Za-z]{2}[A-Za-z ]*\}")
+NAME = re.compile(TEXT_COMMAND + r"\{\s*[A-Za-z]{2}[A-Za-z ]*\}")
 # math-verify passes over what it does not understand.
 UNREAD = re.compile(
     r"[?#@$`\"…±√∛²³½π×÷·]|[0-9]'|^[*/^_=<>,;:)}\]%!']|^\\%|[-+*/^_=<>\\({\['&]$"

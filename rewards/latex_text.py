@@ -8,7 +8,8 @@ from rewards.number_words import BEFORE_SIGN, UNITS, refusal
 
 BOXED = re.compile(r"\\(?:boxed|fbox)\s*\{")
 PIECE = re.compile(r"\$\$(.+?)\$\$|\$(.+?)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]", re.DOTALL)
-TEXT = re.compile(r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mathit|mbox)\s*\{([^{}]*)\}")
+TEXT_COMMAND = r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mathit|mbox)\s*"
+TEXT = re.compile(TEXT_COMMAND + r"\{([^{}]*)\}")
 SPACES = re.compile(r"(?<!\\)\\[,;:! ]|\\(?:quad|qquad)(?![A-Za-z])|~|\s+")
 ROW_BREAK = re.compile(r"\s*\\\\\s*(?:\[[0-9.]+[a-z]{2}\]\s*)?")  # of a matrix, perhaps with its height: \\[2pt]
 SEPARATOR = r"(?:, | , ?)"

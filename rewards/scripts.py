@@ -18,6 +18,12 @@ def count_words(text: str) -> Counter[str]:
     return Counter(_script(word) for word in WORD.findall(text))
 
 
+def share_in(language: str, text: str) -> float:
+    """The share of a text's words that are in the script of a language, 0..1; 0 if there are no words."""
+    words = count_words(text)
+    return words[SCRIPTS[language]] / words.total() if words else 0.0
+
+
 def mixes_scripts(text: str) -> bool:
     """Whether a text has words in at least two of SCRIPTS.
 

@@ -14,7 +14,7 @@ from envs.countdown.trace import read_trace
 from inference.difficulty import ProblemResult, compute_optimal, difficulty_levels
 from inference.statistics import majority_at_k, pass_at_k
 from pipelines.graph import road_to
-from rewards.scripts import SCRIPTS, count_words, mixes_scripts
+from rewards.scripts import mixes_scripts, share_in
 from rewards.tags import read_tags
 from tools.reproduce.outputs import Sample, SeedRun, Solved
 
@@ -102,12 +102,7 @@ def mixed_scripts(solved: Sequence[Solved]) -> Values:
 
 def target_words(solved: Sequence[Solved], language: str) -> Values:
     """Share of a thought's words that are in the script of a language; 0 for a thought without words."""
-
-    def share(each: Solved, text: str) -> float:
-        words = count_words(read_tags(text).thought)
-        return words[SCRIPTS[language]] / words.total() if words else 0.0
-
-    return _of_texts(solved, share)
+    return _of_texts(solved, lambda each, text: share_in(language, read_tags(text).thought))
 
 
 def abandoned(solved: Sequence[Solved]) -> Values:

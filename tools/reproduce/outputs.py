@@ -6,7 +6,7 @@ from typing import Any
 
 from envs.env import Env
 from grpo.types import Problem
-from inference.results import problem_rows
+from inference.results import mean_logprob, problem_rows
 from pipelines.commands import Known, settings_of
 from pipelines.graph import selected
 from pipelines.ledger import Ledger
@@ -19,7 +19,7 @@ class Sample:
     """A completion.
 
     answer     the normalized answer; None if there is none, or if the stage did not record it
-    certainty  mean log-probability of a token, in nats; 0 if the stage did not record it
+    certainty  mean log-probability of a sampled token, in nats; 0 if the stage did not record it
     """
 
     text: str
@@ -110,7 +110,7 @@ def _evaluated(ledger: Ledger, name: str) -> Iterator[Mapping[str, Any]]:
         samples = [
             Sample(
                 each["text"], each["answer"], each["correct"], each["tokens"], each["finish_reason"] == "length",
-                each["logprob"] / max(1, each["tokens"]),
+                mean_logprob(each),
             )
             for each in row["candidates"]
         ]  # fmt: skip
