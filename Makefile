@@ -67,7 +67,7 @@ doctor: $(READY) ## check whether a run would start and fit here; same arguments
 ROWS_r1 := outputs/drills/data.jsonl
 ROWS_cold_start_smollm2 := outputs/english-searches/data.jsonl
 CHOSEN_PIPELINE := $(or $(PIPELINE),r1)
-pipeline: $(READY) $(ROWS_$(CHOSEN_PIPELINE)) ## train in several stages: PIPELINE=r1, distill or journey, MODEL=tiny ARGS="seed=1 rl.num_steps=20"; DRY=1 lists stages, minutes and dollars
+pipeline: $(READY) $(ROWS_$(CHOSEN_PIPELINE)) ## train in several stages: PIPELINE=r1, cold_start, distill or journey, MODEL=tiny ARGS="seed=1 rl.num_steps=20"; DRY=1 lists stages, minutes and dollars
 	$(BIN)/python -m $(if $(DRY),tools.planner.dry_run,pipelines) pipeline=$(CHOSEN_PIPELINE) $(GIVEN) $(ARGS)
 
 $(ROWS_r1): | $(READY)
@@ -86,11 +86,11 @@ sweep: $(READY) ## run and compare several settings: SWEEP=algorithms, or SWEEP=
 report: $(READY) ## write a page with curves and samples of a run, or of several side by side: RUN="my-run other"
 	$(BIN)/python -m report $(RUN)
 
-# For a run: RUN=name (its newest checkpoint, or CKPT=step_000060); for a model: MODEL and ENV.
+# For a run: RUN=name (its newest checkpoint, or CKPT=step_000036); for a model: MODEL and ENV.
 eval: $(READY) ## measure accuracy with a decoding strategy: RUN=my-run ARGS="strategy=majority strategy.n=16", or MODEL=smollm2-135m ENV=gsm8k
 	$(BIN)/python evaluate.py $(if $(RUN),run=$(RUN)) $(if $(CKPT),ckpt=$(CKPT)) $(GIVEN) $(ARGS)
 
-# Completions of training problems, filtered, as a data set for train_sft.py; for a run or for a model, as in eval.
+# Completions of training problems, filtered, as a dataset for train_sft.py; for a run or for a model, as in eval.
 traces: $(READY) ## sample training data from a model: RUN=my-run ARGS="num_problems=500 num_samples=16", or MODEL and ENV
 	$(BIN)/python sample_traces.py $(if $(RUN),run=$(RUN)) $(if $(CKPT),ckpt=$(CKPT)) $(GIVEN) $(ARGS)
 

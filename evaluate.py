@@ -1,4 +1,4 @@
-"""Evaluate a model: accuracy, and inference-time scaling on the rollout workers that training uses.
+"""Evaluate a model: accuracy, and inference-time scaling on the rollout replicas that training uses.
 
     make eval RUN=countdown-tiny-seed0 ARGS="strategy=majority strategy.n=16"
     python evaluate.py model=smollm2-135m env=gsm8k strategy=best_of_n num_problems=64
@@ -64,7 +64,7 @@ class ModelCodec:
 
 
 class RolloutEngine(ModelCodec):
-    """The rollout workers as the engine of a strategy; counts the generated tokens and the seconds of generation."""
+    """The rollout replicas as the engine of a strategy; counts the generated tokens and the seconds of generation."""
 
     def __init__(self, rollout: RolloutPool, model: ModelConfig) -> None:
         super().__init__(model)

@@ -1,4 +1,4 @@
-"""Sample traces: completions of training problems, filtered and written as a data set for train_sft.py.
+"""Sample traces: completions of training problems, filtered and written as a dataset for train_sft.py.
 
     make traces RUN=countdown-tiny-seed0 ARGS="num_problems=500 num_samples=16"
     python sample_traces.py model=smollm2-135m env=gsm8k strategy=majority output=outputs/traces

@@ -45,7 +45,7 @@ class StageConfig:
 
     kind       "rl" (train_grpo.py), "sft" (train_sft.py), "traces" (sample_traces.py) or "evaluate" (evaluate.py)
     model      the weights it starts from: "base", "teacher", the name of an rl or sft stage, or a file of conf/model/
-    data       sft only: the traces stages, files, folders or data sets on the Hub to train on; each with its number of
+    data       sft only: the traces stages, files, folders or datasets on the Hub to train on; each with its number of
                rows relative to the others, or all with null for all rows
     overrides  further overrides of the entry point; {STAGE} stands for another stage's folder, and {STAGE.KEY} for one
                of the NUMBERS in its summary.json

@@ -16,8 +16,8 @@ LOSS_ON = ("completion", "all")
 class DataConfig:
     """The examples (workers/examples.py).
 
-    paths          JSONL or parquet files, folders that `datasets` loads, or names of data sets on the Hub
-    split          the split to read, of folders and of data sets on the Hub
+    paths          JSONL or parquet files, folders that `datasets` loads, or names of datasets on the Hub
+    split          the split to read, of folders and of datasets on the Hub
     ratio          numbers of examples of each path relative to the others, for example [3, 1]: the largest parts that
                    are in this ratio are used; null uses all examples
     loss_on        "completion": the loss is that of the completions, or of the assistant's turns; "all": of all tokens
@@ -35,7 +35,7 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         if not self.paths:
-            raise ValueError("data.paths must name at least one file, folder or data set, got []")
+            raise ValueError("data.paths must name at least one file, folder or dataset, got []")
         if self.ratio is not None and (len(self.ratio) != len(self.paths) or min(self.ratio) < 1):
             raise ValueError(
                 f"data.ratio must have a positive number for each of the {len(self.paths)} data.paths, got {self.ratio}"

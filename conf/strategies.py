@@ -89,7 +89,7 @@ class FromRunConfig(Config):
     """The settings of a command that can take a run's checkpoint as the model.
 
     run   name of a run; empty to use the model of the settings
-    ckpt  a checkpoint of the run, for example step_000060; null for the newest
+    ckpt  a checkpoint of the run, for example step_000036; null for the newest
     """
 
     run: str = ""

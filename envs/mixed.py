@@ -131,7 +131,7 @@ def tasks_in_use(env: Env) -> list[Any]:
 
 
 def stored_problems(env: Env, splits: Sequence[str] = SPLITS) -> Iterator[Problem]:
-    """All problems that the tasks in use read from files or data sets, in order, by their method `problems`. A task
+    """All problems that the tasks in use read from files or datasets, in order, by their method `problems`. A task
     that draws its problems at random has none."""
     for task in tasks_in_use(env):
         for split in splits if hasattr(task, "problems") else ():

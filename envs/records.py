@@ -1,4 +1,4 @@
-"""Loads the records of a data set from a JSONL or parquet file or from the Hub."""
+"""Loads the records of a dataset from a JSONL or parquet file or from the Hub."""
 
 import json
 import logging
@@ -26,10 +26,10 @@ def read_file(path: Path, read: Callable[[Mapping[str, Any]], T]) -> list[T]:
 
 
 def read_hub(name: str, config: str | None, split: str, read: Callable[[Mapping[str, Any]], T]) -> list[T]:
-    """Apply `read` to every record of a split of a data set on the Hub, like `read_file`.
+    """Apply `read` to every record of a split of a dataset on the Hub, like `read_file`.
 
     Raises:
-        ValueError: the data set could not be loaded, or has no readable record.
+        ValueError: the dataset could not be loaded, or has no readable record.
     """
     return _read_all(f"{name} {split}", hub_records(name, config, split), read)
 
@@ -41,10 +41,10 @@ def file_records(path: Path) -> Iterator[tuple[int, Mapping[str, Any] | str]]:
 
 
 def hub_records(name: str, config: str | None, split: str) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    """Yield (row number, record) of a split of a data set on the Hub, or in a folder that `datasets` loads.
+    """Yield (row number, record) of a split of a dataset on the Hub, or in a folder that `datasets` loads.
 
     Raises:
-        ValueError: the data set could not be loaded.
+        ValueError: the dataset could not be loaded.
     """
     from datasets import load_dataset  # takes 2 s to import
 
@@ -56,7 +56,7 @@ def hub_records(name: str, config: str | None, split: str) -> Iterator[tuple[int
             cause = cause.__cause__
         reason = str(cause).splitlines()[0] if str(cause) else type(cause).__name__
         raise ValueError(
-            f"data set {name} could not be loaded ({reason}); give the path of a local copy instead"
+            f"dataset {name} could not be loaded ({reason}); give the path of a local copy instead"
         ) from error
 
 

@@ -1,1 +1,1 @@
-"""Multi-stage training: pipelines of ordinary runs, and data sets of sampled traces."""
+"""Multi-stage training: pipelines of ordinary runs, and datasets of sampled traces."""

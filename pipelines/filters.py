@@ -27,7 +27,8 @@ def correct(trace: Trace, thresholds: ThresholdConfig) -> bool:
 
 
 def format(trace: Trace, thresholds: ThresholdConfig) -> bool:
-    """</think>, <answer> and </answer> occur once each, in this order, and thought and answer are not empty."""
+    """</think>, <answer> and </answer> occur once each, in this order, without <think>, which ends the prompt, and
+    thought and answer are not empty."""
     return components.format(_scored(trace, thresholds)) == 1.0
 
 

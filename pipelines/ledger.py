@@ -32,7 +32,7 @@ class Record:
     """A stage that has started.
 
     command  the entry point and its overrides
-    inputs   what it reads -> SHA-256, or the name of a model or a data set on the Hub
+    inputs   what it reads -> SHA-256, or the name of a model or a dataset on the Hub
     seconds  wall-clock time of all its starts
     """
 

@@ -1,4 +1,4 @@
-"""Traces: completions of training problems that may become rows of a supervised data set."""
+"""Traces: completions of training problems that may become rows of a supervised dataset."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace

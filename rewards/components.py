@@ -47,7 +47,8 @@ def answered(scored: Scored) -> float:
 
 
 def format(scored: Scored) -> float:
-    """1 if </think>, <answer> and </answer> occur once each, in this order, and thought and answer are not empty."""
+    """1 if </think>, <answer> and </answer> occur once each, in this order, without <think>, which ends the prompt, and
+    thought and answer are not empty."""
     return float(scored.parts.ordered and bool(scored.parts.answer) and bool(scored.parts.thought.strip()))
 
 

@@ -1,7 +1,7 @@
 """Export a task's held-out problems for EleutherAI's lm-evaluation-harness, graded by this project's checker.
 
     python -m tools.lm_eval_task --output outputs/lm_eval --number 256 model=tiny env=countdown
-    PYTHONPATH=. lm_eval --model hf --model_args pretrained=outputs/RUN/checkpoints/step_000060/hf \\
+    PYTHONPATH=. lm_eval run --model hf --model_args pretrained=outputs/RUN/checkpoints/step_000036/hf \\
         --include_path outputs/lm_eval --tasks ahazero_countdown
 
 The harness can load the hf/ folder of a checkpoint as it is; this script adds the task. Prompts are rendered with the

@@ -32,7 +32,7 @@ class Example:
 
     carries_loss  for each token of the completion
     weight        of its tokens in the loss, relative to those of other examples; > 0
-    origin        the file and line, or the data set and row, that it comes from
+    origin        the file and line, or the dataset and row, that it comes from
     problem       (task, key) of the problem it solves, if the data states it
     group         the same for examples of which either all or none are held out: those with the same prompt
     """
@@ -145,7 +145,7 @@ def _read(path: str, cfg: DataConfig, tokenizer: "PreTrainedTokenizerBase") -> I
 
 
 def read_example(row: Mapping[str, Any], tokenizer: "PreTrainedTokenizerBase", loss_on: str, origin: str) -> Example:
-    """Tokenize a row. Fields are those of the data sets that TRL reads: `prompt` and `completion`, as text or as
+    """Tokenize a row. Fields are those of the datasets that TRL reads: `prompt` and `completion`, as text or as
     messages; `messages`; or `text`. A prompt may end with a message of the assistant, which the completion then
     continues. Further fields: `weight`; `env` and `key` of the problem; `truncated`, for a completion without an end.
     A field that is null is the same as none.

@@ -251,7 +251,7 @@ class RolloutPool:
         if self.session.lost_a_node() or transfer is Transfer.NCCL:
             raise WorkerDied(f"{self.workers[replica].name} died")
         if self.restarts > MAX_RESTARTS:
-            raise WorkerDied(f"rollout workers died more than {MAX_RESTARTS} times; see the Ray logs")
+            raise WorkerDied(f"rollout replicas died more than {MAX_RESTARTS} times; see the Ray logs")
         self.workers[replica] = self._start(replica)
         if self.weights is None:
             return

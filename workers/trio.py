@@ -109,7 +109,7 @@ def _ranks(session: Session, cfg: TrainingConfig, role: str, kind: type, gpu_sha
 
 
 def _connect(actor: RankGroup, rollout: RolloutPool, cfg: TrainingConfig, session: Session) -> None:
-    """Connect the actor's ranks with the rollout workers, for weights that are sent from GPU to GPU."""
+    """Connect the actor's ranks with the rollout replicas, for weights that are sent from GPU to GPU."""
     address = free_address(actor.workers[0].scheduling, local=cfg.topology.ray_address is None)
     handles = [worker.handle for worker in rollout.workers]
     processes = sum(len(bundles) for bundles in session.placement.rollout)

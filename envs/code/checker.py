@@ -2,14 +2,14 @@
 
 Tests are data: arguments and expected results as trees (envs/code/plain.py). The candidate's process receives the
 arguments of one call at a time, and its results are compared here, so it can neither read the expected results nor
-claim to have passed. Tests of a data set that are not such pairs remain asserts: they run in a second sandbox, whose
+claim to have passed. Tests of a dataset that are not such pairs remain asserts: they run in a second sandbox, whose
 calls are forwarded to the first.
 
     {"function": name, "tests": [{"args": [tree, ..], "expected": tree}, ..],
      "compare": "strict" or "equal", "context": source, "asserts": source}
 
 `compare`: "strict" distinguishes True from 1 and 1 from 1.0 (see plain.same); "equal" is Python's ==.
-`context` runs before the answer and before the asserts: imports and helpers of the data set.
+`context` runs before the answer and before the asserts: imports and helpers of the dataset.
 
 Limitation: only the result of a function is checked, not its changes to its arguments.
 """

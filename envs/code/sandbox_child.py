@@ -6,7 +6,7 @@ JSON lines with its parent: it sends {"ready": true}, receives one program, and 
 - {"define": source, "function": name, "context": source} defines a function. The reply is {"defined": true},
   {"syntax": reason} or {"undefined": reason}. Then every {"call": arguments, "named": [[name, value], ..]} is
   answered with {"result": tree} or {"raised": reason}. Expected results are never sent to this process.
-- {"test": source, "function": name, "context": source} runs the asserts of a data set, in a process without the
+- {"test": source, "function": name, "context": source} runs the asserts of a dataset, in a process without the
   candidate's code. The function is a stub that sends each call to the parent, as {"call": ..} above, and waits for
   {"result": ..} or {"raised": ..}. The final reply is {"passed": true}, {"failed": reason}, or {"unsupported": reason}
   if the asserts cannot be run in this way.
@@ -105,7 +105,7 @@ def answer_calls(channel: Channel, program: dict[str, Any]) -> None:
 
 
 def run_asserts(channel: Channel, program: dict[str, Any]) -> dict[str, Any]:
-    """Run the asserts of a data set against a function in another process."""
+    """Run the asserts of a dataset against a function in another process."""
 
     def stub(*arguments: object, **named: object) -> object:
         try:

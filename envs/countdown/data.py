@@ -1,4 +1,4 @@
-"""Loads countdown problems from a data set and splits them by their canonical form.
+"""Loads countdown problems from a dataset and splits them by their canonical form.
 
 Of the 490,364 rows of the public Countdown-Tasks-3to4, 8% repeat another row with its numbers in another order.
 The split therefore depends on the sorted numbers, not on the row or its index.
@@ -20,7 +20,7 @@ def load_countdown(source: str, num_numbers: tuple[int, ...]) -> Mapping[str, tu
     """All (numbers, target) of each split whose count of numbers is in `num_numbers`, each problem once.
 
     Raises:
-        ValueError: the data set cannot be read, or a split has no such problem.
+        ValueError: the dataset cannot be read, or a split has no such problem.
     """
     is_file = Path(source).suffix in (".parquet", ".jsonl")
     rows = read_file(Path(source), _read) if is_file else read_hub(source, None, "train", _read)
@@ -32,7 +32,7 @@ def load_countdown(source: str, num_numbers: tuple[int, ...]) -> Mapping[str, tu
     if not splits["train"] or not splits["test"]:
         raise ValueError(
             f"env.data={source}: no problems with env.num_numbers={list(num_numbers)} for at least one split; "
-            "choose other sizes or a larger data set"
+            "choose other sizes or a larger dataset"
         )
     return {split: tuple(rows) for split, rows in splits.items()}
 

@@ -57,7 +57,7 @@ class Countdown:
     num_numbers  the possible sizes of a problem, e.g. [3, 4]; each problem draws one of them
     operations   a subset of "+-*/"; intermediate values are never negative
     division     "exact": intermediate values are integers; "rational": a solution may need fractions
-    data         null draws problems at random; otherwise a data set with the fields nums and target, on the Hub
+    data         null draws problems at random; otherwise a dataset with the fields nums and target, on the Hub
                  (Jiayi-Pan/Countdown-Tasks-3to4) or in a .parquet or .jsonl file
     max_value    the largest intermediate value that a solution may need
     """
@@ -112,12 +112,12 @@ class Countdown:
         """`count` different held-out problems, the same in every run, whatever its seed.
 
         Raises:
-            ValueError: the settings or the data set have fewer held-out problems.
+            ValueError: the settings or the dataset have fewer held-out problems.
         """
         if self.data is not None:
             available = len(self._rows("test"))
             problems = [self.problem(0, "test", index) for index in range(min(count, available))]
-            require(len(problems) == count, "data", self.data, f"a data set with {count} held-out problems")
+            require(len(problems) == count, "data", self.data, f"a dataset with {count} held-out problems")
             return problems
         return distinct_eval_set(self, count, "env.max_number or env.num_numbers")
 

@@ -1,4 +1,4 @@
-"""Questions with known answers from a data set: GSM8K, and files like MATH.
+"""Questions with known answers from a dataset: GSM8K, and files like MATH.
 
 The data comes from the Hub or from JSONL files. Duplicate questions are removed, and a held-out question is never
 part of the training split, whichever file it comes from.
@@ -37,7 +37,7 @@ EXAMPLES = {"number": "72", "latex": r"\frac{1}{2}"}
 class Questions:
     """The task and its settings.
 
-    hub, hub_config  a data set on the Hub; used if `path` is null
+    hub, hub_config  a dataset on the Hub; used if `path` is null
     path             a folder with train.jsonl and test.jsonl, or one JSONL file, which is then split
     eval_fraction    held-out share of the problems of one file, 0..1; 1 for a file that is only evaluated on
     answer_marker    text in the answer field that precedes the answer; null if the whole field is the answer
@@ -70,7 +70,7 @@ class Questions:
         """`count` held-out problems, the same in every run.
 
         Raises:
-            ValueError: the data set has fewer.
+            ValueError: the dataset has fewer.
         """
         available = len(self.problems("test"))
         if count > available:
@@ -86,7 +86,7 @@ class Questions:
         return read_text_behaviors(text)
 
     def read(self, fields: Mapping[str, Any]) -> Problem:
-        """A problem from a record of the data set; the question may be missing.
+        """A problem from a record of the dataset; the question may be missing.
 
         Raises:
             ValueError: the answer is missing or malformed.

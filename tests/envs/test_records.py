@@ -31,5 +31,5 @@ def test_a_parquet_file_or_data_set_whose_text_is_not_utf_8_is_named(tmp_path):
     parquet.write_table(pyarrow.table({"problem": text}), tmp_path / "train.parquet")
     with pytest.raises(ValueError, match=r"train.parquet is not a parquet file, or is damaged \('utf-8' codec"):
         list(file_records(tmp_path / "train.parquet"))
-    with pytest.raises(ValueError, match=r"data set \S+ could not be loaded \('utf-8' codec"):
+    with pytest.raises(ValueError, match=r"dataset \S+ could not be loaded \('utf-8' codec"):
         list(hub_records(str(tmp_path), None, "train"))

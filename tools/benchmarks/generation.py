@@ -67,7 +67,7 @@ def seed_of(cfg: EvaluateConfig, key: str, sample: int) -> int:
 
 
 def alone(only_tokens: bool, cfg: EvaluateConfig, problems: list[Problem]) -> tuple[int, float]:
-    """The same with vLLM's own interface, in a fresh process with the environment of a rollout worker."""
+    """The same with vLLM's own interface, in a fresh process with the environment of a rollout replica."""
     on_cpu = pick_device(cfg.topology.device) == "cpu"
     os.environ |= VLLM_ENVIRONMENT | (VLLM_CPU_ENVIRONMENT if on_cpu else {})
     return in_fresh_process(cfg.rollout.threads, _alone, only_tokens, cfg, problems)

@@ -1,4 +1,4 @@
-"""The data of a run: whether it can be read. A data set that must be downloaded first is checked in network.py."""
+"""The data of a run: whether it can be read. A dataset that must be downloaded first is checked in network.py."""
 
 from collections.abc import Iterator, Mapping
 from itertools import islice
@@ -15,7 +15,7 @@ from tools.doctor.network import DATA_FILES, sources_of
 def faults(cfg: TrainingConfig) -> tuple[str, ...] | Unknown:
     """What is wrong with the problems of the task, and with the files of examples for fine-tuning."""
     if any((source.kind, source.location) == ("dataset", "hub") for source in sources_of(cfg)):
-        return Unknown("a data set must be downloaded first")
+        return Unknown("a dataset must be downloaded first")
     return tuple([*_task_faults(cfg), *(_file_faults(cfg) if isinstance(cfg, SftConfig) else ())])
 
 
@@ -33,7 +33,7 @@ def _file_faults(cfg: SftConfig) -> Iterator[str]:
         is_file = Path(path).suffix in DATA_FILES
         records: list[tuple[int, Mapping[str, Any] | str]]
         try:
-            # A data set is validated when it is loaded; its first row shows that it has any.
+            # A dataset is validated when it is loaded; its first row shows that it has any.
             records = list(file_records(Path(path)) if is_file else islice(hub_records(path, None, cfg.data.split), 1))
         except (OSError, ValueError) as error:
             yield f"data.paths: {error}"

@@ -71,7 +71,7 @@ class Leftovers:
 
 @dataclass(frozen=True)
 class Source:
-    """A model or data set that a run loads. kind: "model" or "dataset"; location: "disk", "cache" or "hub"."""
+    """A model or dataset that a run loads. kind: "model" or "dataset"; location: "disk", "cache" or "hub"."""
 
     kind: str
     name: str

@@ -29,7 +29,7 @@ LOGIN = "request access on the page of the {kind}, then export HF_TOKEN=..."
 
 
 def hub(cfg: TrainingConfig) -> Hub:
-    """Locate each source. The Hub is asked about those that must be downloaded, or otherwise about one data set, to
+    """Locate each source. The Hub is asked about those that must be downloaded, or otherwise about one dataset, to
     learn its time."""
     sources = sources_of(cfg)
     asked = [source for source in sources if source.location == "hub"] or [CLOCK]
@@ -41,7 +41,7 @@ def hub(cfg: TrainingConfig) -> Hub:
 
 
 def sources_of(cfg: TrainingConfig) -> tuple[Source, ...]:
-    """The models and data sets that the run loads."""
+    """The models and datasets that the run loads."""
     judges = [judge.model for judge in (cfg.reward.judge, cfg.evaluation.judge) if judge.base_url is None]
     models = [cfg.model.source, *(model for model in judges if model)]
     tasks = list(getattr(cfg.env, "parts", {}).values()) or [cfg.env]
@@ -52,7 +52,7 @@ def sources_of(cfg: TrainingConfig) -> tuple[Source, ...]:
 
 
 def _data_of(task: object) -> str | None:
-    """The data set of a task: its `data`, or its `hub` name if it has no `path`."""
+    """The dataset of a task: its `data`, or its `hub` name if it has no `path`."""
     if (data := getattr(task, "data", None)) is not None:
         return str(data)
     return getattr(task, "hub", None) if getattr(task, "path", None) is None else None
@@ -103,7 +103,7 @@ def has_wandb_account() -> bool:
 
 
 def judge_source(source: Source, hub: Hub) -> Finding:
-    """Check that the run can load this model or data set."""
+    """Check that the run can load this model or dataset."""
     if source.location != "hub":
         return Finding(OK, f"{source.name} is {'on disk' if source.location == 'disk' else 'in the cache'}")
     saw = f"{source.kind} {source.name} must be downloaded"
@@ -139,7 +139,7 @@ def judge_hub_cache(space: DiskSpace, hub: Hub, needed: Requirements) -> Finding
 def judge_token(hub: Hub) -> Finding:
     if hub.has_token:
         return Finding(OK, "a Hub token is set")
-    return Finding(OK, "no Hub token; public models and data sets need none")
+    return Finding(OK, "no Hub token; public models and datasets need none")
 
 
 def judge_wandb(has_account: bool, tracker: TrackerConfig) -> Finding:

@@ -1,4 +1,4 @@
-"""What a run survives: its rollout worker is killed, then its actor, and at last the run itself is asked to stop.
+"""What a run survives: a rollout replica is killed, then its actor, and at last the run itself is asked to stop.
 
 After each death the run must make further steps, and after the death of the actor it must have resumed from a
 checkpoint. After SIGTERM it must write a checkpoint of its last step and exit with code 0. When it has ended, the GPU's

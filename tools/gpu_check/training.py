@@ -127,7 +127,7 @@ def large_run(setup: Setup, end: float) -> Iterator[Measurement]:
 
 
 def large_settings(setup: Setup) -> list[str]:
-    """TinyZero's settings without its data set, which would need the network."""
+    """TinyZero's settings without its dataset, which would need the network."""
     model = [f"model.path={setup.random_model(BIG_MODEL)}", "model.local_path=null", "model.prompt_style=tiny"]
     task = ["env.data=null", "env.num_numbers=[3]", "env.max_number=20", "env.max_value=200", 'env.operations="+-*"']
     where = ["topology=one_gpu", "topology.offload_reference=false", "algorithm.micro_batch_tokens=15360"]

@@ -119,7 +119,7 @@ def plan_pipeline(pipeline: Pipeline, machine: Machine) -> dict[str, StagePlan]:
 
 
 def num_rows(stage: StageConfig, plans: Mapping[str, StagePlan]) -> float | None:
-    """The rows that an sft stage trains on, if files and data sets have as many as their ratio asks for; None if that
+    """The rows that an sft stage trains on, if files and datasets have as many as their ratio asks for; None if that
     is not known."""
     planned = {source: plans[source].rows for source in stage.data if source in plans}
     ratio = {source: parts for source, parts in stage.data.items() if parts is not None}

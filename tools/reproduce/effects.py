@@ -83,19 +83,22 @@ def _variance_of_mean(values: np.ndarray) -> float:
     return max(of_seeds + of_problems - of_rest, of_seeds, of_problems, of_rest) / values.size
 
 
-def decide(effect: Effect, at_least: float, is_lower_bound: bool = False, is_upper_bound: bool = False) -> Verdict:
+def decide(
+    effect: Effect, wide: Effect, at_least: float, is_lower_bound: bool = False, is_upper_bound: bool = False
+) -> Verdict:
     """The verdict on "the effect is at least this": it holds if the whole interval is at least that, and is refuted if
-    the whole interval is below. Counts or costs without any variation say nothing about other seeds and problems: their
-    interval is not one.
+    the whole interval of `wide` is below. Counts or costs without any variation say nothing about other seeds and
+    problems: their interval is not one.
 
+    wide                            the same effect, with the confidence that it takes to refute the claim
     is_lower_bound, is_upper_bound  the true effect is at least, or at most, the measured one, as when the cost of a
-                                    road is only known to exceed what was spent
+                                    route is only known to exceed what was spent
     """
-    if effect.low is None or effect.high is None or effect.low == effect.high:
+    if effect.low is None or wide.high is None or effect.low == effect.high:
         return Verdict.UNDECIDED
     if effect.low >= at_least and not is_upper_bound:
         return Verdict.HOLDS
-    return Verdict.REFUTED if effect.high < at_least and not is_lower_bound else Verdict.UNDECIDED
+    return Verdict.REFUTED if wide.high < at_least and not is_lower_bound else Verdict.UNDECIDED
 
 
 def combine(verdicts: Sequence[Verdict], how: str) -> Verdict:

@@ -150,6 +150,14 @@ def tokens_per_correct(solved: Sequence[Solved]) -> Values:
     return {key: whole + spent[key] / mean_spent - right[key] / mean_right for key in spent}
 
 
+def greedy(run: SeedRun, stage: str, at: str = "end") -> Values:
+    """Share of correct completions by greedy decoding, in a trained stage's own evaluation after training, or before.
+
+    at  "end" or "start" of training
+    """
+    return {row["key"]: float(row["correct"]) for row in run.evaluated(stage, "eval_greedy", first=at == "start")}
+
+
 def choice_gain(run: SeedRun, stage: str, beam: str, difficulty: str, k: int) -> Values:
     """Accuracy of a strategy for each level of difficulty minus that of one strategy for all, both within the tokens of
     k samples (arXiv 2408.03314). Both are chosen on one half of the problems and measured on the other.
@@ -222,6 +230,7 @@ class Measure:
 
 MEASURES: Mapping[str, Measure] = {
     "accuracy": Measure("share of correct completions", Unit.SHARE, accuracy),
+    "greedy": Measure("share of correct completions by greedy decoding", Unit.SHARE, of_stage=greedy),
     "chosen": Measure("share of correct answers of the strategy", Unit.SHARE, chosen),
     "majority": Measure("accuracy of a majority vote", Unit.SHARE, majority),
     "best_of": Measure("accuracy of the completion with the highest log-probability", Unit.SHARE, best_of),

@@ -87,13 +87,20 @@ class SeedRun:
         return self.ledger.seconds(name) / 3600
 
     def _own(self, name: str) -> Iterator[Mapping[str, Any]]:
-        """The rows of a trained stage's own last evaluation."""
-        lines = list(read_rows(RunFolder(self.ledger.pipeline.folder / name).samples))
-        last = max(row["step"] for row in lines if row["kind"] == "eval")
-        for row in lines:
-            if (row["kind"], row["step"]) == ("eval", last):
-                sample = Sample(row["completion"], None, row["correct"], row["tokens"], row["truncated"])
-                yield {"key": row["key"], "correct": row["correct"], "tokens": row["tokens"], "samples": [sample]}
+        """A trained stage's own last evaluation."""
+        for row in self.evaluated(name, "eval"):
+            sample = Sample(row["completion"], None, row["correct"], row["tokens"], row["truncated"])
+            yield {"key": row["key"], "correct": row["correct"], "tokens": row["tokens"], "samples": [sample]}
+
+    def evaluated(self, name: str, kind: str, first: bool = False) -> list[Mapping[str, Any]]:
+        """The rows of samples.jsonl of a trained stage's last evaluation, or of its first one.
+
+        kind  eval (sampled) or eval_greedy
+        """
+        rows = [row for row in read_rows(RunFolder(self.ledger.pipeline.folder / name).samples) if row["kind"] == kind]
+        steps = [row["step"] for row in rows]
+        step = min(steps) if first else max(steps)
+        return [row for row in rows if row["step"] == step]
 
     def _env(self, name: str) -> Env:
         """The task of a stage. Stages with the same model and the same task share it."""

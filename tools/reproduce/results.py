@@ -40,24 +40,34 @@ def all_results(claims: Mapping[str, ClaimConfig], experiments: Mapping[str, Exp
 def claim_result(claim: ClaimConfig, experiments: Mapping[str, Experiment]) -> dict[str, Any]:
     """A claim's part of results.json."""
     experiment = experiments[REPRODUCE]
-    tests = len(claim.deciding) if claim.combine == "any" else 1
-    comparisons = [comparison_result(each, experiments[each.pipeline], tests) for each in claim.comparisons]
+    hold, refute = (len(claim.deciding), 1) if claim.combine == "any" else (1, len(claim.deciding))
+    comparisons = [comparison_result(each, experiments[each.pipeline], hold, refute) for each in claim.comparisons]
     verdicts = [Verdict(each["verdict"]) for each in comparisons if each["verdict"] is not None]
     return {
         **{name: getattr(claim, name) for name in STATED},
         "verdict": combine(verdicts, claim.combine),
-        "confidence": 1 - (1 - CONFIDENCE) / tests,
+        "confidence": corrected_confidence(hold),
         "comparisons": comparisons,
         "curves": [result for curve in claim.curves if (result := curve_result(curve, experiment))],
         **cost_of(claim.stages, experiment),
     }
 
 
-def comparison_result(comparison: ComparisonConfig, experiment: Experiment, tests: int) -> dict[str, Any]:
+def corrected_confidence(tests: int) -> float:
+    """The confidence level of an interval if one of `tests` comparisons is enough (Bonferroni)."""
+    return 1 - (1 - CONFIDENCE) / tests
+
+
+def comparison_result(
+    comparison: ComparisonConfig, experiment: Experiment, hold: int = 1, refute: int = 1
+) -> dict[str, Any]:
     """A comparison's part of results.json. It has not been run if its stages have not finished for any seed; its
     verdict is None if it decides nothing.
 
-    tests  comparisons of which one is enough: the interval and the p-value are corrected for their number (Bonferroni)
+    hold    comparisons of which one is enough for the claim to hold: the interval and the p-value are corrected for
+            their number (Bonferroni)
+    refute  comparisons of which one is enough to refute the claim: the interval that has to lie below the bound is
+            corrected for their number
     """
     terms, measure = full_terms(comparison), MEASURES[comparison.measure]
     own = experiment.with_stages(comparison.stages)
@@ -84,16 +94,19 @@ def comparison_result(comparison: ComparisonConfig, experiment: Experiment, test
     except ValueError as error:  # a measure that these completions do not have
         return found | {"verdict": Verdict.UNDECIDED if decides else None, "note": str(error)}
     values = np.sum([term.times * table for term, table in zip(terms, tables, strict=True)], axis=0)
-    effect = estimate_effect(values, 1 - (1 - CONFIDENCE) / tests, are_shares=measure.unit is Unit.SHARE)
+    effect, wide = (
+        estimate_effect(values, corrected_confidence(tests), are_shares=measure.unit is Unit.SHARE)
+        for tests in (hold, refute)
+    )
     if effect.p is not None:
-        effect = replace(effect, p=min(1.0, tests * effect.p))
+        effect = replace(effect, p=min(1.0, hold * effect.p))
     arms = [
         {"name": _name(term, own_measure), "times": term.times, "reached": _reached(own, term)}
         | asdict(estimate_effect(table))
         for term, own_measure, table in zip(terms, [each.measure for each in comparison.effect], tables, strict=True)
     ]
     if decides:
-        found["verdict"] = decide(effect, bound_of(found), *_bounds(arms))
+        found["verdict"] = decide(effect, wide, bound_of(found), *_bounds(arms))
     return found | {"effect": asdict(effect), "arms": arms}
 
 
@@ -139,14 +152,14 @@ def _name(term: TermConfig, own_measure: str | None) -> str:
 
 
 def _reached(experiment: Experiment, term: TermConfig) -> bool | None:
-    """Whether a road reached its accuracy with every seed; None for other measures."""
+    """Whether a route reached its accuracy with every seed; None for other measures."""
     if term.measure != "hours_to_accuracy":
         return None
     return all(reaches(run, term.stage, **term.options) for run in experiment.runs)
 
 
 def _bounds(arms: Sequence[Mapping[str, Any]]) -> tuple[bool, bool]:
-    """Whether the effect is only a lower bound, or only an upper bound, of the true one: the cost of a road that did
+    """Whether the effect is only a lower bound, or only an upper bound, of the true one: the cost of a route that did
     not reach its accuracy is larger than what was spent."""
     missed = [arm["times"] for arm in arms if arm["reached"] is False]
     return any(times > 0 for times in missed), any(times < 0 for times in missed)

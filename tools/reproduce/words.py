@@ -65,10 +65,10 @@ def level(value: float, unit: str, of: str) -> str:
 
 
 def p_text(comparison: Result) -> str:
-    """The p-value of no effect; empty for a value of a single arm, such as a cost, and for an effect without variation,
-    which has no interval either."""
-    p = comparison["effect"]["p"]
-    if p is None or is_level(comparison) or comparison["effect"]["low"] == comparison["effect"]["high"]:
+    """The p-value of no effect; empty for a value of a single arm, such as a share that may be at most 2%, and for an
+    effect without variation, which has no interval either."""
+    p, is_value = comparison["effect"]["p"], len(comparison["arms"]) == 1 and not comparison["is_difference"]
+    if p is None or is_value or comparison["effect"]["low"] == comparison["effect"]["high"]:
         return ""
     return f"{p:.3f}" if p >= 0.001 else "< 0.001"
 

@@ -35,7 +35,7 @@ def test_only_problems_with_the_requested_count_of_numbers_are_used(parquet):
 
 
 def test_a_data_set_without_enough_problems_is_rejected(parquet):
-    with pytest.raises(ValueError, match="env.data must be a data set with 500 held-out problems"):
+    with pytest.raises(ValueError, match="env.data must be a dataset with 500 held-out problems"):
         Countdown(data=parquet).eval_set(500)
     with pytest.raises(ValueError, match="no problems with env.num_numbers"):
         Countdown(data=parquet, num_numbers=[6]).problem(0, "train", 0)

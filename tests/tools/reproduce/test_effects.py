@@ -64,7 +64,7 @@ def test_intervals_contain_the_mean_as_often_as_they_claim(confidence, seed_vari
 def test_a_single_value_has_no_interval_and_decides_nothing():
     found = estimate_effect(np.array([[0.7]]))
     assert (found.mean, found.low, found.p) == (0.7, None, None)
-    assert decide(found, 0.1) is Verdict.UNDECIDED
+    assert decide(found, found, 0.1) is Verdict.UNDECIDED
 
 
 def test_equal_values_have_an_interval_of_no_width():
@@ -89,12 +89,18 @@ def test_a_higher_confidence_widens_the_interval():
     ],
 )
 def test_the_verdict_follows_from_the_interval_and_the_smallest_effect(low, high, at_least, verdict):
-    assert decide(effect(low, high), at_least) is verdict
+    assert decide(effect(low, high), effect(low, high), at_least) is verdict
+
+
+def test_what_refutes_is_the_wide_interval():
+    narrow, wide = effect(0.01, 0.04), effect(-0.01, 0.06)
+    assert decide(narrow, wide, 0.05) is Verdict.UNDECIDED and decide(narrow, wide, 0.07) is Verdict.REFUTED
+    assert decide(narrow, wide, 0.01) is Verdict.HOLDS
 
 
 def test_counts_without_variation_decide_nothing():
-    assert decide(estimate_effect(np.zeros((3, 40))), 0.01) is Verdict.UNDECIDED
-    assert decide(estimate_effect(np.ones((1, 3))), 0.5) is Verdict.UNDECIDED
+    for found, at_least in ((estimate_effect(np.zeros((3, 40))), 0.01), (estimate_effect(np.ones((1, 3))), 0.5)):
+        assert decide(found, found, at_least) is Verdict.UNDECIDED
 
 
 @pytest.mark.parametrize("seeds", [1, 3])
@@ -102,8 +108,9 @@ def test_shares_without_variation_have_the_interval_of_what_no_problem_has_shown
     # Of 40 problems none differs: a share of 1 - 0.025^(1/40) = 1 - exp(-3.689 / 40) would show none with 2.5%.
     found = estimate_effect(np.zeros((seeds, 40)), are_shares=True)
     assert (found.low, found.high) == pytest.approx((-0.0881, 0.0881), abs=1e-4) and found.p == 1
-    assert decide(found, 0.01) is Verdict.UNDECIDED and decide(found, -0.1) is Verdict.HOLDS
-    assert decide(estimate_effect(np.zeros((seeds, 512)), are_shares=True), 0.01) is Verdict.REFUTED
+    assert decide(found, found, 0.01) is Verdict.UNDECIDED and decide(found, found, -0.1) is Verdict.HOLDS
+    many = estimate_effect(np.zeros((seeds, 512)), are_shares=True)
+    assert decide(many, many, 0.01) is Verdict.REFUTED
     one = estimate_effect(np.ones((seeds, 40)), 0.99, are_shares=True)
     assert one.low == pytest.approx(0.005 ** (1 / 40)) and one.p == 0
 
@@ -115,10 +122,10 @@ def test_shares_that_vary_have_the_interval_of_other_values():
 
 def test_a_bound_on_the_effect_decides_in_one_direction_only():
     large, small = effect(1.0, 2.0), effect(0.0, 0.1)
-    assert decide(large, 0.5, is_lower_bound=True) is Verdict.HOLDS
-    assert decide(small, 0.5, is_lower_bound=True) is Verdict.UNDECIDED  # it may be larger
-    assert decide(large, 0.5, is_upper_bound=True) is Verdict.UNDECIDED  # it may be smaller
-    assert decide(small, 0.5, is_upper_bound=True) is Verdict.REFUTED
+    assert decide(large, large, 0.5, is_lower_bound=True) is Verdict.HOLDS
+    assert decide(small, small, 0.5, is_lower_bound=True) is Verdict.UNDECIDED  # it may be larger
+    assert decide(large, large, 0.5, is_upper_bound=True) is Verdict.UNDECIDED  # it may be smaller
+    assert decide(small, small, 0.5, is_upper_bound=True) is Verdict.REFUTED
 
 
 H, R, U, N = Verdict.HOLDS, Verdict.REFUTED, Verdict.UNDECIDED, Verdict.NOT_RUN

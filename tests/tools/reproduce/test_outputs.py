@@ -4,6 +4,7 @@ import pytest
 
 from tests.made_pipeline import COMPLETION, HELD_OUT
 from tests.tools.reproduce.made_claims import experiment
+from tools.reproduce.measures import greedy
 
 
 @pytest.fixture
@@ -26,18 +27,29 @@ def test_the_completions_of_an_evaluation(run):
     assert sample.certainty == -0.1  # a log-probability of -2 for 20 tokens
 
 
-def test_the_completions_of_a_run_are_those_of_its_last_evaluation(run):
-    def line(step, kind, problem, correct):
-        return {
-            "step": step, "kind": kind, "key": problem.key, "completion": COMPLETION, "correct": correct, "tokens": 20,
-            "truncated": False,
-        }  # fmt: skip
+def line(step, kind, problem, correct):
+    return {
+        "step": step, "kind": kind, "key": problem.key, "completion": COMPLETION, "correct": correct, "tokens": 20,
+        "truncated": False,
+    }  # fmt: skip
 
+
+def test_the_completions_of_a_run_are_those_of_its_last_evaluation(run):
     last = [line(2, "eval", problem, index < 3) for index, problem in enumerate(HELD_OUT)]
     others = [line(0, "eval", HELD_OUT[0], False), line(2, "eval_greedy", HELD_OUT[0], False)]
     write(run, "samples.jsonl", [*others, *last])
     assert [each.correct for each in run.solved("zero")] == [True, True, True, False]
     assert all(len(each.samples) == 1 for each in run.solved("zero"))
+
+
+def test_greedy_decoding_is_measured_before_and_after_training(run):
+    greedy_rows = [
+        line(step, "eval_greedy", problem, index < step) for step in (0, 2) for index, problem in enumerate(HELD_OUT)
+    ]
+    write(run, "samples.jsonl", [*greedy_rows, line(4, "eval", HELD_OUT[0], True)])
+    keys = [problem.key for problem in HELD_OUT]
+    assert greedy(run, "zero") == dict(zip(keys, [1.0, 1.0, 0.0, 0.0]))
+    assert greedy(run, "zero", at="start") == dict.fromkeys(keys, 0.0)
 
 
 def test_accuracy_over_hours_is_that_of_the_evaluations(run):

@@ -18,7 +18,7 @@ def outputs(tmp_path, monkeypatch, request):
 def test_a_comparison_is_paired_by_seed_and_problem():
     # 3 of 4 problems are solved after RL and 1 before, so two of four differ by 1: mean 0.5. The seeds are equal, and
     # the mean square of the problems is 2 (4 x 0.25) / 3 = 2/3: the error is sqrt(2/3 / 8), with 1 degree of freedom.
-    found = comparison_result(comparison(), experiment(), 1)
+    found = comparison_result(comparison(), experiment())
     effect = found["effect"]
     assert effect["mean"] == 0.5 and (effect["seeds"], effect["problems"], effect["freedom"]) == (2, 4, 1)
     assert effect["high"] - effect["mean"] == pytest.approx(12.7062 * math.sqrt(1 / 12), abs=1e-4)
@@ -27,14 +27,14 @@ def test_a_comparison_is_paired_by_seed_and_problem():
 
 
 def test_the_bound_decides():
-    assert comparison_result(comparison(at_least=-3.5), experiment(), 1)["verdict"] is Verdict.HOLDS
-    assert comparison_result(comparison(at_least=4.5), experiment(), 1)["verdict"] is Verdict.REFUTED
-    assert comparison_result(comparison(at_least=None), experiment(), 1)["verdict"] is None
+    assert comparison_result(comparison(at_least=-3.5), experiment())["verdict"] is Verdict.HOLDS
+    assert comparison_result(comparison(at_least=4.5), experiment())["verdict"] is Verdict.REFUTED
+    assert comparison_result(comparison(at_least=None), experiment())["verdict"] is None
 
 
 def test_a_term_can_have_a_measure_of_its_own():
     vote = TermConfig("evaluate_zero", 1.0, "majority", {"k": 4})
-    found = comparison_result(comparison(effect=[vote, TermConfig("evaluate_zero", -1.0)]), experiment(), 1)
+    found = comparison_result(comparison(effect=[vote, TermConfig("evaluate_zero", -1.0)]), experiment())
     assert found["effect"]["mean"] == 0.0 and found["arms"][0]["name"] == "zero, majority 4"
 
 
@@ -55,6 +55,20 @@ def test_a_claim_that_holds_if_any_comparison_does_has_wider_intervals():
     experiments = {"reproduce": experiment()}
     assert claim_result(claim(one, two, combine="any"), experiments)["confidence"] == pytest.approx(0.975)
     assert claim_result(claim(one, two), experiments)["confidence"] == 0.95
+
+
+def test_a_claim_that_one_of_two_comparisons_refutes_needs_a_wider_interval_to_be_refuted():
+    # With one degree of freedom, the interval of the first test extends to 0.5 + 12.706 x sqrt(1 / 12) = 4.17, and of
+    # two comparisons to 0.5 + 25.452 x sqrt(1 / 12) = 7.85.
+    experiments = {"reproduce": experiment()}
+    for at_least, alone, of_two in ((5.0, Verdict.REFUTED, Verdict.UNDECIDED), (8.0, Verdict.REFUTED, Verdict.REFUTED)):
+        one, other = comparison(at_least=at_least), comparison("again", at_least=-8.0)
+        assert claim_result(claim(one), experiments)["verdict"] is alone
+        found = claim_result(claim(one, other), experiments)
+        assert found["verdict"] is found["comparisons"][0]["verdict"] is of_two
+        assert found["comparisons"][0]["effect"]["high"] == pytest.approx(4.168, abs=1e-3)
+    either = claim_result(claim(one, comparison("again", at_least=5.0), combine="any"), experiments)
+    assert either["verdict"] is Verdict.REFUTED  # both have to be refuted, so 95% is enough
 
 
 def test_a_comparison_can_read_another_pipeline():
