@@ -2,8 +2,8 @@
 
     python -m tools.reproduce.docs outputs/reproduce/results.json
 
-The file becomes tools/reproduce/results.json, from which a test makes the page again. Without an argument the page is
-written from that file.
+The file is copied to tools/reproduce/results.json, and a test checks that the page matches this copy. Without an
+argument, the page is written from the copy.
 """
 
 import argparse

@@ -40,7 +40,8 @@ def all_results(claims: Mapping[str, ClaimConfig], experiments: Mapping[str, Exp
 def claim_result(claim: ClaimConfig, experiments: Mapping[str, Experiment]) -> dict[str, Any]:
     """A claim's part of results.json."""
     experiment = experiments[REPRODUCE]
-    hold, refute = (len(claim.deciding), 1) if claim.combine == "any" else (1, len(claim.deciding))
+    refute = len(claim.deciding)
+    hold = refute if claim.combine == "any" else 1
     comparisons = [comparison_result(each, experiments[each.pipeline], hold, refute) for each in claim.comparisons]
     verdicts = [Verdict(each["verdict"]) for each in comparisons if each["verdict"] is not None]
     return {
@@ -66,8 +67,8 @@ def comparison_result(
 
     hold    comparisons of which one is enough for the claim to hold: the interval and the p-value are corrected for
             their number (Bonferroni)
-    refute  comparisons of which one is enough to refute the claim: the interval that has to lie below the bound is
-            corrected for their number
+    refute  comparisons that decide the claim: the interval that has to lie below the bound to refute it is corrected for
+            their number
     """
     terms, measure = full_terms(comparison), MEASURES[comparison.measure]
     own = experiment.with_stages(comparison.stages)
