@@ -67,8 +67,8 @@ def comparison_result(
 
     hold    comparisons of which one is enough for the claim to hold: the interval and the p-value are corrected for
             their number (Bonferroni)
-    refute  comparisons that decide the claim: the interval that has to lie below the bound to refute it is corrected for
-            their number
+    refute  comparisons that decide the claim: the interval that has to lie below the bound to refute it is corrected
+            for their number
     """
     terms, measure = full_terms(comparison), MEASURES[comparison.measure]
     own = experiment.with_stages(comparison.stages)
