@@ -28,7 +28,7 @@ from grpo.grpo import Batch, make_batch
 from grpo.selection import has_advantages, replace_uniform_groups, select_by_pass_rate
 from grpo.types import Completion, Group, Problem, Request, SamplingParams, request_seed
 from report import refresh_report, write_report
-from run.cost import Progress
+from run.cost import Progress, is_complete
 from run.evaluation import evaluate
 from run.files import DamagedFile
 from run.folder import RunFolder, recorded
@@ -149,8 +149,7 @@ class Training:
         return groups
 
     def is_done(self) -> bool:
-        enough_tokens = self.cfg.num_tokens is not None and self.monitor.tokens >= self.cfg.num_tokens
-        return enough_tokens or self.step >= self.cfg.num_steps
+        return is_complete(self.step, self.monitor.tokens, self.cfg.num_steps, self.cfg.num_tokens)
 
     def maybe_evaluate(self) -> None:
         if self.step == 0:
@@ -245,7 +244,7 @@ def train(kind: Kind, cfg: TrainingConfig, folder: RunFolder, resolved: Mapping[
                 raise SystemExit(f"error: {error} (topology.max_restarts={cfg.topology.max_restarts})") from error
             terminal.say(f"{error}; resuming from the last checkpoint")
         except Interrupted:
-            report = write_report([folder.path])
+            report = write_report([folder.path], ended=True)
             terminal.say(f"stopped; the same command resumes from the last checkpoint; report so far: {report}")
             return
         except (DamagedFile, Diverged, WorkerFailed, WorkerTimeout, TimeoutError) as error:

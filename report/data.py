@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from run.cost import step_tokens
+from run.cost import is_complete, step_tokens
 from run.folder import RunFolder, flatten
 
 MAX_POINTS = 2000  # per curve; more than a screen can show
@@ -35,6 +35,7 @@ class RecordedRun:
     config  all settings, with dotted keys
     events  {"step", "kind", "name", "message", "advice", "sample"}
     notes   warnings about lines or files that could not be read
+    ended   whether it is known that no process is writing the folder
     """
 
     name: str
@@ -44,19 +45,24 @@ class RecordedRun:
     summary: dict[str, Any]
     events: list[dict[str, Any]]
     notes: list[str] = field(default_factory=list)
+    ended: bool = False
 
     def state(self, now: float | None = None) -> RunState:
-        """Whether the run is finished, running or stopped. An unfinished run counts as stopped if it has written
-        nothing for 5 minutes, or for five times its longest step if that is longer.
+        """Whether the run is finished, running or stopped. A run that has not reached its number of steps or tokens
+        counts as stopped after it has written summary.json, as at the end of its budget, or has written nothing for 5
+        minutes, or for five times its longest step if that is longer.
 
         Args:
             now: seconds since the epoch; the present time by default.
         """
-        trained = sum("time/step" in row for row in self.rows)
-        if self.summary and _number_or_0(self.summary, "steps") >= trained:
+        steps, tokens = (_number_or_0(self.summary, name) for name in ("steps", "tokens"))
+        num_steps, num_tokens = self.config.get("num_steps") or 0, self.config.get("num_tokens")
+        if self.summary and is_complete(steps, tokens, num_steps, num_tokens):
             return RunState.FINISHED
         files = [path for path in (self.folder.metrics, self.folder.samples, self.folder.config) if path.is_file()]
         written = max(path.stat().st_mtime for path in files)
+        if self.ended or (self.summary and self.folder.summary.stat().st_mtime >= written):
+            return RunState.STOPPED
         times = ("time/step", "time/evaluate")
         longest = max((sum(_number_or_0(row, name) for name in times) for row in self.rows), default=0.0)
         idle = (now or time.time()) - written
@@ -82,8 +88,11 @@ class RecordedRun:
         return list(names)
 
 
-def read_run(path: Path) -> RecordedRun:
+def read_run(path: Path, ended: bool = False) -> RecordedRun:
     """Read a run folder in which any file may be missing or incomplete.
+
+    Args:
+        ended: whether it is known that no process is writing the folder.
 
     Raises:
         ValueError: the folder has neither metrics.jsonl nor config.yaml, or config.yaml is not valid YAML.
@@ -107,13 +116,14 @@ def read_run(path: Path) -> RecordedRun:
         summary=_read_summary(folder.summary, notes),
         events=_events(_valid_rows(folder.events, notes), notes),
         notes=notes,
+        ended=ended,
     )
 
 
 def json_lines(path: Path) -> Iterator[tuple[int, int, dict[str, Any] | None]]:
     """Yield (byte offset, size in bytes, row) of each line; the row is None if the line cannot be parsed.
 
-    Unlike run.folder.read_rows, this continues after such a line."""
+    Unlike run.files.read_rows, this continues after such a line."""
     if not path.is_file():
         return
     with path.open("rb") as file:

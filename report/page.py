@@ -26,12 +26,13 @@ HERE = Path(__file__).parent
 SCRIPTS = ("dom.js", "charts.js", "samples.js", "page.js")
 
 
-def write_report(folders: Sequence[Path], output: Path | None = None) -> Path:
+def write_report(folders: Sequence[Path], output: Path | None = None, ended: bool = False) -> Path:
     """Write the report of a run, or of several runs side by side, and return its path.
 
     Args:
         output: the file to write. The default is report.html in the folder of the run, or, for several runs, in the
             parent folder of the first, or runs.html beside the page of a pipeline.
+        ended: whether it is known that no process is writing the folders.
 
     Raises:
         ValueError: no folder is given, or a folder does not contain a run.
@@ -39,7 +40,7 @@ def write_report(folders: Sequence[Path], output: Path | None = None) -> Path:
     folders = list(dict.fromkeys(Path(folder) for folder in folders))
     if not folders:
         raise ValueError("RUN is empty; give the name of a run in outputs/, or the path of a run folder")
-    runs = [read_run(folder) for folder in folders]
+    runs = [read_run(folder, ended) for folder in folders]
     folder = folders[0] if len(runs) == 1 else folders[0].resolve().parent
     output = output or folder / ("runs.html" if (folder / "pipeline.json").is_file() else "report.html")
     output.parent.mkdir(parents=True, exist_ok=True)

@@ -164,6 +164,11 @@ class Progress:
         return f"step {step}, {self.tokens:,}/{self.num_tokens:,} tokens"
 
 
+def is_complete(steps: float, tokens: float, num_steps: int, num_tokens: int | None) -> bool:
+    """Whether a run has reached `num_steps` or, if it is set, `num_tokens`."""
+    return steps >= num_steps or (num_tokens is not None and tokens >= num_tokens)
+
+
 def step_tokens(row: Mapping[str, Any]) -> float:
     """Completion tokens of a training step: those that were generated, or those of the examples; 0 for a row without
     a step."""

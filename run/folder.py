@@ -15,7 +15,7 @@ from conf.compose import chosen_groups
 from envs.env import Env
 from envs.mixed import stored_problems
 from grpo.types import Group, sha256_of_problems
-from run.cost import Meter
+from run.cost import Meter, is_complete
 from run.files import append_rows, read_json, read_rows, read_yaml, replace_json, replace_rows, replace_text
 from run.lock import lock
 from run.reflection import GroupBehaviors
@@ -137,7 +137,7 @@ class RunFolder:
             return False
         do = "remove it, and run the same command again to write it"
         summary = read_json(self.summary, do, ("steps", "tokens", "seconds"))
-        return summary["steps"] >= num_steps or (num_tokens is not None and summary["tokens"] >= num_tokens)
+        return is_complete(summary["steps"], summary["tokens"], num_steps, num_tokens)
 
     def rewind(self, step: int) -> None:
         """Drop the lines of `step` and later steps, which the resumed run will write again."""

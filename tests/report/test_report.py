@@ -82,10 +82,25 @@ def test_a_run_that_was_killed_while_writing_a_line_is_shown_up_to_that_line(tmp
     assert write_report([run]).is_file()
 
 
-def test_a_run_with_more_steps_than_its_summary_is_not_finished(tmp_path):
-    run = make_run(tmp_path / "more")
-    (run / "summary.json").write_text('{"steps": 2}')
-    assert read_run(run).state() is RunState.RUNNING
+def test_the_report_that_a_run_writes_when_it_is_interrupted_says_that_it_stopped(tmp_path):
+    run = make_run(tmp_path / "stopped", summary=False)
+    write_lines(run / "metrics.jsonl", [{"step": step, "time/step": 3.0} for step in range(2)])
+    (shown,) = embedded(write_report([run], ended=True).read_text())["runs"]
+    assert (shown["state"], shown["state_text"]) == ("stopped", "stopped early: 2 of 4 steps")
+    (shown,) = embedded(write_report([run]).read_text())["runs"]
+    assert shown["state_text"] == "running: 2 of 4 steps at the time of this report"
+
+
+def test_a_run_is_finished_if_its_summary_covers_all_steps_or_tokens_of_its_config(tmp_path):
+    run = make_run(tmp_path / "run")
+    metrics, summary, config = run / "metrics.jsonl", run / "summary.json", run / "config.yaml"
+    summary.write_text('{"steps": 2, "tokens": 2000}')
+    assert read_run(run).state() is RunState.STOPPED  # as a budget ends it
+    ended = summary.stat().st_mtime
+    os.utime(metrics, (ended + 1, ended + 1))
+    assert read_run(run).state(now=ended + 2) is RunState.RUNNING  # with a larger budget
+    config.write_text(config.read_text() + "num_tokens: 2000\n")
+    assert read_run(run).state() is RunState.FINISHED
 
 
 @pytest.mark.parametrize("missing", ["config.yaml", "metrics.jsonl", "samples.jsonl", "events.jsonl", "summary.json"])
