@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from run.aha import PREFIX, AhaWatch
 from run.cost import is_complete, step_tokens
 from run.folder import RunFolder, flatten
 
@@ -108,13 +109,14 @@ def read_run(path: Path, ended: bool = False) -> RecordedRun:
     for row in _valid_rows(folder.metrics, notes):
         if (earlier := rows.setdefault(row["step"], row)) is not row:
             earlier.update(row)
+    ordered = [rows[step] for step in sorted(rows)]
     return RecordedRun(
         name=path.resolve().name,
         folder=folder,
-        rows=[rows[step] for step in sorted(rows)],
+        rows=ordered,
         config=_read_config(folder.config),
         summary=_read_summary(folder.summary, notes),
-        events=_events(_valid_rows(folder.events, notes), notes),
+        events=_events(_valid_rows(folder.events, notes), _aha_moments(ordered), notes),
         notes=notes,
         ended=ended,
     )
@@ -223,8 +225,19 @@ def _read_summary(path: Path, notes: list[str]) -> dict[str, Any]:
     return summary if isinstance(summary, dict) else {}
 
 
-def _events(rows: Sequence[Mapping[str, Any]], notes: list[str]) -> list[dict[str, Any]]:
-    """The aha events, and the last alerts up to MAX_EVENTS."""
+def _aha_moments(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, int]]:
+    """(measure, first step) of the aha events that hold at the end of these rows."""
+    watch = AhaWatch()
+    for row in rows:
+        watch.add({k: v for k, v in row.items() if k == "step" or (k.startswith(PREFIX) and is_number(v))})
+    return [(moment.measure, moment.step) for moment in watch.moments()]
+
+
+def _events(
+    rows: Sequence[Mapping[str, Any]], moments: Sequence[tuple[str, int]], notes: list[str]
+) -> list[dict[str, Any]]:
+    """The aha events that still hold, and the last alerts up to MAX_EVENTS."""
+    rows = [row for row in rows if row.get("kind") != "aha" or (row.get("name"), row.get("since")) in moments]
     alerts = [row for row in rows if row.get("kind") == "alert"]
     dropped = {id(row) for row in alerts[:-MAX_EVENTS]}
     if dropped:

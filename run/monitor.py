@@ -43,7 +43,7 @@ class Monitor:
         self.folder, self.tracker, self.terminal, self.meter = folder, tracker, terminal, meter
         self.judge, self.judged_completions = judge, judged_completions
         self.progress, self.alerts, self.aha = terminal.progress, Alerts(), AhaWatch()
-        self.told: set[str] = set()  # the aha events that were reported
+        self.told: set[tuple[str, int]] = set()  # (measure, first step) of the aha events that were reported
         self.evaluated: dict[str, float] = {}
         self.seconds = 0.0  # spent here since the last line was written
         self.summary: dict[str, Any] | None = None
@@ -71,7 +71,7 @@ class Monitor:
         for row in self.folder.read_metrics():
             self.terminal.add(row)
             self._observe(row)
-        self.told = {event["name"] for event in self.folder.event_rows() if event["kind"] == "aha"}
+        self.told = {(row["name"], row["since"]) for row in self.folder.event_rows() if row["kind"] == "aha"}
 
     def budget_exceeded(self, budget_usd: float | None) -> bool:
         """Whether the next step would exceed the budget; if so, tell the user."""
@@ -178,8 +178,8 @@ class Monitor:
         for alert in alerts:
             self._tell(step, {"kind": "alert", **asdict(alert)}, f"alert: {alert.message}; {alert.advice}")
         for moment in self.aha.moments():
-            if moment.measure not in self.told:
-                self.told.add(moment.measure)
+            if (moment.measure, moment.step) not in self.told:
+                self.told.add((moment.measure, moment.step))
                 sample = first_sample(read_rows(self.folder.samples), moment)
                 event = {"kind": "aha", "name": moment.measure, "since": moment.step, "message": moment.sentence}
                 self._tell(step, event | {"sample": sample}, f"aha: {moment.sentence}")

@@ -54,6 +54,8 @@ def make_run(path, seed=0, steps=4, summary=True):
         {"step": step, **step_row, "reward/accuracy": 0.2 + 0.1 * step, "weights/checksum": "ab"}
         for step in range(steps)
     ]
+    for row in rows:
+        row |= {"reflection/n": 256.0, "reflection/waits": 0.1 if row["step"] == 0 else 0.9}
     rows.append({"step": steps})
     for step, accuracy in ((0, 0.25), (2, 0.5), (steps, 0.75)):
         rows[step] |= {"eval/sampled": accuracy, "eval/n": 4.0, "eval/tries": 1.0 + step, "eval/length": 20.0 + step}
@@ -63,7 +65,8 @@ def make_run(path, seed=0, steps=4, summary=True):
     held_out = [sample(step, "eval", f"k{k}", k < 1 + step // 2) for step in (0, 2, steps) for k in range(4)]
     training = [sample(step, "train", f"t{step}", g == 0) for step in range(steps) for g in range(4)]
     write_lines(path / "samples.jsonl", held_out + training)
-    write_lines(path / "events.jsonl", [{"step": 2, "kind": "aha", "name": "tries_rose", "message": "from 1 to 3"}])
+    aha = {"step": 3, "kind": "aha", "name": "waits", "since": 1, "message": "rose from 10% to 90%"}
+    write_lines(path / "events.jsonl", [aha] if steps > 3 else [])
     if summary:
         (path / "summary.json").write_text(json.dumps({"steps": steps, "usd": 0.5}))
     return path

@@ -185,14 +185,29 @@ def test_samples_are_selected_evenly_over_steps():
 
 def test_curves_and_alerts_of_a_long_run_are_limited(tmp_path):
     run = make_run(tmp_path / "run")
-    write_lines(run / "metrics.jsonl", [{"step": step, "eval/sampled": 0.5, "time/step": 1.0} for step in range(9001)])
+    shares = [{"reflection/n": 256.0, "reflection/waits": 0.9 if step >= 3 else 0.1} for step in range(9001)]
+    rows = [{"step": step, "eval/sampled": 0.5, "time/step": 1.0, **share} for step, share in enumerate(shares)]
+    write_lines(run / "metrics.jsonl", rows)
     alerts = [{"step": step, "kind": "alert", "name": "truncated", "message": str(step)} for step in range(1200)]
-    write_lines(run / "events.jsonl", [{"step": 3, "kind": "aha", "name": "waits"}, *alerts])
+    write_lines(run / "events.jsonl", [{"step": 5, "kind": "aha", "name": "waits", "since": 3}, *alerts])
     read = read_run(run)
     steps = curves(read)["steps"]
     assert len(steps) <= 4000 and (steps[0], steps[-1]) == (0, 9000) and steps == sorted(set(steps))
     assert [event["step"] for event in read.events] == [3, *range(700, 1200)]
     assert "of 1200 alerts, the last 500 are shown" in read.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("last", "shown"), [([0.9], [1]), ([0.1], []), ([0.1, 0.9, 0.9], []), ([0.1, 0.9, 0.9, 0.9], [7])]
+)
+def test_an_aha_event_is_shown_until_its_share_returns_to_the_band(tmp_path, last, shown):
+    run = make_run(tmp_path / "run")
+    shares = [0.1, 0.9, 0.9, 0.9, 0.9, 0.9, *last]
+    rows = [{"step": step, "reflection/n": 256.0, "reflection/waits": share} for step, share in enumerate(shares)]
+    write_lines(run / "metrics.jsonl", rows)
+    events = [{"step": since + 2, "kind": "aha", "name": "waits", "since": since} for since in (1, 7)]
+    write_lines(run / "events.jsonl", [*events, {"step": 4, "kind": "alert", "name": "truncated"}])
+    assert [event["step"] for event in read_run(run).events] == [*shown, 4]
 
 
 def test_samples_are_limited_in_number_and_in_bytes(tmp_path):

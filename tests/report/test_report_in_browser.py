@@ -31,7 +31,7 @@ def test_the_page_renders_and_filters(tmp_path):
     page = write_report([make_run(tmp_path / "run")])
     dom, console = browse(page, "step=2&kind=eval&verdict=correct&axis=tokens&open=all")
     assert console == [] and 'data-ready="yes"' in dom
-    assert dom.count("main-svg") > 8 and "training tokens" in dom and "25.0% →" in dom and "tries rose" in dom
+    assert dom.count("main-svg") > 8 and "training tokens" in dom and "25.0% →" in dom and "rose from 10%" in dom
     assert "2 of 28 samples" in dom and dom.count('<tr class="row open"') == 2
     assert '<span class="hit"' in dom and "Before and after" in dom
 
@@ -42,9 +42,9 @@ def test_text_written_by_a_model_stays_text(tmp_path):
         rows = [sample(step, kind, HOSTILE, step > 0, HOSTILE, prompt=HOSTILE, reason=HOSTILE, behaviors=[HOSTILE])
                 for step in (0, 4) for kind in ("eval", HOSTILE)]  # fmt: skip
         write_lines(run / "samples.jsonl", rows)
-        write_lines(
-            run / "events.jsonl", [{"step": 1, "kind": "aha", "name": HOSTILE, "message": HOSTILE, "sample": HOSTILE}]
-        )
+        texts = {"message": HOSTILE, "sample": HOSTILE}
+        events = [{"kind": "aha", "name": "waits", "since": 1} | texts, {"kind": "alert", "name": HOSTILE} | texts]
+        write_lines(run / "events.jsonl", [{"step": 3} | event for event in events])
         with (run / "config.yaml").open("a") as file:
             file.write("hostile: " + json.dumps(HOSTILE) + "\n")
     dom, console = browse(write_report(runs), "open=all&config=open")

@@ -266,14 +266,27 @@ def test_escape_codes_in_completions_do_not_reach_the_terminal(tmp_path, live):
     assert "\x1b" not in folder.samples.read_text() + write_report([folder.path]).read_text()
 
 
+def log_waits(monitor: Monitor, step: int, share: float) -> None:
+    metrics = {"reflection/n": 256.0, "reflection/waits": share, "reward/equal_groups": 1.0}
+    monitor.log_update(step, {"rollout/tokens": 4.0, **metrics}, {"generate": 1.0}, 2.0)
+
+
+def test_a_share_that_leaves_its_band_again_is_a_new_aha_event(tmp_path):
+    folder = RunFolder(tmp_path)
+    folder.samples.touch()
+    with monitor_of(folder, Console(file=io.StringIO()), Progress(20)) as monitor:
+        for step, share in enumerate([0.1, 0.9, 0.9, 0.9, 0.1, 0.9, 0.9, 0.9, 0.9]):
+            log_waits(monitor, step, share)
+    assert [(row["step"], row["since"]) for row in folder.event_rows() if row["kind"] == "aha"] == [(3, 1), (7, 5)]
+
+
 def test_a_resumed_run_goes_on_where_its_monitor_was(tmp_path):
     """Alerts that were raised and aha events that were reported before are not repeated."""
     folder = RunFolder(tmp_path)
     folder.samples.touch()
 
     def log(monitor: Monitor, step: int) -> None:
-        shares = {"reflection/n": 256.0, "reflection/waits": 0.1 if step == 0 else 0.9, "reward/equal_groups": 1.0}
-        monitor.log_update(step, {"rollout/tokens": 4.0, **shares}, {"generate": 1.0}, 2.0)
+        log_waits(monitor, step, 0.1 if step == 0 else 0.9)
 
     with monitor_of(folder, Console(file=io.StringIO()), Progress(20)) as monitor:
         for step in range(8):
