@@ -82,7 +82,7 @@ class Training:
         except Interrupted:
             self.checkpoint()
             raise
-        self.monitor.log_end(self.step)
+        self.monitor.log_end(self.step, self.trio.timer.read())
         return str(self.trio.actor.call("weights_sha256", phase="checkpoint"))
 
     def train_step(self) -> None:

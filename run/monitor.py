@@ -143,9 +143,9 @@ class Monitor:
         """Save all data of a step whose update failed, and return the folder."""
         return self.folder.save_step(step, batch, groups, read_groups(self.env, groups))
 
-    def log_end(self, step: int) -> None:
-        """Write the last evaluation, which belongs to no training step, as a line of its own."""
-        self._write(step, {})
+    def log_end(self, step: int, phases: Mapping[str, float]) -> None:
+        """Write the last evaluation and checkpoint, which belong to no training step, as a line of their own."""
+        self._write(step, {f"time/{name}": seconds for name, seconds in phases.items()})
 
     def finish(self, weights_sha256: str) -> None:
         """Write summary.json, which marks the run as finished."""

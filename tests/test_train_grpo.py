@@ -221,8 +221,11 @@ def test_a_budget_that_ends_a_run_where_an_evaluation_is_due_evaluates_once():
         def __init__(self):
             self.cfg = compose_config(["run=cheap", "evaluation.every=2", "budget.usd=5", "num_steps=9"])
             self.step, self.saved_step, self.eval_set = 0, -1, range(512)
-            ended = SimpleNamespace(budget_exceeded=lambda usd: self.step == 4, log_end=calls.append, tokens=0)
-            self.monitor, self.trio = ended, SimpleNamespace(actor=SimpleNamespace(call=lambda *_, **__: "ab"))
+            ended = SimpleNamespace(
+                budget_exceeded=lambda usd: self.step == 4, log_end=lambda *end: calls.append(end), tokens=0
+            )
+            actor = SimpleNamespace(call=lambda *_, **__: "ab")
+            self.monitor, self.trio = ended, SimpleNamespace(actor=actor, timer=PhaseTimer())
 
         def resume(self):
             pass
@@ -231,6 +234,7 @@ def test_a_budget_that_ends_a_run_where_an_evaluation_is_due_evaluates_once():
             self.step += 1
 
         def evaluate(self, problems, greedy):
+            self.trio.timer.seconds = {"evaluate": float(self.step)}
             calls.append((self.step, len(problems), greedy))
 
         def checkpoint(self):
@@ -238,7 +242,9 @@ def test_a_budget_that_ends_a_run_where_an_evaluation_is_due_evaluates_once():
 
     training = Recorded()
     training.run()
-    assert calls == [(0, 512, True), (2, 128, False), (4, 512, True), 4] and training.saved_step == 4
+    assert (
+        calls == [(0, 512, True), (2, 128, False), (4, 512, True), (4, {"evaluate": 4.0})] and training.saved_step == 4
+    )
 
 
 def test_a_killed_rollout_worker_is_restarted_without_changing_the_result(straight, tmp_path):
@@ -345,7 +351,7 @@ def test_a_run_that_is_stopped_before_its_first_update_writes_no_checkpoint_and_
     rollout = SimpleNamespace(sleep=lambda: None, load_weights=lambda _: None)
     actor = SimpleNamespace(call=lambda *_, **__: None)
     trio = SimpleNamespace(rollout=rollout, actor=actor, timer=PhaseTimer(), save=lambda path: (path / "hf").touch())
-    monitor = SimpleNamespace(resume=folder.rewind, say=print, budget_exceeded=lambda _: False)
+    monitor = SimpleNamespace(resume=folder.rewind, say=print, budget_exceeded=lambda _: False, tokens=0)
     for _ in range(2):
         training = train_grpo.Training(cfg, folder, trio, None, monitor)
         training.evaluate = evaluate

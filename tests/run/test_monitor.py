@@ -92,10 +92,11 @@ def test_a_step_and_its_evaluation_share_a_line(tmp_path):
         log_step(monitor, 0, group_of([1.0, 0.0], [10, 20]))
         log_step(monitor, 1, group_of([1.0, 0.0], [10, 20]))
         monitor.log_evaluation(2, Evaluation([group_of([1.0])], [group_of([1.0])]))
-        monitor.log_end(2)
+        monitor.log_end(2, {"evaluate": 7.0, "checkpoint": 1.5})
     rows = list(read_rows(folder.metrics))
     assert [row["step"] for row in rows] == [0, 1, 2] and rows[0]["eval/sampled"] == 0.5
     assert progress.steps == 2 and progress.tokens == 60
+    assert rows[2]["time/evaluate"] == 7 and progress.longest == {"time/evaluate": 7.0, "time/checkpoint": 1.5}
     assert rows[1]["time/monitor"] > 0 and rows[1]["memory/resident_gb"] > 0
     summary = summarize(folder, monitor.meter.price, weights_sha256="ab")
     assert summary["accuracy"]["step0"]["sampled"] == 0.5 and summary["accuracy"]["final"]["greedy"] == 1.0
@@ -117,7 +118,7 @@ def run_of_one_step(path, env: Env, problem: Problem) -> tuple[dict, list[dict],
         monitor.log_evaluation(0, Evaluation([group], [group]))
         log_step(monitor, 0, group)
         monitor.log_evaluation(1, Evaluation([group], [group]))
-        monitor.log_end(1)
+        monitor.log_end(1, {})
         monitor.finish("ab")
         print_end(console, folder)
     return json.loads(folder.summary.read_text()), list(read_rows(folder.metrics)), output.getvalue()
@@ -248,7 +249,7 @@ def test_escape_codes_in_completions_do_not_reach_the_terminal(tmp_path, live):
         monitor.log_evaluation(0, Evaluation([group], [group]))
         log_step(monitor, 0, group)
         monitor.log_evaluation(1, Evaluation([group], [group]))
-        monitor.log_end(1)
+        monitor.log_end(1, {})
         monitor.finish("ab")
         print_end(console, folder)
     shown = output.getvalue()
