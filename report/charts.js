@@ -96,7 +96,7 @@ function makeTrace(run, runIndex, chart, series, seriesIndex) {
   const trace = {
     x, y, type: "scatter", mode: dots || y.length === 1 ? "lines+markers" : "lines",
     name: plain([comparing ? run.name : "", series.label || chart.title].filter(Boolean).join(", ")),
-    line: { color, width: dots ? 2 : 1.6, dash: comparing && runIndex >= 8 ? "dash" : "solid" },
+    line: { color, width: dots ? 2 : 1.6, dash: comparing ? runDash(runIndex) : "solid" },
     marker: { color, size: 6 },
     opacity: isPale ? 0.5 : 1,
   };
@@ -122,7 +122,7 @@ function chartElement(chart) {
   const legend = el("div", { class: "legend" });
   // In a comparison colours stand for runs, so two series can be told apart only as a line and as dots.
   const tooMany = comparing && new Set(chart.series.map((series) => series.style)).size < chart.series.length;
-  let selected = String(Math.min(chart.first, chart.series.length - 1));
+  let selected = String(Math.max(0, chart.series.findIndex((series) => series.metric === chart.first)));
   const select = tooMany
     ? makeSelect(chart.title, chart.series.map((series, i) => [String(i), series.label]), selected, (value) => { selected = value; draw(); }, true)
     : null;

@@ -22,14 +22,14 @@ class Chart:
     """One chart.
 
     format  how values are shown: share (percent), number, or ratio (as its difference from 1)
-    first   the index of the series that a comparison of runs shows first
+    first   the metric that a comparison of runs shows first, if a run has it
     """
 
     title: str
     series: Sequence[Series]
     format: str = "number"
     note: str = ""
-    first: int = 0
+    first: str = ""
 
 
 @dataclass(frozen=True)
@@ -80,9 +80,9 @@ SECTIONS = [
                 ],
                 "share",
                 "Error bars: 95% confidence intervals of held-out accuracy.",
-                first=1,
+                first="eval/sampled",
             ),
-            Chart("Loss", [Series("data/loss", "training"), Series("eval/loss", "held out", DOTS)], first=1),
+            Chart("Loss", [Series("data/loss", "training"), Series("eval/loss", "held out", DOTS)], first="eval/loss"),
             Chart(
                 "Reward",
                 [
@@ -99,7 +99,7 @@ SECTIONS = [
                     Series("solved/none", "none correct", STACK),
                 ],
                 "share",
-                first=1,
+                first="solved/some",
             ),
             Chart(
                 "Tries per completion", [Series("rollout/tries", "training"), Series("eval/tries", "held out", DOTS)]

@@ -48,6 +48,11 @@ function runColor(index) {
   return css(`--s${index % 8}`);
 }
 
+/** Plotly's name of the run's line style, since there are eight colours. */
+function runDash(index) {
+  return ["solid", "dash", "dot", "dashdot"][Math.floor(index / 8) % 4];
+}
+
 // The selections of the reader are stored in the URL fragment, so that a link reproduces the view.
 const chosen = new URLSearchParams(location.hash.slice(1));
 

@@ -28,7 +28,7 @@ function runToggle(run, index) {
     choose("hide", [...hidden].join(","));
     redraw();
   } } });
-  return el("label", {}, box, el("i", { class: index >= 8 ? "swatch dashed" : "swatch", "data-run": String(index) }), run.name);
+  return el("label", {}, box, el("i", { class: "swatch", "data-run": String(index), "data-dash": runDash(index) }), run.name);
 }
 
 function colorSwatches() {
@@ -38,7 +38,7 @@ function colorSwatches() {
 function notesElement() {
   const notes = report.runs.flatMap((run) => [
     ...run.notes.map((text) => (comparing ? `${run.name}: ` : "") + text),
-    ...(run.curves.stride > 1 ? [`${comparing ? `${run.name}: ` : ""}the charts show every ${run.curves.stride}th step and all evaluations`] : []),
+    ...(run.curves.stride > 1 ? [`${comparing ? `${run.name}: ` : ""}the charts show one step in ${run.curves.stride} and all evaluations`] : []),
   ]);
   return notes.length ? el("p", { class: "small warn", id: "notes" }, notes.join(" · ")) : null;
 }

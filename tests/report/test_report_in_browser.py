@@ -53,6 +53,19 @@ def test_text_written_by_a_model_stays_text(tmp_path):
     assert "Settings that differ" in dom and dom.count('class="detail"') == 8
 
 
+def test_a_comparison_tells_many_runs_apart_and_shows_sampled_accuracy_first(tmp_path):
+    """Without training accuracy, as in supervised fine-tuning."""
+    runs = [make_run(tmp_path / f"run{i}", steps=3) for i in range(25)]
+    for run in runs:
+        rows = [{"step": 0, "eval/sampled": 0.25, "eval/greedy": 0.5}, {"step": 1, "eval/sampled": 0.75}]
+        write_lines(run / "metrics.jsonl", rows)
+    dom, console = browse(write_report(runs))
+    looks = re.findall(r'data-run="\d+" data-dash="(\w+)" style="background: (.+?);"', dom)
+    assert console == [] and len(set(looks)) == len(looks) == 25
+    (accuracy,) = re.findall(r'<select aria-label="Accuracy">.*?</select>', dom)
+    assert re.findall(r'selected="">([^<]+)<', accuracy) == ["held out, sampled"]
+
+
 def test_a_run_without_results_renders_without_errors(tmp_path):
     run = make_run(tmp_path / "run", summary=False)
     for name in ("metrics.jsonl", "samples.jsonl", "events.jsonl"):
