@@ -22,7 +22,7 @@ function minutes(value) {
 }
 
 function usd(value) {
-  return value ? `$${value.toFixed(2)}` : "";
+  return value ? `$${value.toFixed(value < 0.1 ? 4 : 2)}` : "";
 }
 
 /** The last evaluated stage of an arm, or of the pipeline if it has no arms. */

@@ -1,6 +1,6 @@
 // The charts. Each chart is redrawn when the x axis, the selection of runs or the colour scheme changes.
 
-const AXES = { steps: "step", tokens: "training tokens", minutes: "minutes of training" };
+const AXES = { steps: "step", tokens: "completion tokens", minutes: "minutes of training" };
 const PLOT_CONFIG = { displaylogo: false, responsive: true, displayModeBar: false };
 const hidden = new Set((chosen.get("hide") || "").split(",").filter(Boolean).map(Number));
 const redraws = [];

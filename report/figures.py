@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from report.data import RecordedRun, RunState, is_number
+from run.cost import dollars
 
 Row = Mapping[str, Any]
 
@@ -35,7 +36,7 @@ def figures(run: RecordedRun) -> dict[str, str | None]:
     greedy_first, greedy_last = _first_and_last(run, "eval/greedy")
     if greedy_last.get("step") != last.get("step"):
         greedy_last = {}  # it belongs to other weights than the sampled accuracy
-    tokens, seconds, dollars = run.tokens, run.total("time/step"), usd(run)
+    tokens, seconds, cost = run.tokens, run.total("time/step"), usd(run)
     total_seconds, energy = _latest(run, "cost/seconds"), _latest(run, "cost/kwh")
     return {
         "sampled accuracy, step 0": text(first, "eval/sampled", ".1%"),
@@ -54,8 +55,8 @@ def figures(run: RecordedRun) -> dict[str, str | None]:
         "minutes of evaluation": f"{run.total('time/evaluate') / 60:.1f}",
         "minutes in total, including setup": None if total_seconds is None else f"{total_seconds / 60:.1f}",
         "tokens per second": f"{tokens / seconds:,.0f}" if seconds else None,
-        "cost": None if dollars is None else f"${dollars:,.2f}" if dollars >= 0.1 else f"${dollars:.4f}",
-        "tokens per dollar": f"{tokens / dollars:,.0f}" if dollars else None,
+        "cost": None if cost is None else f"${dollars(cost)}",
+        "tokens per dollar": f"{tokens / cost:,.0f}" if cost else None,
         "energy (kWh)": None if energy is None else f"{energy:.3g}",
     }
 
@@ -84,7 +85,7 @@ def _headline_figures(run: RecordedRun) -> list[dict[str, str | None]]:
         ("held-out loss", *_values(*loss, "eval/loss", ".3f"), "nats per token"),
         ("tries per completion", *_values(*sampled, "eval/tries", ".1f"), "held out"),
         ("tokens per completion", *_values(*sampled, "eval/length", ".0f"), "held out"),
-        ("training data", None, _with_unit(tokens), f"tokens in {_num_steps(run):,} steps"),
+        ("completion tokens", None, _with_unit(tokens), f"in {_steps(run)}"),
         ("training time", None, f"{minutes:.1f} min", "without setup and evaluation"),
         ("cost", None, figures(run)["cost"], "with setup and evaluation"),
     ]
@@ -121,6 +122,11 @@ def _with_unit(value: float) -> str:
     return f"{value:.0f}"
 
 
+def _steps(run: RecordedRun) -> str:
+    count = _num_steps(run)
+    return f"{count:,} step" if count == 1 else f"{count:,} steps"
+
+
 def _num_steps(run: RecordedRun) -> int:
     return sum("time/step" in row for row in run.rows)
 
@@ -131,12 +137,11 @@ def _latest(run: RecordedRun, name: str) -> float | None:
 
 
 def _state_text(run: RecordedRun) -> str:
-    steps = _num_steps(run)
     num_steps, num_tokens = run.config.get("num_steps"), run.config.get("num_tokens")
     limit = f" of {num_tokens:,} tokens" if num_tokens else f" of {num_steps:,} steps" if num_steps else " steps"
-    done = f"{run.tokens:,.0f}" if num_tokens else f"{steps:,}"
+    done = f"{run.tokens:,.0f}" if num_tokens else f"{_num_steps(run):,}"
     return {
-        RunState.FINISHED: f"finished after {steps:,} steps",
+        RunState.FINISHED: f"finished after {_steps(run)}",
         RunState.RUNNING: f"running: {done}{limit} at the time of this report",
         RunState.STOPPED: f"stopped early: {done}{limit}",
     }[run.state()]

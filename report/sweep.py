@@ -17,6 +17,7 @@ from report.sweep_results import (
     last_line,
     read_variants,
 )
+from run.cost import dollars
 
 NO_VALUE = "-"
 
@@ -61,7 +62,7 @@ def table(variants: Sequence[SweepVariant]) -> list[str]:
                 difference(variant),
                 f"{variant.mean('tokens'):,.0f}",
                 f"{variant.mean('seconds'):,.0f}",
-                f"{variant.mean('usd'):.2f}",
+                dollars(variant.mean("usd")),
             ]
         )
     widths = [max(len(row[column]) for row in rows) for column in range(len(heads))]
@@ -95,7 +96,11 @@ def notes(variants: Sequence[SweepVariant], baseline: dict[str, str]) -> Iterato
         "; a single seed has no interval (± -)." if any(len(v.results) == 1 for v in variants) else "."
     )
     named = " ".join(f"{key}={value}" for key, value in baseline.items())
-    yield f"To the baseline ({named}): final accuracy minus that of the job with the same seed, in percentage points."
+    if named:
+        yield (
+            f"vs. baseline ({named}): final accuracy minus that of the baseline job with the same seed, in percentage "
+            "points."
+        )
     if variants and not any(variant.is_baseline for variant in variants):
         yield f"No job of the baseline {named} has finished."
 

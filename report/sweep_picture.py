@@ -93,7 +93,7 @@ def draw_curves(axis: Axes, variants: Sequence[SweepVariant], colors: dict[str, 
         )
     axis.xaxis.set_major_formatter(EngFormatter(sep=""))
     axis.yaxis.set_major_formatter(PercentFormatter(1.0))
-    axis.set_xlabel("completion tokens trained on")
+    axis.set_xlabel("completion tokens")
     axis.set_title("held-out accuracy, mean over seeds", fontsize=11)
 
 

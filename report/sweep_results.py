@@ -134,7 +134,7 @@ def t_central(t: float, freedom: int) -> float:
 
 @dataclass
 class Result:
-    """A finished job with its summary.json and its curve of (tokens trained on, held-out accuracy)."""
+    """A finished job with its summary.json and its curve of (completion tokens, held-out accuracy)."""
 
     job: Job
     summary: Mapping[str, Any]

@@ -169,6 +169,11 @@ def is_complete(steps: float, tokens: float, num_steps: int, num_tokens: int | N
     return steps >= num_steps or (num_tokens is not None and tokens >= num_tokens)
 
 
+def dollars(usd: float) -> str:
+    """An amount without its unit, with four decimals below ten cents, since small runs cost less than one."""
+    return f"{usd:,.{4 if 0 < usd < 0.1 else 2}f}"
+
+
 def step_tokens(row: Mapping[str, Any]) -> float:
     """Completion tokens of a training step: those that were generated, or those of the examples; 0 for a row without
     a step."""

@@ -13,7 +13,7 @@ from grpo.types import Group
 from rewards.behavior_judge import BehaviorJudge
 from run.aha import AhaWatch, first_sample
 from run.alerts import Alert, Alerts
-from run.cost import Meter, Price, budget_exceeded, resident_gb, step_tokens
+from run.cost import Meter, Price, budget_exceeded, dollars, resident_gb, step_tokens
 from run.evaluation import Evaluation
 from run.files import read_rows
 from run.folder import RunFolder
@@ -78,8 +78,8 @@ class Monitor:
         if not budget_exceeded(budget_usd, self.meter, self.progress):
             return False
         self.say(
-            f"stopping: the next step would exceed budget.usd={budget_usd} (${self.meter.usd:.2f} so far); the same "
-            "command with a larger budget resumes the run"
+            f"stopping: the next step would exceed budget.usd={budget_usd} (${dollars(self.meter.usd)} so far); the "
+            "same command with a larger budget resumes the run"
         )
         return True
 

@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from envs.printable import printable
-from run.cost import Progress
+from run.cost import Progress, dollars
 from run.files import read_json, read_rows
 from run.folder import RunFolder
 
@@ -125,7 +125,7 @@ def last_step_facts(last: Mapping[str, Any]) -> str:
         parts.append(f"{last['policy/gpu_gb']:.1f} GB of GPU memory")
     parts.append(f"{last['memory/resident_gb']:.1f} GB of memory")
     if last.get("cost/usd"):
-        parts.append(f"${last['cost/usd']:.2f} so far, ${last['cost/usd_projected']:.2f} projected in total")
+        parts.append(f"${dollars(last['cost/usd'])} so far, ${dollars(last['cost/usd_projected'])} projected in total")
     return "   ".join(parts)
 
 

@@ -31,7 +31,7 @@ def test_the_page_renders_and_filters(tmp_path):
     page = write_report([make_run(tmp_path / "run")])
     dom, console = browse(page, "step=2&kind=eval&verdict=correct&axis=tokens&open=all")
     assert console == [] and 'data-ready="yes"' in dom
-    assert dom.count("main-svg") > 8 and "training tokens" in dom and "25.0% →" in dom and "rose from 10%" in dom
+    assert dom.count("main-svg") > 8 and "completion tokens" in dom and "25.0% →" in dom and "rose from 10%" in dom
     assert "2 of 28 samples" in dom and dom.count('<tr class="row open"') == 2
     assert '<span class="hit"' in dom and "Before and after" in dom
 

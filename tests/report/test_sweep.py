@@ -34,9 +34,8 @@ def test_a_single_value_has_no_interval():
 def add(folder, overrides, final, status="finished", baseline=None, **changed):
     """Add a job to a made-up sweep and return it."""
     variant = "-".join(value for key, value in overrides.items() if key != "seed")
-    job = Job(
-        "made", f"{variant}-seed{overrides['seed']}", variant, overrides, baseline or {"algorithm": "grpo"}, status
-    )
+    baseline = {"algorithm": "grpo"} if baseline is None else baseline
+    job = Job("made", f"{variant}-seed{overrides['seed']}", variant, overrides, baseline, status)
     job.exit_code = changed.get("exit_code", 0)
     job.write(folder)
     path = folder / job.name
@@ -120,6 +119,19 @@ def test_unfinished_jobs_are_listed_with_the_reason(tmp_path):
     assert "- dapo-seed1: failed: killed by SIGSEGV" in report
     assert "- rloo-seed0: stopped" in report and "- rloo-seed1: not started" in report
     assert "| grpo" in report and "| dapo" not in report
+
+
+def test_the_note_on_the_baseline_names_what_it_fixes(tmp_path):
+    made(tmp_path, {"grpo": [0.5], "dapo": [0.6]})
+    write_report(tmp_path)
+    assert "\nvs. baseline (algorithm=grpo): final accuracy minus" in (tmp_path / "sweep.md").read_text()
+
+
+def test_a_sweep_over_seeds_alone_has_no_note_on_its_baseline(tmp_path):
+    for seed in "01":
+        add(tmp_path, {"algorithm": "grpo", "seed": seed}, 0.5, baseline={})
+    write_report(tmp_path)
+    assert "vs. baseline (" not in (tmp_path / "sweep.md").read_text().replace("vs. baseline (points)", "")
 
 
 def test_the_report_notes_an_unfinished_baseline(tmp_path):

@@ -3,7 +3,7 @@ import time
 import pytest
 
 from conf.schema import CostConfig
-from run.cost import DEFAULT_PRICE, Meter, Price, Progress, budget_exceeded, gpu_model, price_of
+from run.cost import DEFAULT_PRICE, Meter, Price, Progress, budget_exceeded, dollars, gpu_model, price_of
 from run.folder import RunFolder
 
 
@@ -41,6 +41,11 @@ def test_a_budget_for_a_free_run_is_an_error():
 def meter(seconds: float, usd_per_hour: float = 3600.0, watts: float = 0.0) -> Meter:
     price = Price(usd_per_hour, watts, "")
     return Meter(seconds, seconds / 3600 * usd_per_hour, price, started=time.monotonic())
+
+
+def test_small_amounts_have_four_decimals():
+    shown = {0.0: "0.00", 0.0032: "0.0032", 0.0999: "0.0999", 0.1: "0.10", 1234.567: "1,234.57"}
+    assert {usd: dollars(usd) for usd in shown} == shown
 
 
 def test_dollars_so_far_and_projected_by_hand():
