@@ -113,7 +113,7 @@ function dataSection() {
   const parts = stages.filter((stage) => stage.counts.length).map((stage) => el("div", {}, el("h3", {}, stage.name),
     table(1, ["filter", "rows in", "rows out", "rejected"], stage.counts.map(([filter, before, after]) =>
       [filter, before.toLocaleString("en"), after.toLocaleString("en"), (before - after).toLocaleString("en")]))));
-  return parts.length ? section("data", "Data", el("div", { class: "columns" }, parts)) : null;
+  return parts.length ? section("rows", "Data", el("div", { class: "columns" }, parts)) : null;
 }
 
 function transcriptsSection() {

@@ -110,6 +110,7 @@ def test_the_page_shows_accuracy_arms_and_the_same_problems_after_each_stage():
     assert console == [] and 'data-ready="yes"' in dom and "3 of 3 stages finished" in dom
     assert "25.0% →" in dom and "75.0% (65.0% to 85.0%)" in dom and "majority@4" in dom
     assert "RL alone" in dom and "at_most_k" in dom and "train_sft.py model=tiny" in dom
+    assert 'id="data"' not in dom  # which the script of the data has
     assert dom.count('class="stage-row"') == len(HELD_OUT) and dom.count('<span class="hit"') > 0
 
 
