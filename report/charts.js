@@ -184,7 +184,7 @@ function phasesElement() {
   }
   redraws.push(draw);
   return el("div", { class: "panel wide" }, el("h3", {}, "Seconds per step, by phase"), legend, plot,
-    note("Evaluation is not part of the training step. Overlapping phases are counted once."));
+    note("Evaluation, checkpoints and monitoring are not part of the training step. Overlapping phases are counted once."));
 }
 
 function secondsPerStep(run, phase) {

@@ -38,6 +38,7 @@ CURVES = [
 TRANSCRIPTS = 3
 LINE_SECONDS = 1.0  # at least, between the lines of training steps, of which a supervised run makes thousands
 SPARKLINE = 40  # values
+OUTSIDE_STEP = {"evaluate", "checkpoint", "monitor"}  # phases that are not part of the training step
 
 
 class Terminal:
@@ -119,8 +120,8 @@ def last_step_facts(last: Mapping[str, Any]) -> str:
         return ""
     phases = {name.removeprefix("time/"): value for name, value in last.items() if name.startswith("time/")}
     step = phases.pop("step")
-    longest = sorted(phases.items(), key=lambda item: -item[1])[:4]
-    parts = [f"{step:.1f} s per step: " + ", ".join(f"{name} {seconds:.1f}" for name, seconds in longest)]
+    longest = sorted(phases.keys() - OUTSIDE_STEP, key=lambda name: (-phases[name], name))[:4]
+    parts = [f"{step:.1f} s per step: " + ", ".join(f"{name} {phases[name]:.1f}" for name in longest)]
     if "policy/gpu_gb" in last:
         parts.append(f"{last['policy/gpu_gb']:.1f} GB of GPU memory")
     parts.append(f"{last['memory/resident_gb']:.1f} GB of memory")
