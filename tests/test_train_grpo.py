@@ -372,6 +372,7 @@ def test_a_signal_ends_the_run_with_a_checkpoint_and_no_process_left(tmp_path, n
     output = finish(process)
     assert time.monotonic() - asked < NOTICE_SECONDS
     assert "the same command resumes from the last checkpoint" in output
+    assert '"state":"stopped"' in (tmp_path / "outputs" / "stopped" / "report.html").read_text()
     checkpoints = list_checkpoints(tmp_path / "outputs" / "stopped" / "checkpoints")
     assert checkpoints
     verify(checkpoints[-1])
