@@ -100,7 +100,7 @@ function makeTrace(run, runIndex, chart, series, seriesIndex) {
     marker: { color, size: 6 },
     opacity: isPale ? 0.5 : 1,
   };
-  if (series.style === "stack" && !comparing) Object.assign(trace, { stackgroup: "one", mode: "none", fillcolor: color });
+  if (series.style === "stack" && !comparing && y.length > 1) Object.assign(trace, { stackgroup: "one", mode: "none", fillcolor: color });
   if (["eval/sampled", "eval/greedy"].includes(series.metric)) {
     trace.error_y = { type: "data", symmetric: false, ...intervals(run, rows, y), color, thickness: 1, width: 0 };
   }
@@ -114,6 +114,14 @@ function seriesColor(chart, series, index) {
   const nameOf = (other) => other.label.replace(/, held out$/, "");
   const names = [...new Set(chart.series.filter((other) => other.label !== "training").map(nameOf))];
   return css(`--s${Math.max(0, names.indexOf(nameOf(series))) % 8}`);
+}
+
+/** Name a plot for screen readers: its title, and the first and last value of each line. */
+function describe(plot, title, format, lines) {
+  const text = (value) => format === "share" ? `${(100 * value).toFixed(1)}%` : String(Number(value.toPrecision(4)));
+  const ends = lines.filter(({ y }) => y.length).map(({ name, y }) => `${name} from ${text(y[0])} to ${text(y.at(-1))}`);
+  plot.setAttribute("role", "img");
+  plot.setAttribute("aria-label", [title, ...ends].join("; "));
 }
 
 /** A chart with title, legend and plot. In a comparison of runs with many series, one series is shown at a time. */
@@ -132,6 +140,7 @@ function chartElement(chart) {
       shown.filter((series) => series.metric in run.curves.metrics)
         .map((series) => makeTrace(run, index, { ...chart, series: comparing ? shown : chart.series }, series, chart.series.indexOf(series))));
     legend.replaceChildren(...(comparing ? comparisonLegend(shown) : singleLegend(chart)));
+    describe(plot, chart.title, chart.format, traces);
     Plotly.react(plot, traces, layout(chart.format, traces, eventMarks()), PLOT_CONFIG);
   }
   redraws.push(draw);
@@ -180,6 +189,7 @@ function phasesElement() {
     } else {
       look.yaxis.hoverformat = ".2f";
     }
+    describe(plot, "Seconds per step, by phase", "number", []);
     Plotly.react(plot, traces, { ...look, barmode: "stack", bargap: 0.15 }, PLOT_CONFIG);
   }
   redraws.push(draw);
@@ -204,6 +214,7 @@ function anyMetricElement() {
     const chart = { title: current, format: "number", series: [{ metric: current, label: current, style }] };
     const traces = report.runs.flatMap((run, index) =>
       hidden.has(index) || !(current in run.curves.metrics) ? [] : [makeTrace(run, index, chart, chart.series[0], 0)]);
+    describe(plot, current, "number", traces);
     Plotly.react(plot, traces, layout("number", traces, eventMarks()), PLOT_CONFIG);
   }
   redraws.push(draw);

@@ -18,7 +18,7 @@ from run.folder import RunFolder, flatten
 
 MAX_POINTS = 2000  # per curve; more than a screen can show
 IDLE_SECONDS = 300.0  # a run that has written nothing for longer may have stopped
-MAX_EVENT_TEXT = 4000  # characters
+MAX_EVENT_TEXT = 4000  # characters of a prompt, a completion or another sample of an event
 MAX_EVENTS = 500
 
 
@@ -248,8 +248,12 @@ def _events(
 def _event(row: Mapping[str, Any]) -> dict[str, Any]:
     sample = row.get("sample")
     if isinstance(sample, dict) and "completion" in sample:
-        sample = f"{sample.get('prompt', '')}{sample['completion']}"
+        sample = _shortened(str(sample.get("prompt", ""))) + _shortened(str(sample["completion"]))
     elif sample is not None and not isinstance(sample, str):
-        sample = json.dumps(sample)
+        sample = _shortened(json.dumps(sample))
     texts = {key: str(row.get(key) or "") for key in ("kind", "name", "message", "advice")}
-    return {"step": row.get("since", row["step"]), **texts, "sample": (sample or "")[:MAX_EVENT_TEXT]}
+    return {"step": row.get("since", row["step"]), **texts, "sample": sample or ""}
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= MAX_EVENT_TEXT else f"{text[:MAX_EVENT_TEXT]}…"

@@ -12,13 +12,13 @@ Row = Mapping[str, Any]
 def head(run: RecordedRun) -> dict[str, Any]:
     """The header of the page: title, facts, state, and the figures in large type."""
     config = run.config
-    commit = config.get("git.commit")
+    commit, modified = config.get("git.commit"), " (modified)" if config.get("git.dirty") else ""
     facts = {
         "model": config.get("model.name"),
         "task": config.get("env.name"),
         "algorithm": config.get("algorithm.name"),
         "seed": config.get("seed"),
-        "commit": str(commit)[:12] if commit else None,
+        "commit": f"{str(commit)[:12]}{modified}" if commit else None,
     }
     return {
         "title": str(config.get("run") or run.name),
@@ -80,8 +80,8 @@ def _headline_figures(run: RecordedRun) -> list[dict[str, str | None]]:
     loss = _first_and_last(run, "eval/loss")
     tokens, minutes = run.tokens, run.total("time/step") / 60
     rows = [
-        ("held-out accuracy", *_values(*sampled, "eval/sampled", ".1%"), _evaluation(sampled[1], "sampled")),
-        ("greedy accuracy", *_values(*greedy, "eval/greedy", ".1%"), _evaluation(greedy[1], "held out")),
+        ("held-out accuracy", *_values(*sampled, "eval/sampled", ".1%"), _evaluation(*sampled, "sampled")),
+        ("greedy accuracy", *_values(*greedy, "eval/greedy", ".1%"), _evaluation(*greedy, "held out")),
         ("held-out loss", *_values(*loss, "eval/loss", ".3f"), "nats per token"),
         ("tries per completion", *_values(*sampled, "eval/tries", ".1f"), "held out"),
         ("tokens per completion", *_values(*sampled, "eval/length", ".0f"), "held out"),
@@ -97,9 +97,13 @@ def _values(first: Row, last: Row, name: str, spec: str) -> tuple[str | None, st
     return (text(first, name, spec) if first.get("step") != last.get("step") else None), text(last, name, spec)
 
 
-def _evaluation(row: Row, how: str) -> str:
-    problems = f", {row['eval/n']:,.0f} problems" if is_number(row.get("eval/n")) else ""
-    return f"{how}, step {row['step']}{problems}" if row else ""
+def _evaluation(first: Row, last: Row, how: str) -> str:
+    """What the latest accuracy is of; evaluations during training may be of fewer problems than that of step 0."""
+    parts = [how, f"step {last['step']}"] if last else []
+    if n := text(last, "eval/n", ",.0f"):
+        before = text(first, "eval/n", ",.0f") or n
+        parts.append(f"{n} problems" if n == before else f"{n} problems ({before} at step 0)")
+    return ", ".join(parts)
 
 
 def _first_and_last(run: RecordedRun, name: str) -> tuple[Row, Row]:

@@ -120,6 +120,8 @@ function navElement(sections) {
   const links = sections.map((target) => el("a", { href: `#${target.id}`, on: { click: (event) => {
     event.preventDefault();  // the URL fragment holds the selections of the reader
     target.scrollIntoView({ behavior: "smooth" });
+    target.tabIndex = -1;
+    target.focus({ preventScroll: true });
   } } }, target.getAttribute("aria-label")));
   const axes = makeSwitch("x axis", Object.keys(AXES).map((name) => [name, name]), axis, (value) => {
     axis = value;

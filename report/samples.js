@@ -72,7 +72,7 @@ function samplesSection() {
     const linked = rows.indexOf(all[Number(chosen.get("open") || NaN)]);
     do extend(); while (shown <= linked);
     const total = report.samples.total;
-    const kept = total > all.length ? `; samples.jsonl has ${total.toLocaleString("en")}, of which the page holds the first of each step, or of as many steps as fit` : "";
+    const kept = total > all.length ? ` (samples.jsonl has ${total.toLocaleString("en")}; the page holds the first of each step, or of evenly spaced steps)` : "";
     count.textContent = `${rows.length.toLocaleString("en")} of ${all.length.toLocaleString("en")} samples${kept}`;
   }
   function pick(name, value) {
@@ -149,7 +149,7 @@ function rowElement(row) {
     comparing ? el("td", { class: "clip", title: report.runs[row.run].name }, report.runs[row.run].name) : null,
     el("td", {}, String(row.step)), el("td", { class: "wide-only clip" }, KINDS[row.kind] || row.kind), el("td", { class: "verdict" }, verdict(row)),
     el("td", { class: "wide-only" }, reward), el("td", { class: "wide-only" }, show(row.tokens)),
-    hasTries ? el("td", { class: "wide-only" }, String(row.tries)) : null,
+    hasTries ? el("td", { class: "wide-only" }, show(row.tries)) : null,
     hasBehaviors ? el("td", { class: "wide-only clip" }, row.behaviors.map((name) => el("span", { class: "tag" }, name.replace(/_/g, " ")))) : null,
     el("td", { class: "clip mono wide-only" }, short(row.key)), el("td", { class: "clip mono" }, short(completionText(row))));
   if (["all", index].includes(chosen.get("open"))) queueMicrotask(toggle);  // after the row was added to the table

@@ -140,7 +140,7 @@ def page_row(row: Mapping[str, Any], longest: int) -> dict[str, Any]:
         "answer": str(row["answer"]) if row.get("answer") is not None else "",
         "tokens": row.get("tokens"),
         "truncated": row.get("truncated") is True,
-        "tries": tries if isinstance(tries, int) else 0,
+        "tries": tries if isinstance(tries, int) else None,
         "behaviors": [str(name) for name in behaviors] if isinstance(behaviors, list) else [],
     }
 

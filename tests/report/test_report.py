@@ -120,6 +120,21 @@ def test_a_run_with_only_its_first_evaluation(tmp_path):
     assert figures(read)["greedy accuracy, latest"] is None and curves(read)["steps"] == [0]
 
 
+def test_the_header_tells_what_its_figures_are_of(tmp_path):
+    run = make_run(tmp_path / "run", summary=False)
+    with (run / "config.yaml").open("a") as file:
+        file.write("git: {commit: 0123456789abcdef, dirty: true}\n")
+    evaluated = {"eval/sampled": 0.25, "eval/greedy": 0.25, "eval/n": 512.0}
+    later = {"step": 1, "eval/sampled": 0.5, "eval/n": 128.0}
+    write_lines(run / "metrics.jsonl", [{"step": 0, "time/step": 3.0, "rollout/tokens": 1500.0, **evaluated}, later])
+    shown = head(read_run(run))
+    remarks = {figure["label"]: figure["remark"] for figure in shown["headline"]}
+    assert remarks["held-out accuracy"] == "sampled, step 1, 128 problems (512 at step 0)"
+    assert remarks["greedy accuracy"] == "held out, step 0, 512 problems"
+    assert remarks["completion tokens"] == "in 1 step"
+    assert shown["facts"]["commit"] == "0123456789ab (modified)"
+
+
 @pytest.mark.parametrize("odd", ["x", None, [1], True])
 def test_values_of_another_type_count_as_missing(tmp_path, odd):
     run = make_run(tmp_path / "run")
@@ -208,6 +223,14 @@ def test_an_aha_event_is_shown_until_its_share_returns_to_the_band(tmp_path, las
     events = [{"step": since + 2, "kind": "aha", "name": "waits", "since": since} for since in (1, 7)]
     write_lines(run / "events.jsonl", [*events, {"step": 4, "kind": "alert", "name": "truncated"}])
     assert [event["step"] for event in read_run(run).events] == [*shown, 4]
+
+
+def test_a_long_prompt_of_an_event_does_not_hide_its_completion(tmp_path):
+    run = make_run(tmp_path / "run")
+    texts = {"prompt": "p" * 9000, "completion": "c" * 9000}
+    write_lines(run / "events.jsonl", [{"step": 3, "kind": "aha", "name": "waits", "since": 1, "sample": texts}])
+    (event,) = read_run(run).events
+    assert event["sample"] == "p" * 4000 + "…" + "c" * 4000 + "…"
 
 
 def test_samples_are_limited_in_number_and_in_bytes(tmp_path):

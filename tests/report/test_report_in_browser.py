@@ -34,6 +34,9 @@ def test_the_page_renders_and_filters(tmp_path):
     assert dom.count("main-svg") > 8 and "completion tokens" in dom and "25.0% →" in dom and "rose from 10%" in dom
     assert "2 of 28 samples" in dom and dom.count('<tr class="row open"') == 2
     assert '<span class="hit"' in dom and "Before and after" in dom
+    assert (
+        'role="img" aria-label="Accuracy; training from 20.0% to 50.0%; held out, sampled from 25.0% to 75.0%;' in dom
+    )
 
 
 def test_text_written_by_a_model_stays_text(tmp_path):
@@ -64,6 +67,15 @@ def test_a_comparison_tells_many_runs_apart_and_shows_sampled_accuracy_first(tmp
     assert console == [] and len(set(looks)) == len(looks) == 25
     (accuracy,) = re.findall(r'<select aria-label="Accuracy">.*?</select>', dom)
     assert re.findall(r'selected="">([^<]+)<', accuracy) == ["held out, sampled"]
+
+
+def test_a_task_without_a_trace_language_shows_no_tries_in_a_mixed_run(tmp_path):
+    run = make_run(tmp_path / "run")
+    rows = [sample(0, "train", key, True, tries=tries) for key, tries in (("counted", 2), ("uncounted", None))]
+    write_lines(run / "samples.jsonl", rows)
+    dom, console = browse(write_report([run]))
+    cells = [re.findall(r"<td[^>]*>(.*?)</td>", row) for row in re.findall(r'<tr class="row".*?</tr>', dom)]
+    assert console == [] and [row[5] for row in cells] == ["2", "–"]
 
 
 def test_a_run_without_results_renders_without_errors(tmp_path):
