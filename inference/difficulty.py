@@ -25,20 +25,10 @@ class ProblemResult(NamedTuple):
 
 @dataclass(frozen=True)
 class Choice:
-    """The strategy chosen for a level on one half of its problems, measured on the other half.
-
-    measured_on       the fold, 0 or 1, on which the strategy is measured
-    strategy          None if no strategy is within the budget
-    problems          number of problems in that fold
-    accuracy, tokens  means over that fold, which had no influence on the choice
-    """
+    """The strategy that one half of a level's problems chose for the other half; None if none is within the budget."""
 
     level: int
-    measured_on: int
     strategy: str | None
-    problems: int
-    accuracy: float
-    tokens: float
 
 
 @dataclass(frozen=True)
@@ -46,6 +36,7 @@ class ComputeOptimal:
     """The result of choosing a strategy per difficulty level within a budget.
 
     budget            bound on the mean tokens per problem
+    choices           two per level: the strategy measured on fold 0, then the one measured on fold 1
     results           problem key -> result of the strategy that the other half of its level chose
     accuracy, tokens  means over all problems
     """
@@ -150,7 +141,7 @@ def _at_budget(
         for half in (0, 1):
             name = _best(strategies, folds[1 - half], budget)
             measured = {key: ProblemResult(0.0, 0.0) if name is None else strategies[name][key] for key in folds[half]}
-            choices.append(Choice(level, half, name, len(measured), *_means(measured.values())))
+            choices.append(Choice(level, name))
             results |= measured
     return ComputeOptimal(budget, tuple(choices), results, *_means(results.values()))
 
