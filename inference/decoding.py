@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from conf.strategies import PROMPTS
-from grpo.settings import at_least, one_of
 from grpo.types import Chat, Completion, Problem, Request, SamplingParams, request_seed
 from inference.types import Candidate, Codec, Routine, complete
 
@@ -24,7 +22,7 @@ DIRECT_ENDS = ("</answer>", "</think>", "<answer>")
 
 @dataclass(frozen=True)
 class Decoding:
-    """How a strategy decodes its completions.
+    """How a strategy decodes its completions. conf/strategies.py checks the values.
 
     max_tokens  limit on the length of a completion, forced tokens included
     prompt      "cot" for chain of thought, "direct" for an answer without reasoning
@@ -34,11 +32,6 @@ class Decoding:
     temperature: float = 1.0
     seed: int = 0
     prompt: str = "cot"
-
-    def __post_init__(self) -> None:
-        at_least("model.max_completion_tokens", self.max_tokens, 1)
-        at_least("strategy.temperature", self.temperature, 0)
-        one_of("strategy.prompt", self.prompt, PROMPTS)
 
 
 @dataclass(frozen=True)

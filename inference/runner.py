@@ -4,7 +4,6 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
-from grpo.settings import at_least
 from grpo.types import Completion, Problem, Request
 from inference.types import Engine, Item, Reply, Routine, Strategy, StrategyOutput, Verifier, Verify
 
@@ -22,9 +21,8 @@ def run(
                   makes more requests at once is served in several batches. The bound does not affect the outputs.
 
     Raises:
-        ValueError: `max_requests` is below 1, the strategy needs a verifier but `verifier` is None, or a score is NaN.
+        ValueError: the strategy needs a verifier but `verifier` is None, or a score is NaN.
     """
-    at_least("max_requests", max_requests, 1)
     waiting = (_ActiveProblem(index, problem, strategy(problem, engine)) for index, problem in enumerate(problems))
     return _rounds(waiting, engine, verifier, max_requests)
 

@@ -1,8 +1,8 @@
 """The decoding strategies of evaluate.py.
 
-A strategy is a frozen dataclass of its settings, which are checked on construction. Calling it with a problem returns
-a generator (inference/types.py). With the same `Decoding` the first n completions of all strategies are equal, so
-that two results differ only in how the strategies use them.
+A strategy is a frozen dataclass of its settings; what conf/strategies.py does not check is checked on construction.
+Calling it with a problem returns a generator (inference/types.py). With the same `Decoding` the first n completions of
+all strategies are equal, so that two results differ only in how the strategies use them.
 """
 
 from dataclasses import dataclass, replace
@@ -29,7 +29,7 @@ class Sample:
     n: int = 1
 
     def __post_init__(self) -> None:
-        _check_samples(self.n, self.decoding)
+        _check_temperature(self.decoding, "strategy.n", self.n)
 
     def __call__(self, problem: Problem, codec: Codec) -> Routine[StrategyOutput]:
         candidates = yield from _samples(self.n, problem, self.decoding, codec)
@@ -52,7 +52,7 @@ class MajorityVote:
     n: int
 
     def __post_init__(self) -> None:
-        _check_samples(self.n, self.decoding)
+        _check_temperature(self.decoding, "strategy.n", self.n)
 
     def __call__(self, problem: Problem, codec: Codec) -> Routine[StrategyOutput]:
         candidates = yield from _samples(self.n, problem, self.decoding, codec)
@@ -74,7 +74,7 @@ class BestOfN:
     weighted: bool = False
 
     def __post_init__(self) -> None:
-        _check_samples(self.n, self.decoding)
+        _check_temperature(self.decoding, "strategy.n", self.n)
 
     def __call__(self, problem: Problem, codec: Codec) -> Routine[StrategyOutput]:
         candidates = yield from _samples(self.n, problem, self.decoding, codec)
@@ -247,11 +247,6 @@ def _samples(n: int, problem: Problem, decoding: Decoding, codec: Codec) -> Rout
 def _closing(codec: Codec, thought: str) -> str:
     """Return the text that ends the reasoning and opens the answer on a line of its own."""
     return ("" if thought.endswith("\n") else "\n") + answer_opening(codec)
-
-
-def _check_samples(n: int, decoding: Decoding) -> None:
-    at_least("strategy.n", n, 1)
-    _check_temperature(decoding, "strategy.n", n)
 
 
 def _check_temperature(decoding: Decoding, key: str, count: int) -> None:

@@ -55,6 +55,8 @@ def test_the_model_and_env_of_a_run_are_defaults_that_can_be_overridden():
         ),
         (["strategy=luck"], "strategy=luck: unknown; allowed are beam, best_of_n"),
         (["strategy.n=0"], "strategy.n must be >= 1, got 0"),
+        (["strategy.temperature=-1"], "strategy.temperature must be >= 0, got -1"),
+        (["max_requests=0"], "max_requests must be >= 1, got 0"),
     ],
 )
 def test_invalid_settings_are_named(overrides, message):
