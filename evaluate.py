@@ -28,7 +28,7 @@ from inference.decoding import DIRECT_ENDS, Decoding, direct_prompt, revision_pr
 from inference.results import ProblemRow, Results, problem_row, summarize
 from inference.run_settings import run_settings
 from inference.runner import run
-from inference.strategies import BeamSearch, BestOfN, BudgetForcing, MajorityVote, Revise, Sample, greedy
+from inference.strategies import BeamSearch, BestOfN, BudgetForcing, MajorityVote, Revise, Sample
 from inference.types import Item, Strategy, Verifier
 from inference.verifiers import JudgeVerifier, LearnedVerifier, LogprobVerifier, OracleVerifier
 from run.cost import price_of
@@ -88,7 +88,7 @@ def make_strategy(cfg: DecodingConfig) -> Strategy:
     decoding = Decoding(cfg.model.max_completion_tokens, chosen.temperature, cfg.seed, chosen.prompt)
     match chosen.name:
         case "greedy":
-            return greedy(decoding)
+            return Sample(decoding)
         case "sample":
             return Sample(decoding, chosen.n)
         case "majority":

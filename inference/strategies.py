@@ -36,11 +36,6 @@ class Sample:
         return StrategyOutput(candidates[0], tuple(candidates))
 
 
-def greedy(decoding: Decoding) -> Sample:
-    """One completion by greedy decoding."""
-    return Sample(replace(decoding, temperature=0.0))
-
-
 @dataclass(frozen=True)
 class MajorityVote:
     """Self-consistency (arXiv 2203.11171): choose the most frequent answer of n completions.

@@ -2,7 +2,7 @@ import pytest
 
 from inference.decoding import Decoding
 from inference.runner import run
-from inference.strategies import BeamSearch, BestOfN, greedy
+from inference.strategies import BeamSearch, BestOfN, Sample
 from inference.verifiers import LogprobVerifier, OracleVerifier
 from tests.inference.toy import ScriptedEngine, ToyEngine, grades, problems, right
 
@@ -33,7 +33,7 @@ def test_one_beam_at_temperature_zero_equals_greedy_decoding(steps, step_tokens,
     for seed in range(4):
         found = outputs(beam, engine=ToyEngine(seed, window))
         assert [one.chosen for one in found] == [
-            one.chosen for one in outputs(greedy(DECODING), engine=ToyEngine(seed, window))
+            one.chosen for one in outputs(Sample(GREEDY), engine=ToyEngine(seed, window))
         ]
 
 

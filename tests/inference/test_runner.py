@@ -5,14 +5,14 @@ import pytest
 from grpo.types import Request, SamplingParams
 from inference.decoding import Decoding
 from inference.runner import run
-from inference.strategies import BeamSearch, BestOfN, BudgetForcing, MajorityVote, Revise, Sample, greedy
+from inference.strategies import BeamSearch, BestOfN, BudgetForcing, MajorityVote, Revise, Sample
 from inference.types import Candidate, StrategyOutput
 from inference.verifiers import LogprobVerifier, OracleVerifier
 from tests.inference.toy import ToyEngine, grades, problems
 
 DECODING = Decoding(max_tokens=40, seed=3)
 STRATEGIES = {
-    "greedy": greedy(DECODING),
+    "greedy": Sample(Decoding(40, 0.0)),
     "sample": Sample(DECODING, 3),
     "direct": Sample(Decoding(max_tokens=40, prompt="direct"), 2),
     "majority": MajorityVote(DECODING, 5),

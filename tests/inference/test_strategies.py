@@ -2,7 +2,7 @@ import pytest
 
 from inference.decoding import Decoding
 from inference.runner import run
-from inference.strategies import BeamSearch, BestOfN, BudgetForcing, MajorityVote, Revise, Sample, greedy
+from inference.strategies import BeamSearch, BestOfN, BudgetForcing, MajorityVote, Revise, Sample
 from inference.verifiers import LogprobVerifier, OracleVerifier
 from tests.inference.toy import ScriptedEngine, ToyEngine, grades, problems, right
 
@@ -39,7 +39,7 @@ def test_more_samples_start_with_the_same_samples():
 
 def test_greedy_takes_the_most_likely_token():
     engine = ToyEngine()
-    chosen = outputs(greedy(DECODING), 1)[0].chosen
+    chosen = outputs(Sample(Decoding(40, 0.0)), 1)[0].chosen
     for index, token in enumerate(chosen.token_ids):
         table = engine.probabilities(problems(1)[0].prompt, chosen.token_ids[:index], 0)
         assert token == max(table, key=lambda one: table[one])
