@@ -39,19 +39,16 @@ class Judged:
 
 
 class BehaviorJudge:
-    """Labels completions. `asked` and `failed` count all completions and those that could not be labelled."""
+    """Labels completions."""
 
     def __init__(self, ask: Ask) -> None:
         self.ask = ask
-        self.asked = self.failed = 0
 
     def review(self, texts: Sequence[str]) -> list[Judged | None]:
         """The labels of each completion; None if the judge failed on it."""
         replies = self.ask([question(text) for text in texts]) if texts else []
         judged = [read_reply(reply) if reply is not None else None for reply in replies]
         assert len(judged) == len(texts)
-        self.asked += len(judged)
-        self.failed += judged.count(None)
         return judged
 
 

@@ -19,7 +19,7 @@ PREFIX = "reflection"
 # completions are independent, and in 0-4% if they correlate by 0.1 within a problem. The correlation measured
 # on the tiny model is 0.0-0.12.
 Z = 5.5
-PATIENCE = 3
+PATIENCE = 3  # consecutive rows, up to the last, that must be outside the band on the same side
 
 
 @dataclass(frozen=True)
@@ -81,19 +81,9 @@ class AhaWatch:
 
     Rows without reflection metrics (evaluations) are ignored. Without a row for step 0 there is no band, and therefore
     no event.
-
-    Args:
-        patience: the number of consecutive rows, up to and including the last, that must be outside the band on
-            the same side.
-
-    Raises:
-        ValueError: patience is below 1.
     """
 
-    def __init__(self, patience: int = PATIENCE) -> None:
-        if patience < 1:
-            raise ValueError(f"patience must be >= 1, got {patience}")
-        self.patience = patience
+    def __init__(self) -> None:
         self.streaks: dict[str, Streak] = {}
 
     def add(self, row: Row) -> None:
@@ -112,7 +102,7 @@ class AhaWatch:
         found = [
             AhaMoment(streak.first, measure, streak.before, streak.last, streak.band)
             for measure in SHOWN
-            if (streak := self.streaks.get(measure)) is not None and streak.side and streak.count >= self.patience
+            if (streak := self.streaks.get(measure)) is not None and streak.side and streak.count >= PATIENCE
         ]
         return sorted(found, key=lambda moment: moment.step)
 

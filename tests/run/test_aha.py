@@ -3,12 +3,12 @@ import random
 import pytest
 
 from envs.behaviors import SHOWN
-from run.aha import PATIENCE, AhaMoment, AhaWatch, band, first_sample
+from run.aha import AhaMoment, AhaWatch, band, first_sample
 
 
-def find_aha(rows, patience=PATIENCE):
+def find_aha(rows):
     """The events of a run whose metric rows are these."""
-    watch = AhaWatch(patience)
+    watch = AhaWatch()
     for row in rows:
         watch.add(row)
     return watch.moments()
@@ -35,11 +35,10 @@ def test_the_event_is_the_first_step_from_which_all_rates_are_outside_the_band()
     )
 
 
-def test_an_event_needs_patience_rows_and_is_withdrawn_when_the_rate_returns_to_the_band():
+def test_an_event_needs_three_rows_and_is_withdrawn_when_the_rate_returns_to_the_band():
     assert find_aha(rows_of([0.25, 0.6, 0.6])) == []
     assert len(find_aha(rows_of([0.25, 0.6, 0.6, 0.6]))) == 1
     assert find_aha(rows_of([0.25, 0.6, 0.6, 0.6, 0.3])) == []
-    assert len(find_aha(rows_of([0.25, 0.6]), patience=1)) == 1
 
 
 def test_all_rows_must_be_on_the_same_side_of_the_band():
@@ -67,11 +66,6 @@ def test_events_are_ordered_by_step():
     for row, share in zip(rows, [0.0, 0.2, 0.2, 0.3, 0.4]):
         row["reflection/waits"] = share
     assert [(moment.step, moment.measure) for moment in find_aha(rows)] == [(1, "waits"), (2, "backtracking")]
-
-
-def test_patience_must_be_positive():
-    with pytest.raises(ValueError, match="patience must be >= 1, got 0"):
-        find_aha([], patience=0)
 
 
 @pytest.mark.parametrize("correlated", [False, True], ids=["independent", "correlated"])
