@@ -4,6 +4,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from envs.behaviors import SHOWN
+
 # How a series is drawn: a line (measured at each step), a line with dots (at evaluations), or stacked areas.
 LINE, DOTS, STACK = "line", "dots", "stack"
 
@@ -38,7 +40,6 @@ class Section:
     charts: Sequence[Chart]
 
 
-BEHAVIORS = ("verification", "backtracking", "subgoals", "backward_chaining", "keywords", "waits")
 LABELS = {
     "arithmetic": "true equations",
     "copying": "tries with the given numbers",
@@ -114,7 +115,7 @@ SECTIONS = [
     Section(
         "Reflection",
         [
-            Chart("Behaviours (share of completions)", _both(BEHAVIORS), "share"),
+            Chart("Behaviours (share of completions)", _both(SHOWN), "share"),
             Chart("Correctness of the reasoning", _both(("arithmetic", "copying", "decorative")), "share"),
             Chart("Thoughts with words in two scripts or more", _both(("mixed_scripts",)), "share"),
             Chart("Tokens per correct and per wrong completion", _both(("length_right", "length_wrong"))),

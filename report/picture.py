@@ -11,6 +11,7 @@ from pathlib import Path
 
 import matplotlib
 
+from envs.behaviors import BEHAVIORS
 from report.data import RecordedRun, is_number, read_run
 
 matplotlib.use("Agg")
@@ -35,7 +36,6 @@ SUBPLOTS = [
     Subplot("tries per completion", [("rollout/tries", "")]),
     Subplot("tokens per completion", [("length/mean", "")]),
 ]
-BEHAVIORS = ("verification", "backtracking", "subgoals", "backward_chaining")
 BEHAVIOR_SUBPLOT = Subplot(
     "completions that show a behaviour",
     [(f"reflection/{name}", name.replace("_", " ")) for name in BEHAVIORS],

@@ -6,6 +6,7 @@ from typing import Any
 
 from envs.countdown.trace import Attempt, TraceVerdict, is_same_sentence, read_trace
 from envs.equations import Equation, end_of_thought, read_equations
+from rewards.tags import answer_span
 
 KINDS = ("hit", "miss", "slip", "verdict_true", "verdict_false", "answer")
 
@@ -81,13 +82,7 @@ def _fits(verdict: TraceVerdict, target: int, is_hit: bool) -> bool:
 
 
 def _answer(text: str) -> list[Span]:
-    """The span of the text in the last answer tag, located in the same way as in rewards/tags.py."""
-    end = text.rfind("</answer>")
-    start = text.rfind("<answer>", 0, max(end, 0))
-    if start == -1:
-        return []
-    start += len("<answer>")
-    end = text.find("</answer>", start)
+    start, end = answer_span(text) or (0, 0)
     inner = text[start:end]
     start += len(inner) - len(inner.lstrip())
     return [Span(start, start + len(inner.strip()), "answer")] if inner.strip() else []

@@ -27,13 +27,16 @@ def read_tags(text: str) -> Parts:
     thought = text.partition("</think>")[0]
     once = text.count("<think>") == 0 and all(text.count(tag) == 1 for tag in TAGS)
     positions = [text.find(tag) for tag in TAGS]
-    return Parts(thought, _last_answer(text), ordered=once and positions == sorted(positions))
+    span = answer_span(text)
+    answer = None if span is None else text[slice(*span)].strip()
+    return Parts(thought, answer, ordered=once and positions == sorted(positions))
 
 
-def _last_answer(text: str) -> str | None:
+def answer_span(text: str) -> tuple[int, int] | None:
+    """The start and end of the text inside the last complete answer tag; None if there is no such tag."""
     end = text.rfind("</answer>")
     start = text.rfind("<answer>", 0, max(end, 0))
     if start == -1:
         return None
     start += len("<answer>")
-    return text[start : text.find("</answer>", start)].strip()
+    return start, text.find("</answer>", start)
