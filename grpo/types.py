@@ -18,6 +18,17 @@ class Chat:
     def __str__(self) -> str:
         return f"System: {self.system}\nUser: {self.user}\nAssistant: {self.assistant}"
 
+    @property
+    def messages(self) -> list[dict[str, str]]:
+        """The turns in the format of transformers."""
+        turns = {"system": self.system, "user": self.user, "assistant": self.assistant}
+        return [{"role": role, "content": content} for role, content in turns.items()]
+
+
+def messages(prompt: str | Chat) -> str | list[dict[str, str]]:
+    """A prompt as in the rows of train_sft.py: a chat as its messages, any other prompt unchanged."""
+    return prompt.messages if isinstance(prompt, Chat) else prompt
+
 
 @dataclass(frozen=True)
 class Problem:

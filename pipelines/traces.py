@@ -6,7 +6,7 @@ from typing import Any
 
 from envs.env import Env
 from envs.mixed import Mixed, tasks_of
-from grpo.types import Chat, Problem
+from grpo.types import Chat, Problem, messages
 from inference.results import ProblemRow
 
 OPENING = "<think>"
@@ -143,17 +143,6 @@ def in_style(traces: Sequence[Trace], written: Mapping[str, Problem]) -> list[Tr
             completion=rewritten(trace.completion, trace.problem.prompt, written[trace.problem.key].prompt),
         )
         for trace in traces
-    ]
-
-
-def messages(prompt: str | Chat) -> str | list[dict[str, str]]:
-    """Return a chat as a list of messages, and any other prompt unchanged."""
-    if isinstance(prompt, str):
-        return prompt
-    return [
-        {"role": "system", "content": prompt.system},
-        {"role": "user", "content": prompt.user},
-        {"role": "assistant", "content": prompt.assistant},
     ]
 
 

@@ -35,13 +35,8 @@ def render(tokenizer: "PreTrainedTokenizerBase", prompt: str | Chat) -> str:
         return prompt
     if tokenizer.chat_template is None:
         raise ValueError("model.prompt_style=chat requires a chat template, which this tokenizer lacks; choose base")
-    turns = [
-        {"role": "system", "content": prompt.system},
-        {"role": "user", "content": prompt.user},
-        {"role": "assistant", "content": prompt.assistant},
-    ]
     try:
-        return format_messages(tokenizer, turns, continue_final_message=True)
+        return format_messages(tokenizer, prompt.messages, continue_final_message=True)
     except ValueError as error:
         raise ValueError(f"model.prompt_style=chat: {error}; choose base, or another model") from error
 

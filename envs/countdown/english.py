@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from envs.countdown.task import Countdown, Derivation
-from grpo.types import Chat, Problem
+from grpo.types import Problem, messages
 
 MAX_DRAWS = 10_000
 PERSISTENCE = 0.6  # the probability of another attempt after a miss
@@ -85,12 +85,3 @@ def search(env: Countdown, problem: Problem, rng: random.Random) -> list[Derivat
         if attempt.value == problem.fields["target"]:
             return list(found.values())
     raise ValueError(f"{problem.key}: no random attempt reaches the target; use fewer numbers (env.num_numbers)")
-
-
-def messages(prompt: str | Chat) -> str | list[dict[str, str]]:
-    """A prompt as in the rows of train_sft.py. A chat ends with the assistant's message, which the completion
-    continues."""
-    if isinstance(prompt, str):
-        return prompt
-    turns = [("system", prompt.system), ("user", prompt.user), ("assistant", prompt.assistant)]
-    return [{"role": role, "content": content} for role, content in turns]

@@ -5,12 +5,12 @@ import pytest
 
 from envs.countdown.behaviors import read_countdown_behaviors
 from envs.countdown.checker import check
-from envs.countdown.english import GIVING_UP, HIGH, HIT, JOINTS, LOW, OPENINGS, TURNS, messages, search, trace, traces
+from envs.countdown.english import GIVING_UP, HIGH, HIT, JOINTS, LOW, OPENINGS, TURNS, search, trace, traces
 from envs.countdown.task import Countdown, sorted_text
 from envs.countdown.trace import read_trace
 from envs.equations import end_of_thought
 from envs.splits import split_of
-from grpo.types import Chat
+from grpo.types import Chat, messages
 from rewards.scripts import mixes_scripts
 from rewards.tags import read_tags
 
