@@ -109,7 +109,7 @@ def root_mean_square(values: Tensor) -> Tensor:
     return values.square().mean().sqrt()
 
 
-def make_batch(groups: Sequence[Group], advantages: Tensor, mask_truncated: bool = False, pad_id: int = 0) -> Batch:
+def make_batch(groups: Sequence[Group], advantages: Tensor, mask_truncated: bool = False) -> Batch:
     """Stack the rollouts of all groups, in order; `advantages` are [B]. With `mask_truncated`, truncated completions
     carry no loss (overlong filtering, DAPO, arXiv 2503.14476, section 3.4)."""
     completions = [rollout.completion for group in groups for rollout in group.rollouts]
@@ -119,7 +119,7 @@ def make_batch(groups: Sequence[Group], advantages: Tensor, mask_truncated: bool
     behavior = [torch.tensor(c.behavior_logprobs, dtype=torch.float32) for c in completions]
     ids = [torch.tensor(c.prompt_ids + c.token_ids) for c in completions]
     return Batch(
-        input_ids=pad_sequence(ids, batch_first=True, padding_value=pad_id),
+        input_ids=pad_sequence(ids, batch_first=True),
         prompt_lengths=torch.tensor([len(c.prompt_ids) for c in completions]),
         mask=mask,
         loss_mask=mask & carries_loss[:, None],

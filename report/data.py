@@ -69,7 +69,7 @@ class RecordedRun:
         idle = (now or time.time()) - written
         return RunState.RUNNING if idle < max(IDLE_SECONDS, 5 * longest) else RunState.STOPPED
 
-    def evaluations(self, name: str = "eval/sampled") -> list[dict[str, Any]]:
+    def evaluations(self, name: str) -> list[dict[str, Any]]:
         """The rows that have the metric `name`."""
         return [row for row in self.rows if is_number(row.get(name))]
 

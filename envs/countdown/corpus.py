@@ -122,7 +122,7 @@ def line(candidate: Derivation, target: int, language: str = "en") -> str:
 
 
 @lru_cache(maxsize=4096)
-def all_derivations(numbers: tuple[int, ...], operations: str = "+-*") -> tuple[Derivation, ...]:
+def all_derivations(numbers: tuple[int, ...]) -> tuple[Derivation, ...]:
     """Every way to combine the numbers with intermediate values in 0..MAX_VALUE, without duplicates."""
 
     def combine(values: tuple[tuple[Value, str], ...], steps: tuple[Step, ...]) -> Iterator[Derivation]:
@@ -132,7 +132,7 @@ def all_derivations(numbers: tuple[int, ...], operations: str = "+-*") -> tuple[
             for second in range(first):
                 (left, left_text), (right, right_text) = sorted((values[first], values[second]), reverse=True)
                 rest = tuple(item for index, item in enumerate(values) if index not in (first, second))
-                for op in operations:
+                for op in "+-*":
                     value = apply(left, op, right)
                     if value is None or value > MAX_VALUE:
                         continue

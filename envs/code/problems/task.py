@@ -149,8 +149,8 @@ def sentence(low: int = 1, high: int = 6) -> Draw:
     return lambda rng: " ".join(word(rng))
 
 
-def table(values: Draw, low: int = 0, high: int = 5) -> Draw:
-    return lambda rng: {word: values(rng) for word in rng.sample(WORDS, rng.randint(low, high))}
+def table(values: Draw, low: int = 0) -> Draw:
+    return lambda rng: {word: values(rng) for word in rng.sample(WORDS, rng.randint(low, 5))}
 
 
 def grid(item: Draw, low: int = 1, high: int = 4, square: bool = False) -> Draw:
