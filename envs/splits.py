@@ -41,6 +41,17 @@ def distinct_eval_set(env: Env, count: int, widen: str) -> list[Problem]:
     )
 
 
+def first_held_out(env: Env, available: int, count: int) -> list[Problem]:
+    """The first `count` held-out problems of a task with a list of them, the same in every run.
+
+    Raises:
+        ValueError: fewer are available.
+    """
+    if count > available:
+        raise ValueError(f"num_problems={count}: env {env.name} has only {available} held-out problems")
+    return [env.problem(0, "test", index) for index in range(count)]
+
+
 @lru_cache(maxsize=8)
 def permutation(count: int, name: str) -> tuple[int, ...]:
     """A random permutation of 0..count - 1 that depends only on `count` and `name`."""

@@ -24,7 +24,7 @@ from envs.code.sandbox import Limits, missing_protections
 from envs.prompts import STYLES, make_prompt
 from envs.questions.task import canonical
 from envs.records import read_file
-from envs.splits import SPLITS, disjoint, in_epochs, require, split_of
+from envs.splits import SPLITS, disjoint, first_held_out, in_epochs, require, split_of
 from grpo.types import Problem
 from rewards.verdict import Verdict
 
@@ -84,10 +84,7 @@ class Code:
         """
         if self.path is None:
             return self._built_in_eval_set(count)
-        available = len(self.problems("test"))
-        if count > available:
-            raise ValueError(f"num_problems={count}: env {self.name} has only {available} held-out problems")
-        return [self.problem(0, "test", index) for index in range(count)]
+        return first_held_out(self, len(self.problems("test")), count)
 
     def check(self, problem: Problem, answer: str | None) -> Verdict:
         return check_code(answer, problem.fields, Limits(self.time_limit, self.memory_mb))

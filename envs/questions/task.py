@@ -17,7 +17,7 @@ from typing import Any
 from envs.behaviors import Behaviors, read_text_behaviors
 from envs.prompts import STYLES, make_prompt
 from envs.records import read_file, read_hub
-from envs.splits import EVAL_FRACTION, SPLITS, disjoint, in_epochs, require, split_of
+from envs.splits import EVAL_FRACTION, SPLITS, disjoint, first_held_out, in_epochs, require, split_of
 from grpo.types import Problem
 from rewards.latex import check_latex
 from rewards.numbers import NumberError, check_number, read_number
@@ -72,10 +72,7 @@ class Questions:
         Raises:
             ValueError: the dataset has fewer.
         """
-        available = len(self.problems("test"))
-        if count > available:
-            raise ValueError(f"num_problems={count}: env {self.name} has only {available} held-out problems")
-        return [self.problem(0, "test", index) for index in range(count)]
+        return first_held_out(self, len(self.problems("test")), count)
 
     def check(self, problem: Problem, answer: str | None) -> Verdict:
         if self.grader == "latex":
