@@ -2,19 +2,19 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import cycle
 from pathlib import Path
 
 import matplotlib
 
 from inference.statistics import Interval
-from report.sweep_picture import apart
+from report.sweep_picture import Color, apart, distinct_colors
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt  # noqa: E402 - after the choice of the backend
 from matplotlib.axes import Axes  # noqa: E402
 from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullFormatter, PercentFormatter  # noqa: E402
 
-Color = tuple[float, float, float, float]
 MARKERS = "osD^vPX<>*"  # so that strategies can be told apart without colors
 LABEL_GAP = 0.055  # fraction of the panel height
 LABEL_START = 1.06  # fraction of the panel width
@@ -74,12 +74,7 @@ def draw(curves: Sequence[Curve], output: Path) -> None:
 
 def palette(names: Sequence[str]) -> dict[str, tuple[Color, str]]:
     """Return name -> (color, marker), independent of the order of the names."""
-    ordered = sorted(names)
-    ten, many = plt.get_cmap("tab10"), plt.get_cmap("turbo")
-    few = [ten(index) for index in range(10) if index != 7]  # 7 is grey
-    bright = [many((index + 0.5) / len(ordered)) for index in range(len(ordered))]
-    chosen = few if len(ordered) <= len(few) else [(0.8 * r, 0.8 * g, 0.8 * b, 1.0) for r, g, b, _ in bright]
-    return {name: (chosen[index], MARKERS[index % len(MARKERS)]) for index, name in enumerate(ordered)}
+    return dict(zip(sorted(names), zip(distinct_colors(len(names)), cycle(MARKERS)), strict=True))
 
 
 def draw_scaling(axis: Axes, curves: Sequence[Curve], looks: Mapping[str, tuple[Color, str]]) -> None:

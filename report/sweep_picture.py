@@ -35,11 +35,16 @@ def palette(variants: Sequence[SweepVariant]) -> dict[str, Color]:
     """Choose a color for each variant, independent of the order of the table. A single baseline is black."""
     single = sum(variant.is_baseline for variant in variants) == 1
     names = sorted(variant.name for variant in variants if not (single and variant.is_baseline))
+    colors = zip(names, distinct_colors(len(names)), strict=True)
+    return dict.fromkeys((variant.name for variant in variants), BASELINE) | dict(colors)
+
+
+def distinct_colors(count: int) -> list[Color]:
+    """Return colors that can be told apart, none of them gray."""
     ten, many = plt.get_cmap("tab10"), plt.get_cmap("turbo")
     few = [ten(i) for i in range(10) if i != 7]  # without the gray
-    bright = [many((i + 0.5) / len(names)) for i in range(len(names))]
-    chosen = few if len(names) <= len(few) else [(0.8 * r, 0.8 * g, 0.8 * b, 1.0) for r, g, b, _ in bright]
-    return dict.fromkeys((variant.name for variant in variants), BASELINE) | dict(zip(names, chosen, strict=False))
+    bright = [many((i + 0.5) / count) for i in range(count)]
+    return few[:count] if count <= len(few) else [(0.8 * r, 0.8 * g, 0.8 * b, 1.0) for r, g, b, _ in bright]
 
 
 def draw_final(axis: Axes, variants: Sequence[SweepVariant], colors: dict[str, Color]) -> None:
