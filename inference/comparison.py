@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
 
 from inference.difficulty import (
     ComputeOptimal,
@@ -107,9 +108,9 @@ def difficulty_bins(sampled: SavedEvaluation) -> dict[str, dict[str, int]]:
     the evaluation's verifier or, without one, the mean certainty of the model.
     """
     right = {key: [candidate["correct"] for candidate in row["candidates"]] for key, row in sampled.rows.items()}
-    ease = {key: _mean([_certainty(candidate) for candidate in row["candidates"]]) for key, row in sampled.rows.items()}
+    ease = {key: fmean([_certainty(candidate) for candidate in row["candidates"]]) for key, row in sampled.rows.items()}
     if sampled.summary["settings"]["strategy"]["name"] == "best_of_n" and not sampled.uses_ground_truth:
-        ease = {key: _mean(row["details"]["scores"]) for key, row in sampled.rows.items()}
+        ease = {key: fmean(row["details"]["scores"]) for key, row in sampled.rows.items()}
     return {"oracle": oracle_bins(right), "predicted": difficulty_levels(ease)}
 
 
@@ -124,7 +125,7 @@ def compute_optimal_by_bins(
     strategies = {one.name: one.results for one in evaluations if not one.uses_ground_truth}
     sampled = max(evaluations, key=lambda evaluation: evaluation.num_samples)
     strategies |= {f"majority@{k}": sampled.majority(int(k)) for k in sampled.summary["majority_at"]}
-    costs = sorted(math.ceil(_mean([result.tokens for result in own.values()])) for own in strategies.values())
+    costs = sorted(math.ceil(fmean([result.tokens for result in own.values()])) for own in strategies.values())
     budgets = [cost for cost, larger in zip(costs, [*costs[1:], math.inf]) if larger > MIN_BUDGET_RATIO * cost]
     return {method: compute_optimal(strategies, levels, budgets) for method, levels in bins.items()}
 
@@ -179,7 +180,3 @@ def curves(
 def _certainty(candidate: CandidateRow) -> float:
     """Return the geometric mean of the probabilities of the tokens that the model sampled."""
     return math.exp(mean_logprob(candidate))
-
-
-def _mean(values: Sequence[float]) -> float:
-    return math.fsum(values) / len(values)

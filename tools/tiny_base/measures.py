@@ -9,6 +9,7 @@ from envs.multiplication import trace as multiplication
 from grpo.types import Group
 from rewards.scripts import mixes_scripts
 from rewards.tags import read_tags
+from run.metrics import share
 
 
 @dataclass(frozen=True)
@@ -108,8 +109,3 @@ def measure_multiplication(groups: Sequence[Group]) -> MultiplicationSkills:
         format=share([part.ordered for part in parts]),
         accuracy=share([rollout.score.correct for _, rollout in rollouts]),
     )
-
-
-def share(values: Sequence[bool]) -> float:
-    """The share of true values; 0 for an empty sequence."""
-    return sum(values) / len(values) if values else 0.0
