@@ -96,6 +96,7 @@ def test_no_request_exceeds_the_context(name):
     longest = max(len(str(problem.prompt)) for problem in with_a_turn) + 200
     engine = ToyEngine(longest_prompt=longest)
     list(run(STRATEGIES[name], with_a_turn, engine, LogprobVerifier()))
+    assert with_a_turn and engine.requests
     for request in engine.requests:
         assert engine.fits(request.prompt)
         assert 0 < request.sampling.max_tokens <= DECODING.max_tokens - len(request.prefix)

@@ -35,6 +35,7 @@ def test_literal_humaneval_tests_become_data():
 def test_the_solutions_of_a_file_pass_and_other_answers_fail(path):
     env = Code(path=str(path))
     problems = [env.problem(0, split, i) for split in ("train", "test") for i in range(4) if has(env, split)]
+    assert problems
     for problem in {problem.key: problem for problem in problems}.values():
         assert env.check(problem, problem.answer).correct, env.check(problem, problem.answer)
         name = problem.fields["function"]
