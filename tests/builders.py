@@ -2,12 +2,15 @@
 
 import hashlib
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import torch
 from tokenizers.processors import TemplateProcessing
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase, Qwen2Config, Qwen2ForCausalLM
 
+from conf.workers import ModelConfig
 from grpo.grpo import Batch, make_batch
 from grpo.types import Completion, Group, Problem, Rollout, Score
 from workers.examples import Example
@@ -53,6 +56,12 @@ def small_model(seed: int = 0, vocabulary: int = 32) -> Qwen2ForCausalLM:
         initializer_range=0.2,
     )
     return Qwen2ForCausalLM(config).eval()
+
+
+def saved_small_model(folder: Path, **settings: Any) -> ModelConfig:
+    """The small model, saved in `folder`."""
+    small_model().save_pretrained(folder)
+    return ModelConfig(name="small", path=str(folder), **settings)
 
 
 def tokenizer_with_bos() -> PreTrainedTokenizerBase:

@@ -1,19 +1,12 @@
 import pytest
 
 from inference.decoding import Decoding
-from inference.runner import run
 from inference.strategies import BeamSearch, BestOfN, Sample
-from inference.verifiers import LogprobVerifier, OracleVerifier
-from tests.inference.toy import ScriptedEngine, ToyEngine, grades, problems, right
+from inference.verifiers import OracleVerifier
+from tests.inference.toy import ScriptedEngine, ToyEngine, grades, outputs, problems, right
 
 DECODING = Decoding(max_tokens=40)
 GREEDY = Decoding(max_tokens=40, temperature=0.0)
-
-
-def outputs(strategy, count=12, verifier=None, engine=None):
-    return [
-        one for _, one in sorted(run(strategy, problems(count), engine or ToyEngine(), verifier or LogprobVerifier()))
-    ]
 
 
 class ByText:

@@ -1,20 +1,15 @@
 import pytest
 
 from inference.decoding import Decoding
-from inference.runner import run
 from inference.strategies import THINK_END, BudgetForcing, Sample
-from tests.inference.toy import END_ID, ScriptedEngine, ToyEngine, problems
+from tests.inference.toy import END_ID, ScriptedEngine, ToyEngine, outputs
 
 DECODING = Decoding(max_tokens=40)
 
 
-def outputs(strategy, count=12, engine=None):
-    return [one for _, one in sorted(run(strategy, problems(count), engine or ToyEngine()))]
-
-
 def written(strategy, *pieces):
     engine = ScriptedEngine(pieces)
-    output = outputs(strategy, 1, engine)[0]
+    output = outputs(strategy, 1, engine=engine)[0]
     assert engine.pieces == []
     return output
 
@@ -89,14 +84,14 @@ def test_hostile_reasoning_is_cut_at_its_first_end_tag(thought):
             return "".join(chr(token - 1000) for token in token_ids if token >= 1000)
 
     engine = Hostile([thought, "!<eos>"])
-    output = outputs(BudgetForcing(Decoding(max_tokens=200), 1), 1, engine)[0]
+    output = outputs(BudgetForcing(Decoding(max_tokens=200), 1), 1, engine=engine)[0]
     assert output.chosen.text == thought.removesuffix(THINK_END) + "Wait!"
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_the_cap_holds_for_any_text(seed):
     engine = ToyEngine(seed)
-    for output in outputs(BudgetForcing(DECODING, 3, cap=15), 60, engine):
+    for output in outputs(BudgetForcing(DECODING, 3, cap=15), 60, engine=engine):
         chosen = output.chosen
         thought = chosen.text.partition(THINK_END)[0]
         # The line break of the forced end is not counted by the cap.
@@ -108,7 +103,7 @@ def test_the_cap_holds_for_any_text(seed):
 
 
 def test_the_model_context_limit_ends_the_completion():
-    for output in outputs(BudgetForcing(DECODING, 3, cap=15), 20, ToyEngine(window=10)):
+    for output in outputs(BudgetForcing(DECODING, 3, cap=15), 20, engine=ToyEngine(window=10)):
         assert len(output.chosen.token_ids) <= 10 and not output.chosen.partial
 
 
@@ -142,7 +137,7 @@ def test_texts_outside_the_vocabulary_are_refused_before_generation():
     with pytest.raises(
         ValueError, match="strategy.wait must be a text that the model's vocabulary can spell, got 'Well'"
     ):
-        outputs(BudgetForcing(DECODING, 1, wait="Well"), 3, engine)
+        outputs(BudgetForcing(DECODING, 1, wait="Well"), 3, engine=engine)
     with pytest.raises(ValueError, match="strategy.cap must be <= 36 to leave room for an answer within .*=40, got 37"):
-        outputs(BudgetForcing(DECODING, 1, cap=37), 3, engine)
+        outputs(BudgetForcing(DECODING, 1, cap=37), 3, engine=engine)
     assert engine.batches == []

@@ -4,13 +4,9 @@ from inference.decoding import Decoding
 from inference.runner import run
 from inference.strategies import BeamSearch, BestOfN, BudgetForcing, MajorityVote, Revise, Sample
 from inference.verifiers import LogprobVerifier, OracleVerifier
-from tests.inference.toy import ScriptedEngine, ToyEngine, grades, problems, right
+from tests.inference.toy import ScriptedEngine, ToyEngine, grades, outputs, problems, right
 
 DECODING = Decoding(max_tokens=40, seed=1)
-
-
-def outputs(strategy, count=12, verifier=None, engine=None):
-    return [one for _, one in sorted(run(strategy, problems(count), engine or ToyEngine(), verifier))]
 
 
 def answers(*given):

@@ -10,7 +10,9 @@ import random
 from collections.abc import Iterable, Sequence
 
 from grpo.types import Chat, Completion, Problem, Request, Score
-from inference.types import Candidate, Item
+from inference.runner import run
+from inference.types import Candidate, Item, Strategy, StrategyOutput, Verifier
+from inference.verifiers import LogprobVerifier
 from inference.voting import answer_key
 
 END = "<eos>"
@@ -138,6 +140,17 @@ def _prompt(n: int) -> str | Chat:
     if n % 3 == 1:
         return f"Talk.\nUser: Problem {n}?\nAssistant: Let me solve.\n<think>"
     return f"p {n}\n<think>\n"
+
+
+def outputs(
+    strategy: Strategy,
+    count: int = 12,
+    verifier: Verifier | None = None,
+    engine: ToyEngine | None = None,
+) -> list[StrategyOutput]:
+    """The outputs for the first `count` problems, in order; the verifier is the model's own certainty by default."""
+    found = run(strategy, problems(count), engine or ToyEngine(), verifier or LogprobVerifier())
+    return [output for _, output in sorted(found)]
 
 
 def right(problem: Problem, candidate: Candidate) -> bool:

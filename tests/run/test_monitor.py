@@ -105,6 +105,17 @@ def test_a_step_and_its_evaluation_share_a_line(tmp_path):
     assert "held-out accuracy 50.0%" in console.file.getvalue()
 
 
+def log_one_step(folder: RunFolder, console: Console, group: Group, env: Env | None = None) -> None:
+    """Log and print a run of one step whose evaluations have the same completions as the step."""
+    with monitor_of(folder, console, Progress(1), env=env) as monitor:
+        monitor.log_evaluation(0, Evaluation([group], [group]))
+        log_step(monitor, 0, group)
+        monitor.log_evaluation(1, Evaluation([group], [group]))
+        monitor.log_end(1, {})
+        monitor.finish("ab")
+        print_end(console, folder)
+
+
 TWO_LINES = "2 * 3 = 6\n6 + 1 = 7\n</think> <answer>7</answer>"
 
 
@@ -113,14 +124,7 @@ def run_of_one_step(path, env: Env, problem: Problem) -> tuple[dict, list[dict],
     rollout = Rollout(completion(text=TWO_LINES), Score(1.0, True, {"correct": 1.0}, "correct"))
     group, folder = Group(problem, (rollout,)), RunFolder(path)
     output = io.StringIO()
-    console = Console(file=output, width=200)
-    with monitor_of(folder, console, Progress(1), env=env) as monitor:
-        monitor.log_evaluation(0, Evaluation([group], [group]))
-        log_step(monitor, 0, group)
-        monitor.log_evaluation(1, Evaluation([group], [group]))
-        monitor.log_end(1, {})
-        monitor.finish("ab")
-        print_end(console, folder)
+    log_one_step(folder, Console(file=output, width=200), group, env)
     return json.loads(folder.summary.read_text()), list(read_rows(folder.metrics)), output.getvalue()
 
 
@@ -244,14 +248,7 @@ def test_escape_codes_in_completions_do_not_reach_the_terminal(tmp_path, live):
     group = Group(problem, (Rollout(completion(text=ESCAPES), score),))
     folder, output = RunFolder(tmp_path / "run"), io.StringIO()
     folder.path.mkdir()
-    console = Console(file=output, width=200, force_terminal=live)
-    with monitor_of(folder, console, Progress(1)) as monitor:
-        monitor.log_evaluation(0, Evaluation([group], [group]))
-        log_step(monitor, 0, group)
-        monitor.log_evaluation(1, Evaluation([group], [group]))
-        monitor.log_end(1, {})
-        monitor.finish("ab")
-        print_end(console, folder)
+    log_one_step(folder, Console(file=output, width=200, force_terminal=live), group)
     shown = output.getvalue()
     assert r"\x1b]0;owned" in shown
     for code in ("\x1b]", "\x1b[2J", "\x9b", "\x07", "\x08", "\u202e"):

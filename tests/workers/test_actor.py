@@ -8,15 +8,14 @@ from conf.algorithms import AlgorithmConfig, OptimizerConfig
 from conf.workers import LoraConfig, ModelConfig, TopologyConfig
 from grpo.grpo import ppo_loss, token_losses, token_weights
 from grpo.settings import AGGREGATIONS, LOSSES, CorrectionConfig, KlConfig, LossConfig
-from tests.builders import random_batch, small_model
+from tests.builders import random_batch, saved_small_model, small_model
 from workers.actor import Actor, Reference
 from workers.weights import Transfer, publish
 
 
 @pytest.fixture
-def model_config(tmp_path, monkeypatch):
-    small_model().save_pretrained(tmp_path / "model")
-    return ModelConfig(name="small", path=str(tmp_path / "model"))
+def model_config(tmp_path):
+    return saved_small_model(tmp_path / "model")
 
 
 def actor(model_config, num_steps=10, **settings) -> Actor:

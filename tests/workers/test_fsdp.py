@@ -13,7 +13,7 @@ from conf.algorithms import AlgorithmConfig, OptimizerConfig
 from conf.workers import LoraConfig, ModelConfig, TopologyConfig
 from grpo.grpo import microbatches
 from grpo.settings import KlConfig, LossConfig
-from tests.builders import random_batch, small_model
+from tests.builders import random_batch, saved_small_model, small_model
 from workers.actor import Actor, Reference
 from workers.rank_group import ALONE, RankInfo
 from workers.weights import Weights, fetch, publish
@@ -49,8 +49,7 @@ def _run_rank(work, address, rank, size, args) -> None:
 
 @pytest.fixture
 def model_config(tmp_path):
-    small_model().save_pretrained(tmp_path / "model")
-    return ModelConfig(name="small", path=str(tmp_path / "model"), max_completion_tokens=16)
+    return saved_small_model(tmp_path / "model", max_completion_tokens=16)
 
 
 def actor(model: ModelConfig, info: RankInfo = ALONE, **settings) -> Actor:

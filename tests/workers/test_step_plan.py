@@ -4,7 +4,7 @@ import torch
 from conf.algorithms import OptimizerConfig
 from conf.sft import DataConfig, SftConfig
 from conf.workers import LoraConfig, ModelConfig, TopologyConfig
-from tests.builders import example, small_model
+from tests.builders import example, saved_small_model, small_model
 from workers.actor import Actor
 from workers.rank_group import ALONE, RankInfo
 from workers.step_plan import StepPlan, make_batch
@@ -56,8 +56,7 @@ EXAMPLES = [
 
 @pytest.fixture
 def model_config(tmp_path):
-    small_model().save_pretrained(tmp_path / "model")
-    return ModelConfig(name="small", path=str(tmp_path / "model"))
+    return saved_small_model(tmp_path / "model")
 
 
 def actor(model: ModelConfig, info: RankInfo = ALONE, **settings) -> Actor:
