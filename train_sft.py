@@ -39,7 +39,7 @@ from workers.models import (
     read_config,
 )
 from workers.session import check_topology, free_shared_memory
-from workers.step_plan import StepPlan, make_batch
+from workers.step_plan import StepPlan, example_batch
 from workers.trainable import check_trainable
 from workers.trio import Trio
 
@@ -68,7 +68,7 @@ class SftTraining(Training):
         self.trio.actor.interrupt.check()  # in RL, generation does
         self.trio.rollout.sleep()
         examples = self.plan.step(step)
-        batch = make_batch(examples, self.ranks)
+        batch = example_batch(examples, self.ranks)
         update: UpdateResult = self.trio.actor.call("update", batch, phase="update")
         self.step = step + 1
         metrics = policy_metrics({name: value for name, value in update.metrics.items() if name in REPORTED})
@@ -100,7 +100,7 @@ class SftTraining(Training):
         examples' weights."""
         total = tokens = 0.0
         for step in range(self.held_out.num_steps(1)):
-            batch = make_batch(self.held_out.step(step), self.ranks)
+            batch = example_batch(self.held_out.step(step), self.ranks)
             logprobs = self.trio.actor.call("logprobs", batch, phase="evaluate")
             total -= float((logprobs * batch.loss_mask).sum())
             tokens += float(batch.loss_mask.sum())

@@ -29,11 +29,11 @@ def component_advantages(
 def pass_at_k_advantages(
     groups: Sequence[Group], cfg: AdvantageConfig, component_weights: Mapping[str, float]
 ) -> Tensor:
-    """`pass_at_k` of each group, whatever the rewards. Float64 [B]."""
-    return torch.cat([pass_at_k([r.score.correct for r in group.rollouts], cfg.k) for group in groups])
+    """`pass_at_k_group` of each group, whatever the rewards. Float64 [B]."""
+    return torch.cat([pass_at_k_group([r.score.correct for r in group.rollouts], cfg.k) for group in groups])
 
 
-def pass_at_k(correct: Sequence[bool], k: int) -> Tensor:
+def pass_at_k_group(correct: Sequence[bool], k: int) -> Tensor:
     """Pass@k training (arXiv 2508.10751) in closed form: a set of k completions earns 1 if one of them is correct,
     and a completion gets the mean advantage of the sets that contain it. With N completions, W of them wrong, the mean
     reward of all sets M = 1 - C(W, k) / C(N, k) and its spread S = sqrt(M (1 - M)):

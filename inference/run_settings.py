@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from conf.strategies import FromRunConfig
 from run.files import DamagedFile, read_yaml
-from workers.checkpoint import list_checkpoints, verify
+from workers.checkpoint import list_checkpoints, verify_checkpoint
 
 Settings = TypeVar("Settings", bound=FromRunConfig)
 
@@ -48,5 +48,5 @@ def run_settings(compose: Callable[[Sequence[str], Mapping[str, Any]], Settings]
     if cfg.ckpt is not None and cfg.ckpt not in checkpoints:
         raise ValueError(f"ckpt must be a checkpoint of {folder}, {', '.join(checkpoints)}; got {cfg.ckpt}")
     path = checkpoints[cfg.ckpt or max(checkpoints)]
-    verify(path)
+    verify_checkpoint(path)
     return replace(cfg, model=replace(cfg.model, path=str(path / "hf"), local_path=None))

@@ -101,7 +101,7 @@ class Pipeline:
         return [self.folder / source / "data.jsonl" if source in self.stages else Path(source) for source in stage.data]
 
 
-def settings_of(kind: str, overrides: list[str]) -> RunConfig:
+def stage_settings(kind: str, overrides: list[str]) -> RunConfig:
     """The settings that the entry point of a kind composes.
 
     Raises:
@@ -121,7 +121,7 @@ def cost_of(pipeline: Pipeline) -> CostConfig:
         ValueError: the settings of the first stage do not compose.
     """
     name, stage = next(iter(pipeline.stages.items()))
-    return settings_of(stage.kind, pipeline.overrides(name, Known())).cost
+    return stage_settings(stage.kind, pipeline.overrides(name, Known())).cost
 
 
 def check_commands(pipeline: Pipeline) -> None:
@@ -135,6 +135,6 @@ def check_commands(pipeline: Pipeline) -> None:
             if Path(source).suffix in (".jsonl", ".parquet") and not Path(source).is_file():
                 raise ValueError(f"stages.{name}.data: {source} does not exist; create it, or set another file")
         try:
-            settings_of(stage.kind, pipeline.overrides(name, Known()))
+            stage_settings(stage.kind, pipeline.overrides(name, Known()))
         except ValueError as error:
             raise ValueError(f"stages.{name}: {error}") from error

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from conf.pipelines import TRAINED
-from pipelines.commands import EVALUATION, Known, Pipeline, settings_of
+from pipelines.commands import EVALUATION, Known, Pipeline, stage_settings
 from pipelines.graph import sources
 from run.files import read_json, read_yaml, replace_json
 from run.folder import MEMORY_KEYS, RunFolder, trains_off_policy
@@ -166,7 +166,7 @@ class Ledger:
         """The identity of the weights and of the data that a stage starts from."""
         stage = self.pipeline.stages[name]
         if stage.model not in self.pipeline.stages:
-            model = settings_of(stage.kind, self.pipeline.overrides(name, Known())).model
+            model = stage_settings(stage.kind, self.pipeline.overrides(name, Known())).model
             found = {stage.model: identity(Path(model.source))}
         else:
             found = {stage.model: self.summary(stage.model)["weights_sha256"]}

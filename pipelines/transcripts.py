@@ -6,7 +6,7 @@ from typing import Any
 from envs.env import Env
 from grpo.types import Problem
 from inference.results import problem_rows
-from pipelines.commands import Known, settings_of
+from pipelines.commands import Known, stage_settings
 from pipelines.ledger import Ledger
 from report.samples import STAGE_PROBLEMS, STAGE_TEXT, page_row
 
@@ -23,7 +23,7 @@ def read_transcripts(ledger: Ledger) -> dict[str, Any]:
             first.setdefault(stage.model, name)
     if not first:
         return {"models": [], "problems": []}
-    tasks = {name: settings_of("evaluate", ledger.pipeline.overrides(name, Known())).env for name in first.values()}
+    tasks = {name: stage_settings("evaluate", ledger.pipeline.overrides(name, Known())).env for name in first.values()}
     env = next(iter(tasks.values()))
     evaluations = [name for name, task in tasks.items() if task == env]
     lines = [ledger.result(name).with_suffix(".jsonl") for name in evaluations]

@@ -26,7 +26,7 @@ from envs.questions.task import Questions, _load
 from run.files import append_rows, read_rows
 from run.folder import RunFolder
 from tests.loopback_hub import Hub, serving
-from workers.checkpoint import list_checkpoints, verify
+from workers.checkpoint import list_checkpoints, verify_checkpoint
 from workers.interrupt import Interrupted
 from workers.rank_group import PhaseTimer, WorkerTimeout
 
@@ -122,7 +122,7 @@ def test_checkpoints_are_intact_and_load_in_transformers(straight):
     checkpoints = list_checkpoints(folder / "outputs" / "straight" / "checkpoints")
     assert [path.name for path in checkpoints] == ["step_000005", "step_000010"]
     for path in checkpoints:
-        verify(path)
+        verify_checkpoint(path)
     model = AutoModelForCausalLM.from_pretrained(checkpoints[-1] / "hf")
     tokenizer = AutoTokenizer.from_pretrained(checkpoints[-1] / "hf")
     assert model.config.vocab_size == len(tokenizer)
@@ -375,7 +375,7 @@ def test_a_signal_ends_the_run_with_a_checkpoint_and_no_process_left(tmp_path, n
     assert '"state":"stopped"' in (tmp_path / "outputs" / "stopped" / "report.html").read_text()
     checkpoints = list_checkpoints(tmp_path / "outputs" / "stopped" / "checkpoints")
     assert checkpoints
-    verify(checkpoints[-1])
+    verify_checkpoint(checkpoints[-1])
     _, alive = psutil.wait_procs(children, timeout=20)
     assert not alive
 

@@ -16,7 +16,7 @@ from transformers import AutoModelForCausalLM
 from envs.countdown.corpus import tiny_countdown, traces
 from tests.builders import example
 from train_sft import SftTraining
-from workers.checkpoint import list_checkpoints, verify
+from workers.checkpoint import list_checkpoints, verify_checkpoint
 from workers.step_plan import StepPlan
 
 ROOT = Path(__file__).parent.parent
@@ -86,7 +86,7 @@ def test_checkpoints_are_intact_and_load_in_transformers(straight):
     checkpoints = list_checkpoints(straight[0] / "outputs" / "straight" / "checkpoints")
     assert [path.name for path in checkpoints] == ["step_000003", "step_000006"]
     for path in checkpoints:
-        verify(path)
+        verify_checkpoint(path)
     AutoModelForCausalLM.from_pretrained(checkpoints[-1] / "hf")
 
 

@@ -82,7 +82,7 @@ def newest_intact(root: Path, report: Callable[[str], None]) -> Path | None:
     """The newest intact checkpoint, or None. Damaged ones are skipped, with a message to `report`."""
     for path in reversed(list_checkpoints(root)):
         try:
-            verify(path)
+            verify_checkpoint(path)
         except DamagedCheckpoint as error:
             report(f"{error}; trying an older checkpoint")
             continue
@@ -90,7 +90,7 @@ def newest_intact(root: Path, report: Callable[[str], None]) -> Path | None:
     return None
 
 
-def verify(path: Path) -> None:
+def verify_checkpoint(path: Path) -> None:
     """Compare a checkpoint with its manifest.
 
     Raises:

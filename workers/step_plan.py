@@ -60,7 +60,7 @@ class StepPlan:
         return self.epochs[epoch]
 
 
-def make_batch(examples: Sequence[Example], ranks: int = 1) -> Batch:
+def example_batch(examples: Sequence[Example], ranks: int = 1) -> Batch:
     """The examples as a batch whose `advantages` are their weights, scaled so that the mean weight of the tokens that
     carry loss is 1. The last example is repeated, without loss, until `ranks` divides the number of rows."""
     fill = -len(examples) % ranks

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from grpo.advantages import ADVANTAGES, kl_penalized_advantages, pass_at_k, reward_to_go_advantages
+from grpo.advantages import ADVANTAGES, kl_penalized_advantages, pass_at_k_group, reward_to_go_advantages
 from grpo.grpo import group_advantages, make_batch
 from grpo.settings import BASELINES, SCALES, AdvantageConfig, KlConfig
 from grpo.types import Group, Rollout, Score
@@ -149,17 +149,17 @@ def mean_over_all_sets(correct: list[bool], k: int) -> torch.Tensor:
 @pytest.mark.parametrize("right", [1, 2, 3])
 def test_pass_at_k_advantages_equal_the_mean_over_all_sets(k, right):
     correct = [index < right for index in range(6)]
-    assert torch.allclose(pass_at_k(correct, k), mean_over_all_sets(correct, k))
+    assert torch.allclose(pass_at_k_group(correct, k), mean_over_all_sets(correct, k))
 
 
 def test_pass_at_k_by_hand():
     # 1 of 4 is correct, k = 2: 3 of the 6 sets earn 1, so M = S = 1/2. The correct completion gets 1. A wrong one is
     # in 3 sets, of which 1 contains the correct completion: (1 - 1/2 - 2/3) / (1/2) = -1/3.
     assert torch.allclose(
-        pass_at_k([True, False, False, False], 2), torch.tensor([1.0, -1 / 3, -1 / 3, -1 / 3]).double()
+        pass_at_k_group([True, False, False, False], 2), torch.tensor([1.0, -1 / 3, -1 / 3, -1 / 3]).double()
     )
     # 3 of 4 are correct: every pair contains a correct completion, so all sets earn the same.
-    assert not pass_at_k([True, True, True, False], 2).any()
+    assert not pass_at_k_group([True, True, True, False], 2).any()
     cfg = AdvantageConfig("pass_at_k", k=2)
     assert torch.allclose(
         ADVANTAGES["pass_at_k"]([group_of([1.0, 0.1, 0.0, 0.0])], cfg, {})[0], torch.tensor(1.0).double()
@@ -169,7 +169,7 @@ def test_pass_at_k_by_hand():
 @settings(max_examples=50, deadline=None, derandomize=True)
 @given(st.lists(st.booleans(), min_size=2, max_size=16), st.integers(1, 8))
 def test_pass_at_k_advantages_add_up_to_zero(correct, k):
-    found = pass_at_k(correct, min(k, len(correct)))
+    found = pass_at_k_group(correct, min(k, len(correct)))
     assert abs(found.sum().item()) < 1e-9
 
 

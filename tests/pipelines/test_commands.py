@@ -4,7 +4,7 @@ import pytest
 
 from conf.compose import compose_pipeline
 from conf.pipelines import StageConfig
-from pipelines.commands import Known, Pipeline, check_commands, settings_of
+from pipelines.commands import Known, Pipeline, check_commands, stage_settings
 from tests.made_pipeline import small_pipeline
 
 KNOWN = Known({"zero": Path("outputs/small/zero/checkpoints/step_000002/hf")}, {"zero": {"tokens": 512, "usd": 0.5}})
@@ -77,7 +77,7 @@ def test_names_with_special_characters_are_read_back_by_hydra(tmp_path, monkeypa
     (weights / "config.json").touch()
     known, folder = Known({"zero": weights}), f"outputs/{run}"
     zero, rows, tuned, evaluated = (
-        settings_of(pipeline.stages[name].kind, pipeline.overrides(name, known))
+        stage_settings(pipeline.stages[name].kind, pipeline.overrides(name, known))
         for name in ("zero", "rows", "tuned", "evaluate_zero")
     )
     assert (
@@ -120,7 +120,7 @@ def test_a_missing_file_is_found_before_the_first_stage_starts(tmp_path, monkeyp
 def test_the_settings_of_every_stage_of_every_pipeline_compose(name):
     pipeline = Pipeline(compose_pipeline([f"pipeline={name}"]))
     for stage, each in pipeline.stages.items():
-        cfg = settings_of(each.kind, pipeline.overrides(stage, Known()))
+        cfg = stage_settings(each.kind, pipeline.overrides(stage, Known()))
         # conf/tuned/ has settings for the task of every stage: the default of RL is that of large models, 1,000 steps.
         if each.kind == "rl" and cfg.model.name.startswith("tiny"):
             assert cfg.algorithm.optimizer.lr == 3e-4, stage

@@ -14,7 +14,7 @@ from workers.checkpoint import (
     newest_intact,
     save_hf_folder,
     step_of,
-    verify,
+    verify_checkpoint,
     write_checkpoint,
 )
 from workers.models import load_model
@@ -31,7 +31,7 @@ def steps(root):
 
 def test_a_checkpoint_is_intact_and_found(tmp_path):
     path = write_checkpoint(tmp_path, 20, save, keep=2)
-    verify(path)
+    verify_checkpoint(path)
     assert path.name == "step_000020" and newest_intact(tmp_path, print) == path
 
 
@@ -70,7 +70,7 @@ def test_a_failing_save_leaves_the_old_checkpoint_alone_and_says_if_the_disk_is_
     else:
         assert message is not None and message.startswith(f"{tmp_path}/step_000002: No space left on device; free disk")
     assert [path.name for path in tmp_path.iterdir()] == ["step_000001"]
-    verify(tmp_path / "step_000001")
+    verify_checkpoint(tmp_path / "step_000001")
 
 
 def test_what_a_killed_run_left_of_a_checkpoint_is_removed_by_the_next_one(tmp_path):
@@ -102,7 +102,7 @@ def test_each_kind_of_damage_is_detected(tmp_path, damage):
     else:
         (path / "manifest.json").write_text("{")
     with pytest.raises(DamagedCheckpoint, match=damage):
-        verify(path)
+        verify_checkpoint(path)
 
 
 def test_an_empty_folder_has_no_checkpoint(tmp_path):
@@ -112,7 +112,7 @@ def test_an_empty_folder_has_no_checkpoint(tmp_path):
 def test_the_same_step_can_be_written_again(tmp_path):
     write_checkpoint(tmp_path, 1, save, keep=2)
     path = write_checkpoint(tmp_path, 1, lambda folder: save(folder, "newer"), keep=2)
-    verify(path)
+    verify_checkpoint(path)
     assert (path / "hf" / "model.bin").read_text() == "newer"
 
 

@@ -7,7 +7,7 @@ from conf.workers import LoraConfig, ModelConfig, TopologyConfig
 from tests.builders import example, saved_small_model, small_model
 from workers.actor import Actor
 from workers.rank_group import ALONE, RankInfo
-from workers.step_plan import StepPlan, make_batch
+from workers.step_plan import StepPlan, example_batch
 
 
 def test_an_epoch_has_every_example_once_in_batches_of_at_most_so_many_tokens():
@@ -33,7 +33,9 @@ def test_an_example_longer_than_a_batch_is_a_batch_of_its_own():
 
 
 def test_weights_are_scaled_to_a_mean_of_one_over_the_tokens_that_carry_loss():
-    batch = make_batch([example([1], [5, 6], weight=3.0), example([1], [7, 8, 9, 4], loss=[True, True, False, False])])
+    batch = example_batch(
+        [example([1], [5, 6], weight=3.0), example([1], [7, 8, 9, 4], loss=[True, True, False, False])]
+    )
     # The weights are 3, 3, 1, 1: their mean is 2.
     assert batch.advantages.tolist() == [[1.5, 1.5, 0, 0], [0.5, 0.5, 0, 0]]
     assert batch.mask.sum() == 6 and batch.loss_mask.sum() == 4
@@ -41,7 +43,7 @@ def test_weights_are_scaled_to_a_mean_of_one_over_the_tokens_that_carry_loss():
 
 
 def test_a_batch_is_filled_up_for_several_ranks_with_rows_that_carry_no_loss():
-    batch = make_batch([example([1], [5, 6]), example([2], [7]), example([3], [7])], ranks=2)
+    batch = example_batch([example([1], [5, 6]), example([2], [7]), example([3], [7])], ranks=2)
     assert len(batch) == 4 and not batch.loss_mask[3].any() and not batch.advantages[3].any()
     assert batch.loss_mask[:3].sum() == 4
 
@@ -80,7 +82,7 @@ def transformers_loss(model) -> torch.Tensor:
 @pytest.mark.parametrize("micro_batch_tokens", [1000, 8, 1])
 def test_loss_and_gradient_equal_those_of_transformers(model_config, micro_batch_tokens):
     trained = actor(model_config, micro_batch_tokens=micro_batch_tokens)
-    metrics, _ = trained._backward(make_batch(EXAMPLES))
+    metrics, _ = trained._backward(example_batch(EXAMPLES))
     model = small_model()
     expected = transformers_loss(model)
     expected.backward()
@@ -93,6 +95,6 @@ def test_an_update_with_an_adapter_lowers_the_loss_and_keeps_the_base_weights(mo
     model_config.lora = LoraConfig(rank=4)
     trained = actor(model_config)
     base = {name: p.clone() for name, p in trained.model.named_parameters() if "lora" not in name}
-    losses = [trained.update(make_batch(EXAMPLES)).metrics["loss"] for _ in range(5)]
+    losses = [trained.update(example_batch(EXAMPLES)).metrics["loss"] for _ in range(5)]
     assert losses[-1] < losses[0]
     assert all(torch.equal(p, base[name]) for name, p in trained.model.named_parameters() if name in base)

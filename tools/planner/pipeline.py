@@ -18,7 +18,7 @@ from conf.schema import Config, CostConfig
 from conf.sft import SftConfig, TrainingConfig
 from conf.strategies import DecodingConfig
 from conf.traces import TracesConfig
-from pipelines.commands import Known, Pipeline, settings_of
+from pipelines.commands import Known, Pipeline, stage_settings
 from run.cost import Price, price_of
 from tools.planner import roofline
 from tools.planner.choice import Plan, Planner, choose, make_planner
@@ -106,7 +106,7 @@ def plan_pipeline(pipeline: Pipeline, machine: Machine) -> dict[str, StagePlan]:
     for name, stage in pipeline.stages.items():
         known = Known(summaries={other: plan.summary for other, plan in plans.items()})
         try:
-            settings = settings_of(stage.kind, pipeline.overrides(name, known))
+            settings = stage_settings(stage.kind, pipeline.overrides(name, known))
             if isinstance(settings, SftConfig):
                 plans[name] = plan_sft(settings, num_rows(stage, plans), machine)
             elif isinstance(settings, DecodingConfig):

@@ -24,7 +24,7 @@ from conf.compose import compose_claims, compose_pipeline
 from conf.launch import checking_settings, explaining_errors
 from conf.reproduce import REPRODUCE, ClaimConfig
 from grpo.settings import one_of
-from pipelines.commands import Known, Pipeline, check_commands, cost_of, settings_of
+from pipelines.commands import Known, Pipeline, check_commands, cost_of, stage_settings
 from pipelines.ledger import Ledger
 from pipelines.runner import check_started, run_pipeline
 from run.cost import price_of
@@ -173,7 +173,7 @@ def check_models(pipeline: Pipeline) -> None:
     given = {stage.model: name for name, stage in pipeline.stages.items() if stage.model not in pipeline.stages}
     for name in given.values():
         try:
-            cfg = settings_of(pipeline.stages[name].kind, pipeline.overrides(name, Known()))
+            cfg = stage_settings(pipeline.stages[name].kind, pipeline.overrides(name, Known()))
             check_model(cfg.model, cfg.rollout, cfg.topology)
         except ValueError as error:
             raise ValueError(f"stages.{name}: {error}") from error

@@ -7,7 +7,7 @@ from typing import Any
 from envs.env import Env
 from grpo.types import Problem
 from inference.results import mean_logprob, problem_rows
-from pipelines.commands import Known, settings_of
+from pipelines.commands import Known, stage_settings
 from pipelines.graph import selected
 from pipelines.ledger import Ledger
 from run.files import read_rows
@@ -108,7 +108,7 @@ class SeedRun:
         overrides = self.ledger.pipeline.overrides(name, Known())
         key = tuple(each for each in overrides if each.startswith(("model=", "env")))
         if key not in self._envs:
-            self._envs[key] = settings_of(stage.kind, overrides).env
+            self._envs[key] = stage_settings(stage.kind, overrides).env
         return self._envs[key]
 
 

@@ -7,7 +7,7 @@ from rich.console import Console
 
 from conf.compose import compose_pipeline
 from conf.pipelines import StageConfig
-from pipelines.commands import Known, Pipeline, cost_of, settings_of
+from pipelines.commands import Known, Pipeline, cost_of, stage_settings
 from tests.made_pipeline import small_pipeline
 from tools.planner import choice
 from tools.planner.hardware import gpu_named
@@ -118,7 +118,7 @@ def test_the_printed_command_keeps_lists(untraced):
 
 def test_stages_with_another_number_of_sequences_have_another_engine(untraced):
     pipeline, machine = Pipeline(compose_pipeline(["pipeline=r1_gsm8k"])), Machine(gpu_named("h100"), 1)
-    few = settings_of("rl", [*pipeline.overrides("r1_zero", Known()), "rollout.max_num_seqs=16"])
+    few = stage_settings("rl", [*pipeline.overrides("r1_zero", Known()), "rollout.max_num_seqs=16"])
     many = replace(few, rollout=replace(few.rollout, max_num_seqs=512))
     assert machine.planner(few).rollout.fixed < machine.planner(many).rollout.fixed
 
@@ -127,7 +127,7 @@ def test_an_evaluation_takes_the_seconds_of_its_generation(untraced):
     machine = Machine(gpu_named("h100"), 2)
     pipeline = Pipeline(compose_pipeline(["pipeline=journey_gsm8k"]))
     plan = plan_pipeline(pipeline, machine)["evaluate_base"]
-    cfg = settings_of("evaluate", pipeline.overrides("evaluate_base", Known()))
+    cfg = stage_settings("evaluate", pipeline.overrides("evaluate_base", Known()))
     expected = generation_seconds(machine.workload(cfg), 1319 * 16, 1319, replicas=2, concurrency=256)
     assert plan.seconds == pytest.approx(STARTUP_SECONDS + expected) and plan.tokens == 1319 * 16 * 512
 
