@@ -52,7 +52,7 @@ GOES_BACK = (
 
 
 @dataclass(frozen=True)
-class Attempt:
+class JourneyAttempt:
     """An attempt at a problem.
 
     steps    of the thought; in text, with the whitespace before each
@@ -83,15 +83,15 @@ class Journey:
     """A completion that walks through `attempts`, the last of which is right."""
 
     completion: str
-    attempts: tuple[Attempt, ...]
+    attempts: tuple[JourneyAttempt, ...]
 
 
-def read_attempts(problem: Problem, candidates: Sequence[CandidateRow], tiny: bool) -> list[Attempt]:
+def read_attempts(problem: Problem, candidates: Sequence[CandidateRow], tiny: bool) -> list[JourneyAttempt]:
     """Return the different attempts in the samples of a problem, in the order of their first occurrence.
 
     tiny  the samples are written in the trace language of the tiny countdown models
     """
-    unique: dict[tuple[str, ...], Attempt] = {}
+    unique: dict[tuple[str, ...], JourneyAttempt] = {}
     for sample, candidate in enumerate(candidates):
         if not read_tags(candidate["text"]).ordered or candidate["error"] is not None:
             continue
@@ -104,7 +104,7 @@ def read_attempts(problem: Problem, candidates: Sequence[CandidateRow], tiny: bo
 
 def journey(
     problem: Problem,
-    attempts: Sequence[Attempt],
+    attempts: Sequence[JourneyAttempt],
     settings: JourneyConfig,
     count_tokens: Callable[[str], int],
     tiny: bool,
@@ -131,12 +131,12 @@ def journey(
     return None
 
 
-def shortcut(attempt: Attempt, tiny: bool) -> str:
+def shortcut(attempt: JourneyAttempt, tiny: bool) -> str:
     """Return the completion of a right attempt alone."""
     return _write_tiny([attempt]) if tiny else "".join(attempt.steps) + attempt.ending
 
 
-def depth_first(attempts: Sequence[Attempt]) -> Iterator[Attempt]:
+def depth_first(attempts: Sequence[JourneyAttempt]) -> Iterator[JourneyAttempt]:
     """Yield the attempts, whose paths differ, in the order of a depth-first walk over their tree.
 
     At each fork the branches follow in the order of their first occurrence, except that an attempt that ends there
@@ -146,7 +146,7 @@ def depth_first(attempts: Sequence[Attempt]) -> Iterator[Attempt]:
         yield from attempts
         return
     depth = len(os.path.commonprefix([attempt.path for attempt in attempts]))
-    branches: dict[tuple[str, ...], list[Attempt]] = {}
+    branches: dict[tuple[str, ...], list[JourneyAttempt]] = {}
     for attempt in attempts:
         branches.setdefault(attempt.path[depth : depth + 1], []).append(attempt)
     for _, branch in sorted(branches.items(), key=lambda item: (any(a.right for a in item[1]), item[0] != ())):
@@ -169,7 +169,7 @@ def explain(problem: Problem, reason: str) -> str | None:
     return reason if reason.startswith(("test ", "the asserts")) else None
 
 
-def _text_attempts(problem: Problem, candidate: CandidateRow, sample: int) -> Iterator[Attempt]:
+def _text_attempts(problem: Problem, candidate: CandidateRow, sample: int) -> Iterator[JourneyAttempt]:
     """Yield the sample as one attempt, unless its thought or answer is empty or its error cannot be explained."""
     text = candidate["text"]
     thought = text.partition(THINK_END)[0].rstrip()
@@ -177,10 +177,10 @@ def _text_attempts(problem: Problem, candidate: CandidateRow, sample: int) -> It
     reason = "" if candidate["correct"] else explain(problem, candidate["reason"])
     if thought and answer and reason is not None:
         ending = text[len(thought) :] if candidate["correct"] else ""
-        yield Attempt(tuple(STEP.findall(thought)), reason, answer, ending, sample)
+        yield JourneyAttempt(tuple(STEP.findall(thought)), reason, answer, ending, sample)
 
 
-def _tiny_attempts(problem: Problem, candidate: CandidateRow, sample: int) -> Iterator[Attempt]:
+def _tiny_attempts(problem: Problem, candidate: CandidateRow, sample: int) -> Iterator[JourneyAttempt]:
     """Yield the lines of the sample that use each number once and calculate correctly. The last line is right if it
     reaches the target and the answer is correct."""
     thought, _, _ = candidate["text"].partition(THINK_END)
@@ -192,15 +192,15 @@ def _tiny_attempts(problem: Problem, candidate: CandidateRow, sample: int) -> It
             continue
         steps = tuple(thought[equation.start : equation.end].strip() for equation in attempt.equations)
         ending = candidate["text"][len(thought) :] if hits else ""
-        yield Attempt(steps, "yes" if hits else "low" if attempt.value < target else "high", "", ending, sample)
+        yield JourneyAttempt(steps, "yes" if hits else "low" if attempt.value < target else "high", "", ending, sample)
 
 
-def _write_tiny(walk: Sequence[Attempt]) -> str:
+def _write_tiny(walk: Sequence[JourneyAttempt]) -> str:
     lines = [f" {', '.join(attempt.steps)} {attempt.reason}\n" for attempt in walk]
     return "".join(lines) + walk[-1].ending
 
 
-def _write_text(walk: Sequence[Attempt], rng: random.Random) -> str:
+def _write_text(walk: Sequence[JourneyAttempt], rng: random.Random) -> str:
     parts = list(walk[0].steps)
     for wrong, following in zip(walk, walk[1:], strict=False):
         shared = len(os.path.commonprefix([wrong.path, following.path]))

@@ -13,7 +13,7 @@ from typing import Any
 
 from conf.launch import checking_settings
 from report.sweep import percent
-from report.sweep_results import estimate
+from report.sweep_results import seed_mean
 from run.files import read_json
 
 Summary = Mapping[str, Any]  # summary.json of a pipeline
@@ -75,9 +75,9 @@ def table(summaries: Sequence[Summary], baseline: str | None = None) -> list[str
         cells = [
             name,
             summaries[0]["stages"][name]["arm"],
-            percent(estimate(found)),
-            "" if name == baseline else percent(estimate(differences), "+", ""),
-            percent(estimate(votes)) if (votes := _values(summaries, name, "majority")) else "-",
+            percent(seed_mean(found)),
+            "" if name == baseline else percent(seed_mean(differences), "+", ""),
+            percent(seed_mean(votes)) if (votes := _values(summaries, name, "majority")) else "-",
             f"{_mean(_values(summaries, name, 'length')):.1f}",
             f"{_mean(_values(summaries, name, 'mixed')):.1%}",
             f"{_mean([summary['stages'][name]['tokens'] for summary in summaries]):,.0f}",

@@ -11,8 +11,8 @@ from report.sweep_results import (
     FINISHED,
     RUNNING,
     WAITING,
-    Estimate,
     Job,
+    SeedMean,
     SweepVariant,
     last_line,
     read_variants,
@@ -57,8 +57,8 @@ def table(variants: Sequence[SweepVariant]) -> list[str]:
             [
                 variant.name,
                 str(done) if done == planned else f"{done} of {planned}",
-                percent(variant.estimate("step0")),
-                percent(variant.estimate("final")),
+                percent(variant.accuracy("step0")),
+                percent(variant.accuracy("final")),
                 difference(variant),
                 f"{variant.mean('tokens'):,.0f}",
                 f"{variant.mean('seconds'):,.0f}",
@@ -73,7 +73,7 @@ def table(variants: Sequence[SweepVariant]) -> list[str]:
     return [head, f"| {rule} |", *body]
 
 
-def percent(value: Estimate, sign: str = "", unit: str = "%") -> str:
+def percent(value: SeedMean, sign: str = "", unit: str = "%") -> str:
     """Mean and half the width of its interval in percent, as in "71.3% ± 6.0"."""
     half = NO_VALUE if value.half is None else f"{100 * value.half:.1f}"
     return f"{100 * value.mean:{sign}.1f}{unit} ± {half}"

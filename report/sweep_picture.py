@@ -50,12 +50,12 @@ def distinct_colors(count: int) -> list[Color]:
 def draw_final(axis: Axes, variants: Sequence[SweepVariant], colors: dict[str, Color]) -> None:
     """Draw final accuracy: a dot for each seed, a bar for the mean and its interval."""
     for row, variant in enumerate(variants):
-        color, final = colors[variant.name], variant.estimate("final")
+        color, final = colors[variant.name], variant.accuracy("final")
         seeds = [result.accuracy("final") for result in variant.results]
         axis.scatter(seeds, [row + 0.22] * len(seeds), s=16, color=color, alpha=0.5, linewidths=0)
         axis.errorbar(final.mean, row, xerr=final.half, fmt="o", color=color, capsize=3, markersize=6)
     if len(baseline := [variant for variant in variants if variant.is_baseline]) == 1:
-        axis.axvline(baseline[0].estimate("final").mean, color=BASELINE, alpha=0.4, linestyle="--", linewidth=1)
+        axis.axvline(baseline[0].accuracy("final").mean, color=BASELINE, alpha=0.4, linestyle="--", linewidth=1)
     axis.set_yticks(range(len(variants)), [variant.name for variant in variants])
     for label, variant in zip(axis.get_yticklabels(), variants, strict=True):
         label.set_color(colors[variant.name])

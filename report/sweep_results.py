@@ -84,7 +84,7 @@ def last_line(log: Path) -> str:
 
 
 @dataclass(frozen=True)
-class Estimate:
+class SeedMean:
     """The mean of n values. half: half the width of its 95% confidence interval, None for a single value."""
 
     mean: float
@@ -92,14 +92,14 @@ class Estimate:
     n: int
 
 
-def estimate(values: Sequence[float]) -> Estimate:
+def seed_mean(values: Sequence[float]) -> SeedMean:
     """The mean with its 95% confidence interval by Student's t: t(0.975, n - 1) * s / sqrt(n)."""
     n = len(values)
     mean = math.fsum(values) / n
     if n == 1:
-        return Estimate(mean, None, 1)
+        return SeedMean(mean, None, 1)
     spread = math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (n - 1))
-    return Estimate(mean, t_quantile(0.975, n - 1) * spread / math.sqrt(n), n)
+    return SeedMean(mean, t_quantile(0.975, n - 1) * spread / math.sqrt(n), n)
 
 
 def t_quantile(probability: float, freedom: int) -> float:
@@ -133,7 +133,7 @@ def t_central(t: float, freedom: int) -> float:
 
 
 @dataclass
-class Result:
+class JobResult:
     """A finished job with its summary.json and its curve of (completion tokens, held-out accuracy)."""
 
     job: Job
@@ -151,12 +151,12 @@ class SweepVariant:
 
     name: str
     jobs: list[Job] = field(default_factory=list)
-    results: list[Result] = field(default_factory=list)
+    results: list[JobResult] = field(default_factory=list)
     is_baseline: bool = False
-    difference: Estimate | None = None
+    difference: SeedMean | None = None
 
-    def estimate(self, when: str) -> Estimate:
-        return estimate([result.accuracy(when) for result in self.results])
+    def accuracy(self, when: str) -> SeedMean:
+        return seed_mean([result.accuracy(when) for result in self.results])
 
     def mean(self, key: str) -> float:
         return math.fsum(float(result.summary[key]) for result in self.results) / len(self.results)
@@ -166,7 +166,7 @@ def read_variants(sweep_folder: Path) -> list[SweepVariant]:
     """All variants, the most accurate one first and those without a finished job last."""
     jobs = read_jobs(sweep_folder)
     variants: dict[str, SweepVariant] = {}
-    results: dict[frozenset[tuple[str, str]], Result] = {}
+    results: dict[frozenset[tuple[str, str]], JobResult] = {}
     for job in jobs:
         variant = variants.setdefault(job.variant, SweepVariant(job.variant))
         variant.jobs.append(job)
@@ -180,13 +180,13 @@ def read_variants(sweep_folder: Path) -> list[SweepVariant]:
         pairs = [(r, results.get(frozenset((r.job.overrides | r.job.baseline).items()))) for r in variant.results]
         differences = [r.accuracy("final") - other.accuracy("final") for r, other in pairs if other is not None]
         if differences and not variant.is_baseline:
-            variant.difference = estimate(differences)
-    return sorted(variants.values(), key=lambda v: -v.estimate("final").mean if v.results else 1)
+            variant.difference = seed_mean(differences)
+    return sorted(variants.values(), key=lambda v: -v.accuracy("final").mean if v.results else 1)
 
 
-def read_result(job: Job, folder: RunFolder) -> Result:
+def read_result(job: Job, folder: RunFolder) -> JobResult:
     summary = read_json(folder.summary, "remove it, and run the sweep again to write it", ["accuracy"])
-    return Result(job, summary, list(curve(folder.metric_rows())))
+    return JobResult(job, summary, list(curve(folder.metric_rows())))
 
 
 def curve(rows: Sequence[Mapping[str, Any]]) -> Iterator[tuple[float, float]]:

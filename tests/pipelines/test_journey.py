@@ -12,7 +12,7 @@ from envs.multiplication.task import Multiplication
 from envs.words import read_words
 from grpo.types import Problem
 from pipelines import journey as module
-from pipelines.journey import Attempt, depth_first, explain, journey, read_attempts, shortcut
+from pipelines.journey import JourneyAttempt, depth_first, explain, journey, read_attempts, shortcut
 from rewards.tags import read_tags
 
 PROBLEM = tiny_countdown().read({"numbers": [16, 8, 4], "target": 12})
@@ -38,7 +38,7 @@ def graded(env, problem, text):
 
 
 def attempt(path, right=False):
-    return Attempt(tuple(path), "wrong", path, "</think>" if right else "", 0)
+    return JourneyAttempt(tuple(path), "wrong", path, "</think>" if right else "", 0)
 
 
 def words(text):

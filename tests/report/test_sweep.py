@@ -4,7 +4,7 @@ import pytest
 
 from report.sweep import main, signal_name, write_report
 from report.sweep_picture import apart
-from report.sweep_results import Job, curve, estimate, mean_curve, read_variants, t_quantile, write_plan
+from report.sweep_results import Job, curve, mean_curve, read_variants, seed_mean, t_quantile, write_plan
 
 
 @pytest.mark.parametrize(
@@ -23,12 +23,12 @@ def test_other_quantiles_of_t():
 
 def test_mean_and_interval_of_three():
     # s = sqrt((0.01 + 0 + 0.01) / 2) = 0.1, so half = 4.3027 * 0.1 / sqrt(3) = 0.24842
-    found = estimate([0.5, 0.6, 0.7])
+    found = seed_mean([0.5, 0.6, 0.7])
     assert found.mean == pytest.approx(0.6) and found.half == pytest.approx(0.24842, abs=1e-5) and found.n == 3
 
 
 def test_a_single_value_has_no_interval():
-    assert estimate([0.5]).half is None
+    assert seed_mean([0.5]).half is None
 
 
 def add(folder, overrides, final, status="finished", baseline=None, **changed):

@@ -44,7 +44,7 @@ FIXED_TOKENS = 4096
 
 
 @dataclass(frozen=True)
-class Point:
+class GrowthPoint:
     """An update on `completions` completions of `length` tokens."""
 
     completions: int = 16
@@ -55,15 +55,15 @@ class Point:
 COUNTS = (8, 16, 32, 64)
 LENGTHS = (64, 128, 256, 512)
 UPDATES = {
-    "completions": [Point(completions=count) for count in COUNTS],
-    "length": [Point(completions=8, length=length) for length in LENGTHS],
-    "shape": [Point(FIXED_TOKENS // length, length) for length in LENGTHS],
-    "vocabulary": [Point(vocabulary=size) for size in (1_000, 8_000, 32_000, 150_000)],
+    "completions": [GrowthPoint(completions=count) for count in COUNTS],
+    "length": [GrowthPoint(completions=8, length=length) for length in LENGTHS],
+    "shape": [GrowthPoint(FIXED_TOKENS // length, length) for length in LENGTHS],
+    "vocabulary": [GrowthPoint(vocabulary=size) for size in (1_000, 8_000, 32_000, 150_000)],
 }
 REPLICAS = (1, 2, 3, 4)
 
 
-def updates(point: Point, repeats: int) -> list[float]:
+def updates(point: GrowthPoint, repeats: int) -> list[float]:
     """Seconds of `repeats` updates, after a warm-up."""
     with TemporaryDirectory() as folder:
         random_model(point.vocabulary).save_pretrained(folder)
@@ -89,7 +89,7 @@ def random_model(vocabulary: int) -> LlamaForCausalLM:
     return LlamaForCausalLM(config)
 
 
-def batch_of(point: Point) -> Batch:
+def batch_of(point: GrowthPoint) -> Batch:
     """Groups of random completions; half of each group is rewarded."""
     generator = torch.Generator().manual_seed(0)
 
@@ -131,7 +131,7 @@ def main() -> None:
     for name in args.only:
         tables[name] = []
         for value in REPLICAS if name == "replicas" else UPDATES[name]:
-            if isinstance(value, Point):
+            if isinstance(value, GrowthPoint):
                 seconds = in_fresh_process(args.threads, updates, value, args.repeats)
                 tables[name].append(asdict(value) | {"seconds": seconds})
             else:

@@ -34,7 +34,7 @@ LINE = "{:<13} {:<9} {:>7} {:>5} {:>10} {:>9} {:>6} {:>8} {:>9} {:>6}"
 
 
 @dataclasses.dataclass(frozen=True)
-class Case:
+class MemoryCase:
     """An update over two micro-batches of `rows` completions of equal length. model: a folder, or a shipped
     config, in which case the weights are random."""
 
@@ -85,38 +85,39 @@ class Case:
 # Activations dominate the peak of every case. With fewer tokens the gradient of the embeddings would, three times over
 # if they are tied (of the output, of the input, and their sum), and the number of tokens would make no difference.
 TINY_CASES = [
-    *(Case(TINY, rows, 16, 192, gradient_checkpointing=on) for rows in (20, 80) for on in (False, True)),
-    Case(TINY, 20, 16, 192, "bfloat16"),
+    *(MemoryCase(TINY, rows, 16, 192, gradient_checkpointing=on) for rows in (20, 80) for on in (False, True)),
+    MemoryCase(TINY, 20, 16, 192, "bfloat16"),
 ]
 SMOLLM2 = "models/smollm2-135m"
 SMOLLM2_CASES = [
-    Case(SMOLLM2, 2, 64, 192),
-    Case(SMOLLM2, 8, 64, 192),
-    Case(SMOLLM2, 8, 64, 192, gradient_checkpointing=True),
-    *(Case(SMOLLM2, 2, 64, 192, "bfloat16", on) for on in (False, True)),  # minutes each on a CPU
+    MemoryCase(SMOLLM2, 2, 64, 192),
+    MemoryCase(SMOLLM2, 8, 64, 192),
+    MemoryCase(SMOLLM2, 8, 64, 192, gradient_checkpointing=True),
+    *(MemoryCase(SMOLLM2, 2, 64, 192, "bfloat16", on) for on in (False, True)),  # minutes each on a CPU
 ]
 QWEN = str(SHIPPED / "Qwen" / "Qwen2.5-0.5B")
-QWEN_CASES = [Case(QWEN, 3, 64, 192), Case(QWEN, 6, 64, 192, gradient_checkpointing=True)]
-EMBEDDINGS_DOMINATE = Case(QWEN, 4, 64, 64, gradient_checkpointing=True)  # their gradients, in all others activations
+QWEN_CASES = [MemoryCase(QWEN, 3, 64, 192), MemoryCase(QWEN, 6, 64, 192, gradient_checkpointing=True)]
+# The gradients of the embeddings dominate; in all others, activations do.
+EMBEDDINGS_DOMINATE = MemoryCase(QWEN, 4, 64, 64, gradient_checkpointing=True)
 CASES = {"tiny": TINY_CASES, "smollm2": SMOLLM2_CASES, "qwen": [*QWEN_CASES, EMBEDDINGS_DOMINATE]}
 
 
-def predict(case: Case) -> UpdateMemory:
+def predict(case: MemoryCase) -> UpdateMemory:
     """The planner's prediction for a CPU, without a CUDA context."""
     config = load_config(case.model)
     return trace_update(config, case.settings(case.model), case.algorithm, case.batch(), foreach=False)
 
 
-def measure(case: Case) -> float:
+def measure(case: MemoryCase) -> float:
     """Peak bytes of two updates, measured in a process of their own."""
     command = [sys.executable, "-m", "tools.benchmarks.memory", "--measure", json.dumps(dataclasses.asdict(case))]
     done = subprocess.run(command, env=os.environ | GLIBC | PASSIVE_THREADS, check=True, capture_output=True, text=True)
     return float(done.stdout.split()[-1])
 
 
-def updating(case: Case) -> float:
+def updating(case: MemoryCase) -> float:
     """In a fresh process: peak bytes of two updates, above those before the model was loaded."""
-    update_twice(Case(TINY, 2, 16, 32, case.dtype, case.gradient_checkpointing), TINY)
+    update_twice(MemoryCase(TINY, 2, 16, 32, case.dtype, case.gradient_checkpointing), TINY)
     with TemporaryDirectory() as folder:
         source = folder if case.model.startswith(str(SHIPPED)) else case.model
         if source == folder:
@@ -127,7 +128,7 @@ def updating(case: Case) -> float:
     return resident("VmHWM") - before
 
 
-def update_twice(case: Case, source: str) -> None:
+def update_twice(case: MemoryCase, source: str) -> None:
     """Run two updates; at the second one the optimizer already has its state."""
     actor = Actor(case.settings(source), case.algorithm, TopologyConfig(), num_steps=2)
     settle()  # loading the model has a peak of its own, which a GPU does not have
@@ -135,7 +136,7 @@ def update_twice(case: Case, source: str) -> None:
         actor.update(case.batch())
 
 
-def save_random(case: Case, folder: str) -> None:
+def save_random(case: MemoryCase, folder: str) -> None:
     from transformers import AutoModelForCausalLM
 
     AutoModelForCausalLM.from_config(load_config(case.model), dtype=torch.float32).save_pretrained(folder)
@@ -159,7 +160,7 @@ def main() -> None:
     parser.add_argument("--measure", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.measure:
-        print(updating(Case(**json.loads(args.measure))))
+        print(updating(MemoryCase(**json.loads(args.measure))))
         return
     print("peak memory of an update, in MB above the process without a model; the columns on the right are without")
     print("weights, gradients and optimizer state")

@@ -45,7 +45,7 @@ NEVER = "<|never|>"
 
 
 @dataclass(frozen=True)
-class Workload:
+class SpeedWorkload:
     """num_prompts problems with group_size completions each, of exactly or, if `natural`, at most
     max_completion_tokens tokens."""
 
@@ -58,23 +58,23 @@ class Workload:
     natural: bool = False
 
 
-W1 = Workload("w1", "smollm2-135m", 4, 8, 64)
-W1B = Workload("w1b", "smollm2-135m", 8, 8, 128)
-TINY = Workload("tiny", "tiny", 16, 8, 64)
+W1 = SpeedWorkload("w1", "smollm2-135m", 4, 8, 64)
+W1B = SpeedWorkload("w1b", "smollm2-135m", 8, 8, 128)
+TINY = SpeedWorkload("tiny", "tiny", 16, 8, 64)
 WORKLOADS = {
     workload.name: workload
     for workload in (
         *(workload for one in (TINY, W1, W1B) for workload in (one, replace(one, name=f"{one.name}-kl", kl_coef=1e-3))),
-        Workload("w1v", "smollm2-135m", 4, 8, 256, natural=True),
-        Workload("tinyv", "tiny", 32, 8, 192, natural=True),
+        SpeedWorkload("w1v", "smollm2-135m", 4, 8, 256, natural=True),
+        SpeedWorkload("tinyv", "tiny", 32, 8, 192, natural=True),
     )
 }
 
 
-class Comparison:
+class SpeedComparison:
     """A workload's inputs, in a folder of its own, and the runs of both sides."""
 
-    def __init__(self, workload: Workload, num_steps: int, threads: int, peer: Path, folder: Path) -> None:
+    def __init__(self, workload: SpeedWorkload, num_steps: int, threads: int, peer: Path, folder: Path) -> None:
         self.workload, self.num_steps, self.threads, self.peer, self.folder = workload, num_steps, threads, peer, folder
         source = compose_config(self.overrides(None)).model.source
         self.model = Path(source) if workload.natural else without_end(Path(source), folder / "model")
@@ -175,10 +175,10 @@ def without_end(source: Path, folder: Path) -> Path:
     return folder
 
 
-def compare(workload: Workload, rounds: int, steps: int, threads: int, peer: Path, results: Path) -> None:
+def compare(workload: SpeedWorkload, rounds: int, steps: int, threads: int, peer: Path, results: Path) -> None:
     """Run both sides alternately and write the results after each round."""
     with TemporaryDirectory() as folder:
-        comparison = Comparison(workload, 1 + steps, threads, peer, Path(folder))
+        comparison = SpeedComparison(workload, 1 + steps, threads, peer, Path(folder))
         result = record(
             "speed",
             workload.name,

@@ -4,16 +4,16 @@ from pathlib import Path
 
 import pytest
 
-from tools.benchmarks.memory import CASES, EMBEDDINGS_DOMINATE, Case, measure, predict
+from tools.benchmarks.memory import CASES, EMBEDDINGS_DOMINATE, MemoryCase, measure, predict
 from workers.models import load_config
 
 
-def skip_unless_built(case: Case) -> None:
+def skip_unless_built(case: MemoryCase) -> None:
     if not Path(case.model, "config.json").is_file():
         pytest.skip(f"{case.model} is not built: make smollm2")
 
 
-def close(case: Case) -> bool:
+def close(case: MemoryCase) -> bool:
     return predict(case).peak == pytest.approx(measure(case), rel=0.15)
 
 
