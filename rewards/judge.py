@@ -121,6 +121,7 @@ class ServedJudge:
                 temperature=0,
                 max_tokens=REPLY_TOKENS,
             )
-        except OpenAIError:
+            content = reply.choices[0].message.content
+        except (OpenAIError, ValueError, LookupError, TypeError, AttributeError):  # the client does not check its form
             return None
-        return reply.choices[0].message.content if reply.choices else None
+        return content if isinstance(content, str) else None
