@@ -10,6 +10,8 @@ from grpo.settings import (
     LossConfig,
     above,
     at_least,
+    at_most,
+    below,
     one_of,
 )
 
@@ -44,12 +46,11 @@ class SamplingConfig:
     def __post_init__(self) -> None:
         above("algorithm.sampling.temperature", self.temperature, 0)
         above("algorithm.sampling.top_p", self.top_p, 0)
+        at_most("algorithm.sampling.top_p", self.top_p, 1)
         at_least("algorithm.sampling.top_k", self.top_k, 0)
         at_least("algorithm.sampling.max_resample_rounds", self.max_resample_rounds, 1)
         at_least("algorithm.sampling.candidates", self.candidates, 1)
         at_least("algorithm.sampling.trial_completions", self.trial_completions, 2)
-        if self.top_p > 1:
-            raise ValueError(f"algorithm.sampling.top_p must be <= 1, got {self.top_p}; 1.0 keeps all tokens")
 
 
 @dataclass
@@ -58,11 +59,11 @@ class OptimizerConfig:
 
     name           "adamw", or "adamw_8bit" with 8-bit moments (needs bitsandbytes)
     lr             peak learning rate, above 0
-    beta1, beta2   decay rates of AdamW's first and second moments
-    weight_decay   AdamW's decoupled weight decay
+    beta1, beta2   decay rates of AdamW's first and second moments, in [0, 1)
+    weight_decay   AdamW's decoupled weight decay, >= 0
     max_grad_norm  the gradient is scaled down to this norm, above 0
     schedule       "constant", "constant_with_warmup", "linear" or "cosine", as in transformers' get_scheduler
-    warmup_steps   optimizer updates during which the learning rate rises from 0 to lr; "constant" ignores it
+    warmup_steps   optimizer updates during which the learning rate rises from 0 to lr, >= 0; "constant" ignores it
     max_skipped    consecutive updates with a non-finite gradient, which are skipped, that end the run; >= 1
     """
 
@@ -79,6 +80,11 @@ class OptimizerConfig:
     def __post_init__(self) -> None:
         one_of("algorithm.optimizer.name", self.name, ("adamw", "adamw_8bit"))
         above("algorithm.optimizer.lr", self.lr, 0)
+        for key in ("beta1", "beta2"):
+            at_least(f"algorithm.optimizer.{key}", getattr(self, key), 0)
+            below(f"algorithm.optimizer.{key}", getattr(self, key), 1)
+        at_least("algorithm.optimizer.weight_decay", self.weight_decay, 0)
+        at_least("algorithm.optimizer.warmup_steps", self.warmup_steps, 0)
         above("algorithm.optimizer.max_grad_norm", self.max_grad_norm, 0)
         at_least("algorithm.optimizer.max_skipped", self.max_skipped, 1)
         one_of("algorithm.optimizer.schedule", self.schedule, ("constant", "constant_with_warmup", "linear", "cosine"))

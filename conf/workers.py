@@ -6,7 +6,7 @@ from pathlib import Path
 
 from omegaconf import MISSING
 
-from grpo.settings import above, at_least, one_of
+from grpo.settings import above, at_least, at_most, one_of
 
 
 @dataclass
@@ -87,8 +87,8 @@ class RolloutConfig:
     threads                 CPU threads per worker
     max_num_seqs            completions that an engine generates at the same time
     kv_cache_gb             memory per worker for keys and values; null uses 1 GB on a CPU, and on a GPU what
-                            gpu_memory_utilization leaves
-    gpu_memory_utilization  share of the GPU's memory that vLLM may use
+                            gpu_memory_utilization leaves; above 0
+    gpu_memory_utilization  share of the GPU's memory that vLLM may use, in (0, 1]
     enforce_eager           true: no torch.compile and no CUDA graphs, which start faster and generate slower; a CPU
                             always runs so
     """
@@ -109,6 +109,10 @@ class RolloutConfig:
         at_least("rollout.tensor_parallel_size", self.tensor_parallel_size, 1)
         at_least("rollout.threads", self.threads, 1)
         at_least("rollout.max_num_seqs", self.max_num_seqs, 1)
+        if self.kv_cache_gb is not None:
+            above("rollout.kv_cache_gb", self.kv_cache_gb, 0)
+        above("rollout.gpu_memory_utilization", self.gpu_memory_utilization, 0)
+        at_most("rollout.gpu_memory_utilization", self.gpu_memory_utilization, 1)
         if self.tensor_parallel_size > 1 and self.backend != "vllm":
             raise ValueError(
                 f"rollout.tensor_parallel_size={self.tensor_parallel_size} requires rollout.backend=vllm, got "
@@ -139,7 +143,8 @@ class TopologyConfig:
     timeout_s             seconds to wait for a worker before the run is aborted
     max_restarts          how many times a run resumes from its last checkpoint after an actor process died
     threads               CPU threads per actor or reference process; null divides all cores among them
-    *_gpu_share           the fraction of a GPU that Ray reserves for each role if they share it
+    *_gpu_share           the fraction of a GPU that Ray reserves for a process of each role, above 0; those that share
+                          a GPU (all three, or actor and reference if colocate=false) add up to at most 1
     """
 
     name: str = "auto"
@@ -170,11 +175,20 @@ class TopologyConfig:
         for key in ("num_gpus", "actor_ranks", "threads"):
             if (value := getattr(self, key)) is not None:
                 at_least(f"topology.{key}", value, 1)
+        self._check_gpu_shares()
         if self.max_off_policy_steps and self.colocate:
             raise ValueError(
                 "topology.max_off_policy_steps=1 requires topology.colocate=false, since generation and training "
                 "run at the same time"
             )
+
+    def _check_gpu_shares(self) -> None:
+        roles = ("actor", "reference", "rollout") if self.colocate else ("actor", "reference")
+        for role in ("actor", "reference", "rollout"):
+            above(f"topology.{role}_gpu_share", getattr(self, f"{role}_gpu_share"), 0)
+            at_most(f"topology.{role}_gpu_share", getattr(self, f"{role}_gpu_share"), 1)
+        keys = " + ".join(f"topology.{role}_gpu_share" for role in roles)
+        at_most(keys, round(sum(getattr(self, f"{role}_gpu_share") for role in roles), 4), 1)
 
     def num_threads(self, ranks: int) -> int:
         """CPU threads of each of `ranks` processes."""

@@ -162,6 +162,16 @@ def above(key: str, value: float, bound: float) -> None:
         raise ValueError(f"{key} must be > {bound}{_finite(value)}, got {value}")
 
 
+def at_most(key: str, value: float, most: float) -> None:
+    if not value <= most:
+        raise ValueError(f"{key} must be <= {most}, got {value}")
+
+
+def below(key: str, value: float, bound: float) -> None:
+    if not value < bound:
+        raise ValueError(f"{key} must be < {bound}, got {value}")
+
+
 def _finite(value: float) -> str:
     return " and finite" if math.isinf(value) else ""
 

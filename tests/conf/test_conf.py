@@ -115,7 +115,20 @@ def test_no_reference_is_used_if_the_kl_coefficient_is_zero():
         ("algorithm.kl.coef=inf", "algorithm.kl.coef must be >= 0 and finite, got inf"),
         ("algorithm.optimizer.lr=nan", "algorithm.optimizer.lr must be > 0, got nan"),
         ("algorithm.sampling.top_p=1.5", "algorithm.sampling.top_p must be <= 1, got 1.5"),
+        ("algorithm.optimizer.beta1=-0.1", "algorithm.optimizer.beta1 must be >= 0, got -0.1"),
+        ("algorithm.optimizer.beta2=1.5", "algorithm.optimizer.beta2 must be < 1, got 1.5"),
+        ("algorithm.optimizer.weight_decay=-1", "algorithm.optimizer.weight_decay must be >= 0, got -1"),
+        ("algorithm.optimizer.warmup_steps=-3", "algorithm.optimizer.warmup_steps must be >= 0, got -3"),
         ("algorithm.optimizer.name=sgd", "algorithm.optimizer.name must be one of adamw, adamw_8bit, got sgd"),
+        ("rollout.kv_cache_gb=0", "rollout.kv_cache_gb must be > 0, got 0.0"),
+        ("rollout.kv_cache_gb=nan", "rollout.kv_cache_gb must be > 0, got nan"),
+        ("rollout.gpu_memory_utilization=45", "rollout.gpu_memory_utilization must be <= 1, got 45.0"),
+        ("rollout.gpu_memory_utilization=-1", "rollout.gpu_memory_utilization must be > 0, got -1.0"),
+        ("topology.rollout_gpu_share=-1", "topology.rollout_gpu_share must be > 0, got -1.0"),
+        (  # 0.5 + 0.15 + 0.45
+            "topology.actor_gpu_share=0.5",
+            "_gpu_share + topology.reference_gpu_share + topology.rollout_gpu_share must be <= 1, got 1.1",
+        ),
         ("rollout.backend=llama", "rollout.backend must be one of vllm, transformers, got llama"),
         (
             "+reward.weights.corect=1",
@@ -132,6 +145,12 @@ def test_an_invalid_value_is_rejected_with_its_key_and_what_is_allowed(override,
     with pytest.raises(ValueError) as error:
         composed(override)
     assert message in str(error.value)
+
+
+def test_the_rollout_does_not_share_a_gpu_with_the_actor_in_a_split_topology():
+    assert composed("topology=split", "topology.actor_gpu_share=0.85").topology.rollout_gpu_share == 0.45
+    with pytest.raises(ValueError, match=r"actor_gpu_share \+ topology.reference_gpu_share must be <= 1, got 1.05"):
+        composed("topology=split", "topology.actor_gpu_share=0.9")
 
 
 @pytest.mark.parametrize(
