@@ -57,8 +57,8 @@ def driver() -> Driver:
 
 
 def visible_gpus() -> list[InstalledGpu]:
-    """The GPUs that CUDA_VISIBLE_DEVICES names, by index or by the start of their UUID; all if it is not set. Empty if
-    nvidia-smi cannot tell."""
+    """The GPUs that CUDA_VISIBLE_DEVICES names, by index or by the start of their UUID, in the order in which a run
+    uses them; all if it is not set. Empty if nvidia-smi cannot tell."""
     try:
         gpus = driver().gpus
     except (OSError, ValueError):
@@ -67,7 +67,7 @@ def visible_gpus() -> list[InstalledGpu]:
     if names is None:
         return list(gpus)
     wanted = [name.strip() for name in names.split(",") if name.strip()]
-    return [gpu for gpu in gpus if any(_is_named(gpu, name) for name in wanted)]
+    return [gpu for name in wanted for gpu in gpus if _is_named(gpu, name)]
 
 
 def nvidia_smi(*arguments: str) -> str:

@@ -47,7 +47,7 @@ def test_an_nvidia_smi_without_a_gpu_is_quoted_and_means_no_gpu(nvidia_smi):
 
 
 @pytest.mark.parametrize(
-    ("value", "indexes"), [("1", [1]), ("1,0", [0, 1]), ("GPU-77b0f1de", [1]), ("", []), ("-1", [])]
+    ("value", "indexes"), [("1", [1]), ("1,0", [1, 0]), ("GPU-77b0f1de", [1]), ("", []), ("-1", [])]
 )
 def test_cuda_visible_devices_names_gpus_by_index_or_uuid(nvidia_smi, monkeypatch, value, indexes):
     nvidia_smi(two_gpus())
