@@ -13,6 +13,18 @@ class FolderInUse(BlockingIOError):  # noqa: N818 - reads as a state
     """Another process writes this folder; the message names its host and its process number."""
 
 
+def is_locked(folder: Path, name: str = ".lock") -> bool:
+    """Whether another process holds the lock of a folder. If this user may not tell, it counts as locked."""
+    try:
+        with (folder / name).open("r+", encoding="utf-8") as file:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return False
+
+
 def lock(folder: Path, instead: str, name: str = ".lock") -> TextIO:
     """Create the folder, and keep other processes from locking it until the returned file is closed.
 

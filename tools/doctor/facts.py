@@ -61,8 +61,8 @@ class Cpu:
 
 @dataclass(frozen=True)
 class Leftovers:
-    """Ray processes without a parent program, and folders of weights in shared memory. The folders may belong to a run
-    that is in progress."""
+    """Ray processes without a parent program, folders of weights in shared memory that no run uses, and whether a run
+    is in progress."""
 
     ray_pids: tuple[int, ...]
     folders: tuple[str, ...]

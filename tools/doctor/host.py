@@ -4,11 +4,11 @@ import os
 import platform
 import re
 import shutil
-from collections.abc import Sequence
 from pathlib import Path
 
 import psutil
 
+from run.lock import is_locked
 from tools.doctor.facts import Cpu, DiskSpace, HostMemory, Leftovers, Requirements
 from tools.doctor.findings import ERROR, OK, WARNING, Finding
 from workers.machine import Obstacle, open_files_obstacle
@@ -17,8 +17,6 @@ from workers.shared_memory import MORE, PREFIX, SHARED_MEMORY
 GB = 2**30
 CGROUP = Path("/sys/fs/cgroup")
 RAY = ("raylet", "gcs_server")
-# The commands that start Ray by themselves.
-ENTRY_POINTS = ("train_grpo.py", "train_sft.py", "evaluate.py", "sample_traces.py", "tools.train_verifier")
 FEW_OPEN_FILES = 4096  # below this limit Ray warns: its workers and connections hold dozens of files each
 OBJECT_STORE_GB = 1.0  # of shared memory for Ray's object store
 SPARE_DISK_GB = 2.0  # for metrics, samples, a report and wandb's files
@@ -62,14 +60,12 @@ def space(folder: Path) -> DiskSpace:
 
 def leftovers() -> Leftovers:
     """Ray processes that a live run started have a Python process among their parents; those of a crashed run, and of
-    `ray start`, do not. Those of other users are theirs."""
-    ray, run_in_progress = [], False
-    for process in psutil.process_iter(["name", "cmdline"]):
-        run_in_progress |= _is_run(process.info["cmdline"] or ())
-        if process.info["name"] in RAY and _is_orphan(process):
-            ray.append(process.pid)
+    `ray start`, do not. A live run locks its folder in shared memory. Processes and folders of other users are
+    theirs."""
+    ray = [each.pid for each in psutil.process_iter(["name"]) if each.info["name"] in RAY and _is_orphan(each)]
     folders = sorted(SHARED_MEMORY.glob(f"{PREFIX}*"))
-    return Leftovers(tuple(ray), tuple(map(str, folders)), run_in_progress)
+    left = [folder for folder in folders if not is_locked(folder)]
+    return Leftovers(tuple(ray), tuple(map(str, left)), run_in_progress=len(left) < len(folders))
 
 
 def judge_cpu(cpu: Cpu, dtype: str) -> Finding:
@@ -134,7 +130,7 @@ def judge_leftovers(leftovers: Leftovers, joins_cluster: bool) -> Finding:
         pids = " ".join(map(str, leftovers.ray_pids))
         saw.append(f"Ray processes without a run ({pids})")
         do.append(f"kill {pids}, unless they belong to a cluster of yours")
-    if leftovers.folders and not leftovers.run_in_progress:
+    if leftovers.folders:
         saw.append(f"weights in {', '.join(leftovers.folders)}")
         do.append(f"rm -r {' '.join(leftovers.folders)}")
     if saw:
@@ -149,9 +145,12 @@ def judge_obstacle(obstacle: Obstacle | None) -> Finding:
     return Finding(OK, "as Ray needs it") if obstacle is None else Finding(ERROR, obstacle.saw, obstacle.do)
 
 
-def _is_run(command: Sequence[str]) -> bool:
-    """Whether a process with this command line starts Ray by itself."""
-    return any(part.endswith(ENTRY_POINTS) for part in command)
+def _is_run(process: psutil.Process) -> bool:
+    """Whether a process of this user has a file open in the shared memory of a run, as the lock of its folder."""
+    try:
+        return any(file.path.startswith(str(SHARED_MEMORY / PREFIX)) for file in process.open_files())
+    except psutil.AccessDenied:
+        return False
 
 
 def _is_orphan(process: psutil.Process) -> bool:
@@ -159,7 +158,7 @@ def _is_orphan(process: psutil.Process) -> bool:
     try:
         parents = process.parents()
         return not any(
-            "python" in Path(parent.exe()).name if parent.pid != 1 else _is_run(parent.cmdline()) for parent in parents
+            "python" in Path(parent.exe()).name if parent.pid != 1 else _is_run(parent) for parent in parents
         )
     except psutil.Error:  # the process ended, or belongs to another user
         return False

@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -63,9 +65,11 @@ def test_leftovers_of_crashed_runs_are_distinguished_from_what_is_in_use():
     left = Leftovers((77,), ("/dev/shm/ahazero-0123456789ab",), run_in_progress=False)
     found = judge_leftovers(left, joins_cluster=False)
     assert found.level == "warning" and "kill 77" in found.do and "rm -r /dev/shm/ahazero-0123456789ab" in found.do
-    assert judge_leftovers(replace(left, run_in_progress=True, ray_pids=()), False).level == "ok"
+    beside = judge_leftovers(replace(left, run_in_progress=True, ray_pids=()), joins_cluster=False)
+    assert beside.level == "warning" and beside.do == "rm -r /dev/shm/ahazero-0123456789ab"
     assert judge_leftovers(replace(left, folders=()), joins_cluster=True).level == "ok"
     assert judge_leftovers(Leftovers((), (), False), False).level == "ok"
+    assert judge_leftovers(Leftovers((), (), True), False).saw == "another run is in progress here"
 
 
 def test_leftover_folders_of_runs_are_found(tmp_path, monkeypatch):
@@ -73,12 +77,33 @@ def test_leftover_folders_of_runs_are_found(tmp_path, monkeypatch):
         monkeypatch.setattr(module, "SHARED_MEMORY", tmp_path)
     shared_memory.shared_folder(Path("outputs/run")).mkdir()
     (tmp_path / "of-another-program").mkdir()
-    assert host.leftovers().folders == (str(shared_memory.shared_folder(Path("outputs/run"))),)
+    found = host.leftovers()
+    assert found.folders == (str(shared_memory.shared_folder(Path("outputs/run"))),) and not found.run_in_progress
 
 
-def test_every_command_that_starts_ray_is_a_run_in_progress():
-    assert host._is_run([".venv/bin/python", "evaluate.py", "run=a"])
-    assert host._is_run(["python", "-m", "tools.train_verifier"]) and not host._is_run(["vim", "docs/evaluate.md"])
+HOLD = """
+import sys
+from pathlib import Path
+from run.lock import lock
+held = lock(Path(sys.argv[1]), "")
+print("locked", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_folder_that_a_live_process_locks_is_in_use_whatever_started_it(tmp_path, monkeypatch, request):
+    monkeypatch.setattr(host, "SHARED_MEMORY", tmp_path)
+    used, left = tmp_path / "ahazero-0", tmp_path / "ahazero-1"
+    left.mkdir()
+    command = [sys.executable, "-c", HOLD, str(used)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen(command, cwd=request.config.rootpath, **pipes) as process:
+        assert process.stdout.readline() == b"locked\n"
+        found = host.leftovers()
+        assert found.folders == (str(left),) and found.run_in_progress
+        assert host._is_run(psutil.Process(process.pid)) and not host._is_run(psutil.Process())
+        process.stdin.close()
+    assert host.leftovers().folders == (str(used), str(left))
 
 
 def test_ray_of_other_users_is_no_leftover(monkeypatch):
@@ -87,6 +112,17 @@ def test_ray_of_other_users_is_no_leftover(monkeypatch):
 
     monkeypatch.setattr(psutil.Process, "parents", denied)
     assert not host._is_orphan(psutil.Process())
+
+
+def test_ray_below_a_process_1_that_is_no_run_is_left_over(monkeypatch):
+    class Init:
+        pid = 1
+
+        def open_files(self):
+            raise psutil.AccessDenied  # it belongs to root
+
+    monkeypatch.setattr(psutil.Process, "parents", lambda self: [Init()])
+    assert host._is_orphan(psutil.Process())
 
 
 def test_what_a_run_refuses_is_an_error_of_the_doctor():
