@@ -48,6 +48,7 @@ class EvaluationConfig:
         at_least("evaluation.every", self.every, 0)
         at_least("evaluation.interim_problems", self.interim_problems, 1)
         at_least("evaluation.judged_completions", self.judged_completions, 1)
+        self.judge.check("evaluation.judge")
 
 
 @dataclass

@@ -127,6 +127,7 @@ class DecodingConfig(FromRunConfig):
         super().__post_init__()
         at_least("num_problems", self.num_problems, 1)
         at_least("max_requests", self.max_requests, 1)
+        self.judge.check("judge")
         if self.strategy.uses_verifier and self.strategy.verifier == "judge" and not self.judge.model:
             raise ValueError("strategy.verifier=judge needs judge.model: a Hub name, a folder, or a served model name")
 

@@ -6,6 +6,7 @@ failure of the judge.
 """
 
 import hashlib
+import math
 import os
 import re
 from collections.abc import Callable, Sequence
@@ -39,20 +40,28 @@ REPLY_TOKENS = 16
 class JudgeConfig:
     """The model that judges.
 
-    model      a Hub name or a folder; with base_url, the name of the served model
+    model      a Hub name or a folder; with base_url, the name of the served model; null for no judge
     base_url   an OpenAI-compatible server, e.g. http://127.0.0.1:8000/v1; null loads the model in the run itself
-    timeout_s  seconds to wait for a reply of the server
+    timeout_s  seconds to wait for a reply of the server, above 0
     """
 
     model: str | None = None
     base_url: str | None = None
     timeout_s: float = 60.0
 
-    def __post_init__(self) -> None:
+    def check(self, key: str) -> None:
+        """
+        key  of these settings, such as reward.judge
+
+        Raises:
+            ValueError: a setting is invalid.
+        """
         if self.base_url is not None and not self.base_url.startswith(("http://", "https://")):
-            raise ValueError(f"judge.base_url must start with http:// or https://, got {self.base_url}")
-        if self.timeout_s <= 0:
-            raise ValueError(f"judge.timeout_s must be > 0, got {self.timeout_s}")
+            raise ValueError(f"{key}.base_url must start with http:// or https://, got {self.base_url}")
+        if self.base_url is not None and self.model is None:
+            raise ValueError(f"{key}.base_url={self.base_url} needs {key}.model, the name of the model served there")
+        if not 0 < self.timeout_s < math.inf:
+            raise ValueError(f"{key}.timeout_s must be > 0 and finite, got {self.timeout_s}")
 
 
 class FormatJudge:

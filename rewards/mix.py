@@ -60,6 +60,12 @@ class RewardConfig:
             raise ValueError(
                 f"reward.workers and reward.timeout_s must be above 0 and finite, got {self.workers}, {self.timeout_s}"
             )
+        self.judge.check("reward.judge")
+        if FORMAT_JUDGE not in self.weights and self.judge.model is not None:
+            raise ValueError(
+                f"reward.judge.model={self.judge.model} is used by no component; give reward.weights.format_judge a "
+                "weight, or leave the model out"
+            )
         if FORMAT_JUDGE in self.weights and self.judge.model is None:
             raise ValueError(
                 "reward.weights.format_judge needs reward.judge.model: a Hub name, a folder or a served model name"

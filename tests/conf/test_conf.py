@@ -236,6 +236,20 @@ def test_a_key_that_is_added_but_read_by_nothing_is_refused(override, expected):
     assert str(error.value).startswith(expected)
 
 
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("evaluation.judge.base_url=http://a/v1", "evaluation.judge.base_url=http://a/v1 needs evaluation.judge.model"),
+        ("reward.judge.base_url=http://a/v1", "reward.judge.base_url=http://a/v1 needs reward.judge.model"),
+        ("reward.judge.model=x", "reward.judge.model=x is used by no component; give reward.weights.format_judge a"),
+    ],
+)
+def test_a_judge_that_would_not_be_asked_is_refused(override, message):
+    with pytest.raises(ValueError) as error:
+        compose_config([override])
+    assert str(error.value).startswith(message)
+
+
 def test_the_limits_of_a_program_fit_into_that_of_its_grader():
     compose_config(["env=code", "model=qwen-0.5b", "env.time_limit=4.9"])
     with pytest.raises(ValueError, match=r"reward.timeout_s=10.0 must be more than twice env.time_limit=5.0"):

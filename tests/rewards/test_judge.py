@@ -107,6 +107,15 @@ def test_a_text_that_cannot_be_sent_is_a_failure_of_the_judge(server):
     assert judge.review(["half a character: \ud800", "one"]) == [None, 0.75]
 
 
-def test_the_base_url_of_a_judge_is_checked():
-    with pytest.raises(ValueError, match="judge.base_url must start with"):
-        JudgeConfig("m", "localhost:8000")
+@pytest.mark.parametrize(
+    ("judge", "message"),
+    [
+        (JudgeConfig("m", "localhost:8000"), "reward.judge.base_url must start with http:// or https://, got local"),
+        (JudgeConfig(None, "http://a/v1"), "reward.judge.base_url=http://a/v1 needs reward.judge.model, the name of"),
+        (JudgeConfig("m", timeout_s=0.0), "reward.judge.timeout_s must be > 0 and finite, got 0.0"),
+    ],
+)
+def test_the_settings_of_a_judge_are_checked_under_their_own_key(judge, message):
+    JudgeConfig("m", "http://a/v1").check("reward.judge")
+    with pytest.raises(ValueError, match=message):
+        judge.check("reward.judge")
