@@ -28,7 +28,7 @@ class TensorboardTracker:
         self.writer.flush()
 
     def log_samples(self, step: int, kind: str, rows: Sequence[Mapping[str, Any]]) -> None:
-        self._text(f"samples/{kind}", "\n\n".join(_markdown(row) for row in rows[:MAX_SAMPLES]), step)
+        self._text(f"samples/{kind}", "\n\n---\n\n".join(as_code(row) for row in rows[:MAX_SAMPLES]), step)
 
     def log_event(self, step: int, event: Mapping[str, Any]) -> None:
         self._text(f"events/{event['kind']}", f"**{event['name']}**: {event_text(event)}", step)
@@ -46,8 +46,8 @@ class TensorboardTracker:
         self.writer.flush()
 
 
-def _markdown(row: Mapping[str, Any]) -> str:
-    """A sample with its text indented, so that Markdown shows it verbatim."""
-    head = f"**{row.get('key')}**, reward {row.get('reward')}, {row.get('reason')}"
-    lines = f"{row.get('prompt', '')}{row.get('completion', '')}".splitlines()
-    return head + "\n\n" + "\n".join(f"    {line}" for line in lines)
+def as_code(row: Mapping[str, Any]) -> str:
+    """A sample, indented so that Markdown shows it verbatim."""
+    head = f"{row.get('key')}, reward {row.get('reward')}, {row.get('reason')}"
+    lines = f"{head}\n\n{row.get('prompt', '')}{row.get('completion', '')}".splitlines()
+    return "\n".join(f"    {line}" for line in lines)

@@ -10,6 +10,7 @@ from run import trackers
 from run.folder import git_commit
 from run.trackers import Trackers, check_tracker
 from run.trackers.base import as_table, event_text, finite_numbers, tags_of
+from run.trackers.tensorboard_run import as_code
 from tests.run.tracked import CONFIG, EVENT, SUMMARY, log_step
 
 
@@ -127,6 +128,13 @@ def test_text_of_a_model_is_plain_text_to_a_tracker():
     assert [type(cell) for cell in cells[0]] == [str, str] and cells[0][0] == hostile
     message, blank, details = event_text({"kind": "aha", "message": "rose", "sample": hostile}).split("\n")
     assert (message, blank) == ("rose", "") and details.startswith('    {"sample": "') and "\x1b" not in details
+
+
+def test_every_line_of_a_sample_is_code_to_the_markdown_of_tensorboard():
+    reason = "the program raised ValueError:\n# [a](http://b)"
+    row = {"key": "1 1 -> 2", "reward": 0.0, "reason": reason, "prompt": "2?\n", "completion": "**1**\r<b>\u2028# x"}
+    head = "    1 1 -> 2, reward 0.0, the program raised ValueError:\n    # [a](http://b)\n    \n"
+    assert as_code(row) == f"{head}    2?\n    **1**\n    <b>\n    # x"
 
 
 def test_tags_name_the_components_of_a_run():
