@@ -80,7 +80,8 @@ def print_report(
     )
     if chosen is not None:
         console.print(_fitting_plans(planner, plans, chosen))
-    _print_problems(console, plans)
+    for name, problem in problems_of(plans).items():
+        console.print(f"does not fit: {name}: {problem}", highlight=False)
     if chosen is None:
         console.print('nothing fits: use a larger GPU, more GPUs, a smaller MODEL, or ARGS="model.lora.rank=16"')
         return
@@ -119,15 +120,20 @@ def _fitting_plans(planner: Planner, plans: Sequence[Plan], chosen: Plan) -> Tab
     return table
 
 
-def _print_problems(console: Console, plans: Sequence[Plan]) -> None:
-    """Print why plans do not fit, one line per topology and gradient checkpointing."""
-    problems: dict[str, str] = {}
+def problems_of(plans: Sequence[Plan]) -> dict[str, str]:
+    """Why a topology, with or without gradient checkpointing, has no plan that fits: the problem of its plan that needs
+    the least memory."""
+    alike: dict[str, list[Plan]] = {}
     for plan in plans:
-        if plan.problem is not None:
-            checkpointing = "with" if plan.split.checkpointing else "without"
-            problems[f"{plan.split.topology} {checkpointing} gradient checkpointing"] = plan.problem
-    for name, problem in problems.items():
-        console.print(f"does not fit: {name}: {problem}", highlight=False)
+        checkpointing = "with" if plan.split.checkpointing else "without"
+        alike.setdefault(f"{plan.split.topology} {checkpointing} gradient checkpointing", []).append(plan)
+    closest = {name: min(group, key=_shortage) for name, group in alike.items()}
+    return {name: plan.problem for name, plan in closest.items() if plan.problem is not None}
+
+
+def _shortage(plan: Plan) -> tuple[bool, float]:
+    """A key by which plans that fit come first, then those that need the least memory."""
+    return plan.problem is not None, max(sum(plan.training.values()), sum(plan.generating.values()))
 
 
 def _memory(plan: Plan) -> Table:
