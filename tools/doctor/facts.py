@@ -128,7 +128,7 @@ class Requirements:
     training        on one GPU while it trains; 0 on a CPU
     generating      on one GPU while it generates; 0 on a CPU
     usable          of one GPU, without the reserve for fragmentation; 0 on a CPU
-    vllm            what vLLM takes of each GPU at its start
+    vllm            what must be free on each GPU when vLLM starts
     problem         why the run does not fit on the GPUs, or None
     host            memory of all processes, shared memory included
     shared_memory   in /dev/shm

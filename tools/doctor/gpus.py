@@ -83,7 +83,7 @@ def judge_gpu_memory(gpu: InstalledGpu, vllm_gb: float) -> Finding:
     by = f", held by {held}" if held else ""
     do = f"nvidia-smi -i {gpu.index}; kill {' '.join(str(h.pid) for h in gpu.holders) or 'the process that holds it'}"
     if gpu.free_gb < vllm_gb:
-        return Finding(ERROR, f"{saw}{by}; vLLM takes {vllm_gb:.1f} GB at its start", do)
+        return Finding(ERROR, f"{saw}{by}; vLLM needs {vllm_gb:.1f} GB at its start", do)
     if gpu.holders or gpu.total_gb - gpu.free_gb > BUSY_GB:
         return Finding(WARNING, f"{saw}{by or ', held by a process that is not visible here'}", do)
     return Finding(OK, saw)

@@ -46,7 +46,7 @@ def requirements(cfg: TrainingConfig, gpus: Sequence[tuple[str, float]]) -> Requ
         training=training / GIB,
         generating=generating / GIB,
         usable=usable / GIB,
-        vllm=tuple(memory.vllm / GIB for memory in on_gpus),
+        vllm=tuple(memory.vllm_at_start / GIB for memory in on_gpus),
         problem=problem,
         host=host.memory / GIB,
         shared_memory=host.shared_memory / GIB,

@@ -79,6 +79,12 @@ class GpuMemory:
             return self.engine.fixed + rollout.kv_cache_gb * GIB
         return rollout.gpu_memory_utilization * self.capacity
 
+    @property
+    def vllm_at_start(self) -> float:
+        """Bytes that must be free when vLLM starts: what it takes, and at least its fraction of the GPU, which it
+        checks even if its KV cache has a fixed size."""
+        return max(self.vllm, self.cfg.rollout.gpu_memory_utilization * self.capacity)
+
     def training(self, split: GpuSplit, actor: UpdateMemory) -> dict[str, float]:
         """Bytes by part while the GPU trains. actor: the memory of one rank."""
         passes = actor.passes

@@ -32,7 +32,7 @@ def test_an_old_driver_and_a_busy_gpu_are_errors_that_name_the_versions_and_the_
     text = " ".join(done.stdout.split())
     assert done.returncode == 1, done.stdout + done.stderr
     assert "550.54.14, CUDA up to 12.4" in text and "install driver 580 or newer" in text
-    assert "3.9 of 24.0 GB free, held by python3 (4242) 20.0 GB; vLLM takes 10.8 GB" in text
+    assert "3.9 of 24.0 GB free, held by python3 (4242) 20.0 GB; vLLM needs 10.8 GB" in text
 
 
 def test_gpus_that_the_run_does_not_use_are_not_judged(tmp_path, monkeypatch):

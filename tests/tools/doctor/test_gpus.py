@@ -90,7 +90,7 @@ def test_processes_that_hold_memory_are_named_with_the_command_that_stops_them()
     held = driver(free=4000, holders=holders).gpus[0]
     vllm = 0.4 * 24564 / 1024
     found = judge_gpu_memory(held, vllm)
-    assert found.level == "error" and "vLLM takes 9.6 GB" in found.saw and "(4242) 20.0 GB" in found.saw
+    assert found.level == "error" and "vLLM needs 9.6 GB" in found.saw and "(4242) 20.0 GB" in found.saw
     assert found.do == "nvidia-smi -i 0; kill 4242 4243"
     assert judge_gpu_memory(driver(free=20000, holders=holders).gpus[0], vllm).level == "warning"
     unseen = judge_gpu_memory(driver(free=20000).gpus[0], vllm)

@@ -24,6 +24,16 @@ def test_a_shared_gpu_holds_the_sleeping_engine_and_three_contexts_while_it_trai
     assert sum(parts.values()) - sum(offloaded.values()) == 200
 
 
+def test_vllm_starts_only_if_its_fraction_of_the_gpu_is_free_however_small_its_cache_is():
+    def with_cache(gb):
+        rollout = replace(CFG.rollout, kv_cache_gb=gb)
+        return GpuMemory(replace(CFG, rollout=rollout), SHAPE, ENGINE, capacity=16 * GIB)
+
+    assert (with_cache(2.0).vllm, with_cache(2.0).vllm_at_start) == (ENGINE.fixed + 2 * GIB, 8 * GIB)
+    assert with_cache(12.0).vllm_at_start == with_cache(12.0).vllm == ENGINE.fixed + 12 * GIB
+    assert with_cache(None).vllm_at_start == with_cache(None).vllm == 8 * GIB
+
+
 def test_offloading_removes_the_actor_from_a_generating_gpu():
     parts = GPU.generating(COLOCATED, MEMORY)
     assert sum(parts.values()) == 1200 + 200 + ENGINE.fixed + 3 * CONTEXT
