@@ -135,12 +135,17 @@ class Planner:
                 return parts, rows
         return parts, 0
 
-    @property
-    def num_evaluated(self) -> int:
-        """Completions of the run's evaluations: sampled and greedy at the start and at the end, sampled in between."""
+    def evaluation_seconds(self, work: Workload, replicas: int, concurrency: int) -> float:
+        """Seconds of the run's evaluations, one after the other: sampled and greedy at the start and at the end,
+        sampled in between. The arguments are those of `generation_seconds`."""
         evaluation = self.cfg.evaluation
         interims = (self.cfg.num_steps - 1) // evaluation.every if evaluation.every else 0
-        return interims * min(evaluation.interim_problems, evaluation.num_problems) + 4 * evaluation.num_problems
+        interim_problems = min(evaluation.interim_problems, evaluation.num_problems)
+
+        def one(problems: int) -> float:
+            return roofline.generation_seconds(work, problems, problems, replicas, concurrency)
+
+        return interims * one(interim_problems) + 4 * one(evaluation.num_problems)
 
     def _timed(self, plan: Plan) -> Plan:
         split, algorithm = plan.split, self.cfg.algorithm
@@ -165,8 +170,8 @@ class Planner:
         if split.topology == "async":  # the weights are sent when the generation for the next step has ended
             sync = seconds["weight sync"]
             step = max(seconds["generate"], step - seconds["generate"] - sync) + sync
-        evaluated = self.num_evaluated
-        hours = (self.cfg.num_steps * step + generation(evaluated, evaluated)) / 3600
+        evaluations = self.evaluation_seconds(work, split.generators, plan.sequences)
+        hours = (self.cfg.num_steps * step + evaluations) / 3600
         price = price_of(self.cfg.cost, None, [self.gpu.name] * self.count)
         return replace(plan, seconds=seconds, step_seconds=step, hours=hours, usd=hours * price.usd_per_hour)
 

@@ -159,9 +159,8 @@ def plan_sft(cfg: SftConfig, rows: float | None, machine: Machine) -> StagePlan:
     chosen = fastest([plan for plan in planner.plans() if plan.split.colocated])
     split, micro = chosen.split, chosen.micro_batch_tokens
     update = roofline.update_seconds(work, split.trainers, micro, split.checkpointing)
-    evaluated = planner.num_evaluated
     seconds = STARTUP_SECONDS + steps * (update + machine.efficiencies.step_seconds)
-    seconds += roofline.generation_seconds(work, evaluated, evaluated, split.generators, chosen.sequences)
+    seconds += planner.evaluation_seconds(work, split.generators, chosen.sequences)
     overrides = [each.removeprefix("algorithm.") for each in planner.overrides(chosen)]
     return StagePlan(seconds, steps * cfg.batch_tokens, steps, overrides=tuple(overrides))
 

@@ -8,6 +8,7 @@ from tools.planner.choice import Plan, Planner, choose, gpu_splits, make_planner
 from tools.planner.fit import GpuSplit
 from tools.planner.hardware import GPUS, gpu_named
 from tools.planner.memory import rollout_memory
+from tools.planner.roofline import Workload, generation_seconds
 from tools.planner.trace import Peak, UpdateMemory
 
 
@@ -82,17 +83,20 @@ def test_an_async_plan_for_gspo_has_the_correction_that_it_requires():
 
 
 @pytest.mark.parametrize(
-    ("evaluation", "completions"),
+    ("evaluation", "interims", "problems"),
     [
         # 4 x 64 at the start and at the end, and 32 at each of the steps 10 and 20: step 30 is the end
-        (("evaluation.every=10", "evaluation.interim_problems=32"), 4 * 64 + 2 * 32),
-        (("evaluation.every=10", "evaluation.interim_problems=128"), 4 * 64 + 2 * 64),
-        (("evaluation.every=0",), 4 * 64),
+        (("evaluation.every=10", "evaluation.interim_problems=32"), 2, 32),
+        (("evaluation.every=10", "evaluation.interim_problems=128"), 2, 64),
+        (("evaluation.every=0",), 0, 1),
     ],
 )
-def test_the_completions_of_evaluations_by_hand(evaluation, completions):
+def test_evaluations_generate_one_after_the_other(evaluation, interims, problems):
     cfg = compose_config(["model=qwen-0.5b", "num_steps=30", "evaluation.num_problems=64", *evaluation])
-    assert replace(planner(), cfg=cfg).num_evaluated == completions
+    found = replace(planner(), cfg=cfg)
+    work = Workload(found.gpu, found.shape, cfg.model, cfg.algorithm)
+    whole, interim = (generation_seconds(work, count, count, 1, 256) for count in (64, problems))
+    assert found.evaluation_seconds(work, 1, 256) == pytest.approx(4 * whole + interims * interim)
 
 
 def test_trials_are_generated_too():

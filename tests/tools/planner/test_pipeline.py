@@ -162,7 +162,8 @@ def test_settings_on_which_all_stages_of_a_kind_agree_are_given_once():
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("name", "gpu", "hours"), [("r1_gsm8k", "h100", 14), ("distill_gsm8k", "h100", 5), ("journey_gsm8k", "rtx4090", 1)]
+    ("name", "gpu", "hours"),
+    [("r1_gsm8k", "h100", 17.5), ("distill_gsm8k", "h100", 5.8), ("journey_gsm8k", "rtx4090", 1.3)],
 )
 def test_the_presets_fit_on_a_rented_gpu(name, gpu, hours):
     plans = plans_of(f"pipeline={name}", gpu=gpu)
