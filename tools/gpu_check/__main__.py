@@ -20,7 +20,9 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
+from conf.compose import compose_config
 from conf.launch import checking_settings
+from grpo.settings import above
 from run.files import empty_folder
 from tools.gpu_check.report import Report, StageResult, show_stage, write_report
 from tools.gpu_check.stage import Setup, read_measurements, write_measurements
@@ -61,6 +63,8 @@ def run_check(args: argparse.Namespace) -> None:
     if unknown:
         raise SystemExit(f"--stages={args.stages}: {', '.join(unknown)} unknown; allowed are {', '.join(SHARES)}")
     with checking_settings():
+        above("--minutes", args.minutes, 0)
+        compose_config([f"model={args.model}"])
         empty_folder(args.output, "report.json")
     console, report = Console(), Report.of_this_machine(args.model, args.device, args.minutes)
     end = time.monotonic() + 60 * args.minutes

@@ -109,6 +109,22 @@ def test_an_unknown_stage_is_named(tmp_path):
         check.run_check(args)
 
 
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"model": "qwen-9b"}, "error: model=qwen-9b: unknown; allowed are qwen-0.5b, "),
+        ({"minutes": 0.0}, "error: --minutes must be > 0, got 0.0"),
+        ({"minutes": -1.0}, "error: --minutes must be > 0, got -1.0"),
+    ],
+)
+def test_invalid_arguments_are_refused_before_a_stage_starts(tmp_path, capsys, settings, message):
+    args = argparse.Namespace(**(vars(arguments(tmp_path / "out")) | settings))
+    with pytest.raises(SystemExit) as exit_:
+        check.run_check(args)
+    assert exit_.value.code == 2 and capsys.readouterr().err.startswith(message)
+    assert not (tmp_path / "out").exists()
+
+
 def test_cells_show_three_digits_and_the_verdict():
     assert cells(Measurement("peak", 21.84, "GiB", 20.0, True)) == ("peak", "21.8 GiB ✓", "20", "+9%")
     assert cells(Measurement("speed", 12345.6, "tokens/s")) == ("speed", "12,346 tokens/s", "", "")
