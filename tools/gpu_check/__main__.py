@@ -25,8 +25,10 @@ from conf.launch import checking_settings
 from grpo.settings import above
 from run.files import empty_folder
 from tools.gpu_check.report import Report, StageResult, show_stage, write_report
-from tools.gpu_check.stage import Setup, read_measurements, write_measurements
+from tools.gpu_check.runs import kill
+from tools.gpu_check.stage import ROLLOUT_RUN, Setup, read_measurements, write_measurements
 from tools.planner.hardware import GPUS
+from workers.session import free_shared_memory
 
 # Each stage's share of the time; a stage that ends early leaves the rest to those after it.
 SHARES = {
@@ -81,7 +83,8 @@ def run_check(args: argparse.Namespace) -> None:
 
 
 def run_in_process(name: str, args: argparse.Namespace, seconds: float) -> StageResult:
-    """Run a stage in a process group of its own, and end the group when its time is over."""
+    """Run a stage in a process group of its own. When it or its time is over, end what is left of it, and free the
+    shared memory of its runs."""
     start = time.monotonic()
     log = args.output / f"{name}.log"
     command = [sys.executable, "-m", "tools.gpu_check", "--run-stage", "--stages", name, "--model", args.model]
@@ -94,6 +97,8 @@ def run_in_process(name: str, args: argparse.Namespace, seconds: float) -> Stage
             code = None
         finally:
             kill_group(process)
+            for run in (Path("outputs", ROLLOUT_RUN), *args.output.glob(f"{name}/outputs/*")):
+                free_shared_memory(run)
     measurements = read_measurements(args.output / f"{name}.jsonl")
     problem = None
     if code is None:
@@ -105,10 +110,10 @@ def run_in_process(name: str, args: argparse.Namespace, seconds: float) -> Stage
 
 
 def kill_group(process: subprocess.Popen[bytes]) -> None:
-    """End what is left of the stage, so that the next one finds the GPU free."""
+    """End what is left of the stage, so that the next one finds the GPU free: its descendants, and what it orphaned."""
+    kill(process)
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
 
 
 def run_stage(args: argparse.Namespace) -> None:

@@ -24,7 +24,7 @@ from run.cost import Meter
 from tools.doctor.facts import Unknown
 from tools.doctor.probe import known, output_of
 from tools.gpu_check.generation import clocked, engine_facts, generate, requests_of, sampling_of, speed, workload
-from tools.gpu_check.stage import GIB, Measurement, Setup
+from tools.gpu_check.stage import GIB, ROLLOUT_RUN, Measurement, Setup
 from tools.planner.roofline import sync_seconds
 from workers.actor import Actor
 from workers.interrupt import Interrupt
@@ -75,7 +75,7 @@ def transfers(setup: Setup) -> list[str]:
 
 def settings(setup: Setup, transfer: str, eager: bool) -> Config:
     topology = "cpu" if not setup.on_gpu else "split" if transfer == "nccl" else "one_gpu"
-    overrides = [f"topology={topology}", f"topology.weight_transfer={transfer}", "run=gpu-check-rollout"]
+    overrides = [f"topology={topology}", f"topology.weight_transfer={transfer}", f"run={ROLLOUT_RUN}"]
     if transfer == "nccl":
         overrides.append("topology.num_gpus=2")
     # A worker that hangs is reported with its stack before the stage is ended.

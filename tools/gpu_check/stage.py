@@ -14,6 +14,7 @@ from conf.schema import Config
 from tools.planner.shape import config_of
 
 GIB = 2**30
+ROLLOUT_RUN = "gpu-check-rollout"  # the name under which the rollout stage starts workers in its own process
 T = TypeVar("T")
 
 

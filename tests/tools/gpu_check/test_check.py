@@ -1,7 +1,7 @@
 import argparse
-import contextlib
 import json
 import sys
+from pathlib import Path
 
 import psutil
 import pytest
@@ -10,6 +10,7 @@ from tools.gpu_check import __main__ as check
 from tools.gpu_check.report import Report, StageResult, cells, page
 from tools.gpu_check.stage import Measurement, read_measurements, write_measurements
 from tools.planner.efficiencies import Efficiencies
+from workers import shared_memory
 
 
 def arguments(folder, minutes=1.0):
@@ -63,9 +64,32 @@ def test_a_stage_that_hangs_is_ended_with_its_children(tmp_path, stage_process):
     stage_process("import subprocess, time; print(subprocess.Popen(['sleep', '600']).pid, flush=True); time.sleep(600)")
     result = check.run_in_process("device", arguments(tmp_path), 3.0)
     assert result.status == "failed" and result.problem == "did not finish within 3 s"
-    child = psutil.Process(int((tmp_path / "device.log").read_text()))
-    with contextlib.suppress(psutil.NoSuchProcess):
-        assert child.wait(10) is None
+    assert not psutil.pid_exists(int((tmp_path / "device.log").read_text()))
+
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from run.lock import lock
+held = lock(Path({folder!r}), "")
+print("locked", flush=True)
+time.sleep(600)
+"""
+
+
+def test_the_shared_memory_of_a_stage_that_hangs_is_freed(tmp_path, monkeypatch, stage_process):
+    (tmp_path / "shm").mkdir()
+    monkeypatch.setattr(shared_memory, "SHARED_MEMORY", tmp_path / "shm")
+    monkeypatch.setattr(check, "ROLLOUT_RUN", "rollout")
+    run = tmp_path / "device" / "outputs" / "tiny"
+    for output in (run, Path("outputs", "rollout"), Path("outputs", "another-run")):
+        shared_memory.shared_folder(output).mkdir()
+    run.mkdir(parents=True)
+    stage_process(HOLD.format(folder=str(shared_memory.shared_folder(run))))
+    assert check.run_in_process("device", arguments(tmp_path), 3.0).status == "failed"
+    assert (tmp_path / "device.log").read_text() == "locked\n"
+    another = shared_memory.shared_folder(Path("outputs", "another-run"))
+    assert list((tmp_path / "shm").iterdir()) == [another]
 
 
 def test_a_stage_that_breaks_reports_its_last_lines(tmp_path, stage_process):
