@@ -3,12 +3,13 @@
     make pipeline PIPELINE=r1 DRY=1
     python -m tools.planner.dry_run pipeline=r1 model=tiny env=countdown rl.num_steps=20
 
-On a machine with GPUs the minutes are the planner's; on a CPU they are those that the pipeline's file states.
+On a machine with GPUs the minutes are the planner's; on a CPU they are those that the pipeline's file states. Why the
+planner has none for a stage is printed below the table.
 """
 
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rich import box
 from rich.console import Console
@@ -21,7 +22,7 @@ from pipelines.ledger import Ledger
 from pipelines.runner import check_started
 from run.cost import price_of
 from tools.planner.hardware import gpu_of_device
-from tools.planner.pipeline import Machine, plan_pipeline
+from tools.planner.pipeline import Machine, StagePlan, plan_stage
 from workers.nvidia import visible_gpus
 
 UNKNOWN = "?"
@@ -29,11 +30,13 @@ UNKNOWN = "?"
 
 @dataclass(frozen=True)
 class Estimate:
-    """minutes: by stage, without those that are not known; source: where they come from."""
+    """minutes: by stage, without those that are not known; source: where they come from; problems: why the planner
+    does not know the others."""
 
     minutes: Mapping[str, float]
     usd_per_hour: float
     source: str
+    problems: tuple[str, ...] = ()
 
 
 def main() -> None:
@@ -42,23 +45,34 @@ def main() -> None:
         check_commands(pipeline)
         ledger = Ledger(pipeline)
         check_started(ledger)
-        Console().print(table(ledger, estimate(pipeline)))
+        console, expected = Console(), estimate(pipeline)
+        console.print(table(ledger, expected))
+        for problem in expected.problems:
+            console.print(f"no minutes: {problem}", markup=False, highlight=False, soft_wrap=True)
 
 
 def estimate(pipeline: Pipeline) -> Estimate:
-    """The expected minutes of the stages on this machine.
-
-    Raises:
-        ValueError: a stage does not fit on the GPUs, or their data sheet is unknown.
-    """
+    """The expected minutes of the stages on this machine."""
     gpus = visible_gpus()
     if not gpus:
         known = {name: pipeline.minutes(name) for name in pipeline.stages}
         minutes = {name: each for name, each in known.items() if each is not None}
         return Estimate(minutes, price_of(cost_of(pipeline), None, []).usd_per_hour, "measured on two CPU cores")
-    machine = Machine(gpu_of_device(gpus[0].name), len(gpus), cost=cost_of(pipeline))
-    planned = {name: plan.seconds / 60 for name, plan in plan_pipeline(pipeline, machine).items()}
-    return Estimate(planned, machine.price.usd_per_hour, f"calculated for {len(gpus)} x {gpus[0].name}")
+    names = [gpu.name for gpu in gpus]
+    price = price_of(cost_of(pipeline), None, names)
+    expected = Estimate({}, price.usd_per_hour, f"calculated for {len(gpus)} x {names[0]}")
+    try:
+        machine = Machine(gpu_of_device(names[0]), len(gpus))
+    except ValueError as error:
+        return replace(expected, problems=(str(error),))
+    plans, problems = dict[str, StagePlan](), list[str]()
+    for name in pipeline.stages:
+        try:
+            plans[name] = plan_stage(pipeline, name, plans, machine)
+        except ValueError as error:
+            problems.append(str(error))
+    minutes = {name: plan.seconds / 60 for name, plan in plans.items()}
+    return replace(expected, minutes=minutes, problems=tuple(problems))
 
 
 def table(ledger: Ledger, expected: Estimate) -> Table:

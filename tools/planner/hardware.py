@@ -73,7 +73,8 @@ def gpu_of_device(device: str) -> GpuSpec:
     for gpu in GPUS.values():
         if gpu.name == device:
             return gpu
-    raise ValueError(f"the data sheet of {device} is unknown; known are {', '.join(gpu.name for gpu in GPUS.values())}")
+    known = ", ".join(gpu.name for gpu in GPUS.values())
+    raise ValueError(f"GPU {device} has no data sheet; add it to GPUS in tools/planner/hardware.py, which has {known}")
 
 
 def check_count(count: int) -> None:

@@ -8,6 +8,7 @@ import math
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from rich import box
 from rich.console import Console
@@ -18,6 +19,7 @@ from conf.schema import Config, CostConfig
 from conf.sft import SftConfig, TrainingConfig
 from conf.strategies import DecodingConfig
 from conf.traces import TracesConfig
+from envs.records import file_records
 from pipelines.commands import Known, Pipeline, stage_settings
 from run.cost import Price, price_of
 from tools.planner import roofline
@@ -97,36 +99,55 @@ class SftWorkload(Workload):
 
 
 def plan_pipeline(pipeline: Pipeline, machine: Machine) -> dict[str, StagePlan]:
-    """Plan all stages, in order: a stage may need the tokens, steps or rows of an earlier one.
+    """Plan all stages, in order.
 
     Raises:
-        ValueError: a stage does not fit on the GPUs, or the size of its data is unknown; the message names it.
+        ValueError: a stage cannot be planned.
     """
     plans: dict[str, StagePlan] = {}
-    for name, stage in pipeline.stages.items():
-        known = Known(summaries={other: plan.summary for other, plan in plans.items()})
-        try:
-            settings = stage_settings(stage.kind, pipeline.overrides(name, known))
-            if isinstance(settings, SftConfig):
-                plans[name] = plan_sft(settings, num_rows(stage, plans), machine)
-            elif isinstance(settings, DecodingConfig):
-                plans[name] = plan_decoding(settings, machine)
-            elif isinstance(settings, Config):
-                plans[name] = plan_rl(settings, machine)
-        except ValueError as error:
-            raise ValueError(f"stages.{name}: {error}") from error
+    for name in pipeline.stages:
+        plans[name] = plan_stage(pipeline, name, plans, machine)
     return plans
 
 
+def plan_stage(pipeline: Pipeline, name: str, plans: Mapping[str, StagePlan], machine: Machine) -> StagePlan:
+    """Plan a stage. plans: those of the stages before it, whose tokens, steps or rows it may need.
+
+    Raises:
+        ValueError: it does not fit on the GPUs, or the size of its data is unknown; the message names the stage.
+    """
+    stage, known = pipeline.stages[name], Known(summaries={other: plan.summary for other, plan in plans.items()})
+    try:
+        if unplanned := [other for other in stage.referenced if other not in plans]:
+            raise ValueError(f"its settings depend on {', '.join(unplanned)}, for which there is no plan")
+        settings = stage_settings(stage.kind, pipeline.overrides(name, known))
+        if isinstance(settings, SftConfig):
+            return plan_sft(name, settings, num_rows(stage, plans), machine)
+        if isinstance(settings, DecodingConfig):
+            return plan_decoding(settings, machine)
+        assert isinstance(settings, Config)
+        return plan_rl(settings, machine)
+    except ValueError as error:
+        raise ValueError(f"stages.{name}: {error}") from error
+
+
 def num_rows(stage: StageConfig, plans: Mapping[str, StagePlan]) -> float | None:
-    """The rows that an sft stage trains on, if files and datasets have as many as their ratio asks for; None if that
-    is not known."""
-    planned = {source: plans[source].rows for source in stage.data if source in plans}
+    """The rows that an sft stage trains on, if sources of unknown size have as many as their ratio asks for; None if
+    that is not known."""
+    known = {source: rows for source in stage.data if (rows := source_rows(source, plans)) is not None}
     ratio = {source: parts for source, parts in stage.data.items() if parts is not None}
     if not ratio:
-        return sum(planned.values()) if len(planned) == len(stage.data) else None
-    unit = min((rows / ratio[source] for source, rows in planned.items()), default=None)
+        return sum(known.values()) if len(known) == len(stage.data) else None
+    unit = min((rows / ratio[source] for source, rows in known.items()), default=None)
     return None if unit is None else unit * sum(ratio.values())
+
+
+def source_rows(source: str, plans: Mapping[str, StagePlan]) -> int | None:
+    """The rows of a planned traces stage, or of a file that exists; None for everything else."""
+    if source in plans:
+        return plans[source].rows
+    is_file = source.endswith((".jsonl", ".parquet")) and Path(source).is_file()
+    return sum(1 for _ in file_records(Path(source))) if is_file else None
 
 
 def plan_rl(cfg: Config, machine: Machine) -> StagePlan:
@@ -144,7 +165,7 @@ def num_steps(cfg: Config, efficiencies: Efficiencies) -> tuple[int, float]:
     return min(cfg.num_steps, math.ceil(cfg.num_tokens / tokens)) if cfg.num_tokens else cfg.num_steps, tokens
 
 
-def plan_sft(cfg: SftConfig, rows: float | None, machine: Machine) -> StagePlan:
+def plan_sft(name: str, cfg: SftConfig, rows: float | None, machine: Machine) -> StagePlan:
     """The actor's memory is that of RL; its seconds are those of the updates, and of generation for the evaluations."""
     work = machine.workload(cfg, cfg.batch_tokens)
     if cfg.num_steps:
@@ -153,7 +174,8 @@ def plan_sft(cfg: SftConfig, rows: float | None, machine: Machine) -> StagePlan:
         steps = math.ceil(cfg.epochs * rows * work.mean_tokens / cfg.batch_tokens)
     else:
         raise ValueError(
-            "the number of rows is unknown, so the length is too; set num_steps, or a ratio to a traces stage"
+            f"the number of rows of its data is unknown, and with it the number of steps; set {name}.num_steps=N, or "
+            "use a .jsonl or .parquet file that exists"
         )
     planner = machine.planner(replace(cfg, num_steps=steps))
     chosen = fastest([plan for plan in planner.plans() if plan.split.colocated])

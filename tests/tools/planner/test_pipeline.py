@@ -19,6 +19,7 @@ from tools.planner.pipeline import (
     fitting_overrides,
     num_rows,
     plan_pipeline,
+    plan_stage,
     print_pipeline,
 )
 from tools.planner.roofline import generation_seconds
@@ -139,8 +140,23 @@ def test_a_stage_that_does_not_fit_is_named(untraced):
 
 def test_data_of_unknown_size_is_refused_by_name(untraced):
     stages = {"a": StageConfig("sft", "base", {"user/data": None})}
-    with pytest.raises(ValueError, match="stages.a: the number of rows is unknown"):
+    with pytest.raises(ValueError, match=r"stages.a: the number of rows of its data is unknown, .*; set a.num_steps=N"):
         plan_pipeline(small_pipeline(stages=stages), Machine(gpu_named("h100"), 1))
+
+
+def test_the_rows_of_a_file_are_counted(untraced, tmp_path):
+    (tmp_path / "data.jsonl").write_text('{"text": "a"}\n' * 4000)
+    stages = {"a": StageConfig("sft", "base", {str(tmp_path / "data.jsonl"): None}, ["batch_tokens=4096"])}
+    plans = plan_pipeline(small_pipeline(stages=stages), Machine(gpu_named("h100"), 1))
+    cfg = stage_settings("sft", small_pipeline(stages=stages).overrides("a", Known()))
+    mean = (cfg.model.max_prompt_tokens + cfg.model.max_completion_tokens) / 2
+    assert plans["a"].steps == math.ceil(4000 * mean / 4096)
+
+
+def test_a_stage_is_not_planned_from_the_numbers_of_one_without_a_plan(untraced):
+    stages = {"a": StageConfig("rl"), "b": StageConfig("rl", "base", {}, ["num_tokens={a.tokens}"])}
+    with pytest.raises(ValueError, match=r"stages.b: its settings depend on a, for which there is no plan"):
+        plan_stage(small_pipeline(stages=stages), "b", {}, Machine(gpu_named("h100"), 1))
 
 
 def test_the_rows_of_sources_in_a_ratio_by_hand():
@@ -149,6 +165,12 @@ def test_the_rows_of_sources_in_a_ratio_by_hand():
     assert num_rows(stage, plans) == 400
     assert num_rows(StageConfig("sft", "base", {"t": None}), plans) == 300
     assert num_rows(StageConfig("sft", "base", {"t": None, "user/data": None}), plans) is None
+
+
+def test_a_file_with_few_rows_limits_a_ratio(tmp_path):
+    (tmp_path / "data.jsonl").write_text("{}\n" * 20)
+    stage = StageConfig("sft", "base", {"t": 3, str(tmp_path / "data.jsonl"): 1})
+    assert num_rows(stage, {"t": StagePlan(1.0, 1.0, rows=300)}) == 80
 
 
 def test_settings_on_which_all_stages_of_a_kind_agree_are_given_once():
