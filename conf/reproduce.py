@@ -41,7 +41,6 @@ class ComparisonConfig:
     others      further stages that the measure reads, as its options name them
     difficulty  an evaluation by whose pass rates the problems are ranked; null for none
     levels      the fifths of the problems that count, 1 (easiest) to 5; empty for all
-    model       the base model that is studied, by which a reader finds comparisons on other models
     pipeline    the pipeline in conf/pipeline/ that has the stages. Those of another one than `reproduce` are only read,
                 from where `make pipeline` has run it with the same seeds.
     """
@@ -54,7 +53,6 @@ class ComparisonConfig:
     others: list[str] = field(default_factory=list)
     difficulty: str | None = None
     levels: list[int] = field(default_factory=list)
-    model: str = "tiny"
     pipeline: str = REPRODUCE
 
     @property

@@ -16,7 +16,7 @@ from conf.launch import checking_settings
 from conf.reproduce import ClaimConfig
 from run.files import read_json, replace_json, replace_text
 from tools.reproduce.effects import Verdict
-from tools.reproduce.picture import deciding_rows, draw_curves, draw_overview
+from tools.reproduce.picture import deciding_rows, draw_claim, draw_overview, rows_of
 from tools.reproduce.words import arm_texts, claimed_text, effect_text, interval_text, p_text
 
 RESULTS = Path(__file__).with_name("results.json")
@@ -58,8 +58,8 @@ def draw(results: Mapping[str, Any]) -> None:
     if deciding_rows(results):
         draw_overview(results, DOCS / "reproduction.png")
     for name, claim in results["claims"].items():
-        if claim["curves"]:
-            draw_curves(claim, DOCS / f"reproduction_{name}.png")
+        if rows_of(claim):
+            draw_claim(claim, DOCS / f"reproduction_{name}.png")
 
 
 def body(results: Mapping[str, Any], claims: Mapping[str, ClaimConfig]) -> str:
@@ -110,7 +110,7 @@ def _claim(name: str, claim: ClaimConfig, found: Mapping[str, Any] | None) -> It
             which = "" if len(single) == len(measured) else f" ({'; '.join(single)})"
             text = "cover the choice of problems only, not the variation between runs."
             yield f"Intervals of a single seed{which} {text}"
-        if found["curves"]:
+        if rows_of(found):
             yield f"![{claim.title}](reproduction_{name}.png)"
         spent = f"{found['minutes']:.0f} minutes, ${found['usd']:.2f} and {found['kwh']:.3f} kWh"
         yield f"The stages behind this claim took {spent} for all seeds, including stages that other claims share."

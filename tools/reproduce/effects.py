@@ -24,6 +24,7 @@ class Effect:
     low, high      its confidence interval; None for a single value
     p              of the two-sided t test that the mean is 0, 0..1; None for a single value
     freedom        degrees of freedom of the interval and of the test; 0 for a single value
+    by_seed        the mean of each seed
     """
 
     mean: float
@@ -33,6 +34,7 @@ class Effect:
     freedom: int
     seeds: int
     problems: int
+    by_seed: tuple[float, ...]
 
 
 def estimate_effect(values: np.ndarray, confidence: float = 0.95, are_shares: bool = False) -> Effect:
@@ -58,16 +60,16 @@ def estimate_effect(values: np.ndarray, confidence: float = 0.95, are_shares: bo
     same problems.
     """
     seeds, problems = values.shape
-    mean = float(values.mean())
+    mean, by_seed = float(values.mean()), tuple(values.mean(axis=1).tolist())
     if seeds * problems == 1:
-        return Effect(mean, None, None, None, 0, seeds, problems)
+        return Effect(mean, None, None, None, 0, seeds, problems, by_seed)
     freedom = (seeds if seeds > 1 else problems) - 1
     error = math.sqrt(_variance_of_mean(values))
     half = t_quantile((1 + confidence) / 2, freedom) * error
     if are_shares and not error:
         half = 1 - ((1 - confidence) / 2) ** (1 / problems)
     p = 1 - t_central(abs(mean) / error, freedom) if error else float(mean == 0)
-    return Effect(mean, mean - half, mean + half, min(1.0, max(0.0, p)), freedom, seeds, problems)
+    return Effect(mean, mean - half, mean + half, min(1.0, max(0.0, p)), freedom, seeds, problems, by_seed)
 
 
 def _variance_of_mean(values: np.ndarray) -> float:

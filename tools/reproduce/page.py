@@ -9,7 +9,7 @@ from typing import Any
 from report.page import document, read_script
 from run.files import replace_text
 from tools.reproduce.effects import Verdict
-from tools.reproduce.picture import deciding_rows, draw_curves, draw_overview
+from tools.reproduce.picture import deciding_rows, draw_claim, draw_overview, rows_of
 from tools.reproduce.words import arm_texts, claimed_text, effect_text, interval_text, p_text
 
 SCRIPT = Path(__file__).with_name("page.js")
@@ -40,7 +40,7 @@ def _claim(name: str, claim: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in claim.items() if key != "curves"} | {
         "name": name,
         "comparisons": [_comparison(each) for each in claim["comparisons"]],
-        "figure": _picture(draw_curves, claim) if claim["curves"] else None,
+        "figure": _picture(draw_claim, claim) if rows_of(claim) else None,
     }
 
 
@@ -48,8 +48,6 @@ def _comparison(comparison: Mapping[str, Any]) -> dict[str, Any]:
     """A comparison in words; most cells are empty if it has not been run or cannot be measured."""
     found = {
         "label": comparison["label"],
-        "model": comparison["model"],
-        "measure": comparison["measure"],
         "verdict": comparison["verdict"],
         "claimed": claimed_text(comparison),
         "effect": comparison["note"],

@@ -1,4 +1,4 @@
-"""The figures of `make reproduce`: all effects with their intervals, coloured by verdict, and the curves of a claim."""
+"""The figures of `make reproduce`: effects with their intervals, coloured by verdict, and the curves of a claim."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,7 @@ import numpy as np
 
 from tools.reproduce.effects import Verdict
 from tools.reproduce.measures import Unit
-from tools.reproduce.words import bound_of, effect_text, interval_text
+from tools.reproduce.words import bound_of, effect_text, interval_text, is_level
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt  # noqa: E402 - the backend must be chosen first
@@ -18,31 +18,42 @@ from matplotlib.axes import Axes  # noqa: E402
 from matplotlib.ticker import FuncFormatter, PercentFormatter  # noqa: E402
 
 COLORS = {Verdict.HOLDS: "#2b7a4b", Verdict.REFUTED: "#b23a33", Verdict.UNDECIDED: "#9a6200"}
+SHOWN_ONLY = "0.35"  # the colour of a comparison that decides nothing
 UNIT_TITLES = {
     Unit.SHARE: "difference in percentage points",
     Unit.COUNT: "difference per completion",
     Unit.RATIO: "factor",
 }
 ROW = 0.34  # inches
-OCTAVE = math.log(2)
+POWERS = [2.0**power for power in range(-10, 11)]  # ticks of an axis of factors, and those of a short one
+FACTORS = [0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.2, 1.4, 1.7, 2.0, 2.5, 3.0, 3.5, 4.0, 5.0]
 
 Output = Path | IO[bytes]
-Row = tuple[str, Mapping[str, Any]]  # a label, and a comparison in results.json
+Row = tuple[int, str, Mapping[str, Any]]  # the number of a claim, a label, and a comparison in results.json
 
 
 def deciding_rows(results: Mapping[str, Any]) -> list[Row]:
     """The comparisons that decide a claim and have been run, in the order of the claims."""
     return [
-        (f"{claim['number']}  {comparison['label']}", comparison)
+        (claim["number"], f"{claim['number']}  {comparison['label']}", comparison)
         for claim in results["claims"].values()
         for comparison in claim["comparisons"]
         if comparison["at_least"] is not None and comparison["effect"] is not None
     ]
 
 
+def rows_of(claim: Mapping[str, Any]) -> list[Row]:
+    """All comparisons of a claim that have been run, except for values of a measure, which are no differences."""
+    return [
+        (claim["number"], comparison["label"], comparison)
+        for comparison in claim["comparisons"]
+        if comparison["effect"] is not None and not is_level(comparison)
+    ]
+
+
 def draw_overview(results: Mapping[str, Any], output: Output, form: str = "png") -> None:
-    """Draw all comparisons that decide a claim: the effect, its interval, and a vertical mark at what was claimed.
-    Those of a unit share an axis.
+    """Draw all comparisons that decide a claim: the effect of each seed, their mean with its interval, and a vertical
+    mark at what was claimed. Those of a unit share an axis.
 
     Raises:
         ValueError: nothing has been run.
@@ -50,36 +61,74 @@ def draw_overview(results: Mapping[str, Any], output: Output, form: str = "png")
     rows = deciding_rows(results)
     if not rows:
         raise ValueError("nothing to draw: no comparison has been run")
-    groups = [found for unit in Unit if (found := [row for row in rows if row[1]["unit"] == unit])]
-    heights = [len(group) + 1.6 for group in groups]
-    figure, axes = plt.subplots(
-        len(groups), 1, figsize=(12, ROW * sum(heights) + 0.4), height_ratios=heights, squeeze=False,
-        constrained_layout=True,
-    )  # fmt: skip
-    for axis, group in zip(axes[:, 0], groups, strict=True):
-        _draw_group(axis, group)
-    handles = [plt.Line2D([], [], color=color, marker="o", label=verdict) for verdict, color in COLORS.items()]
-    handles.append(plt.Line2D([], [], color="0.35", marker="|", markersize=10, linestyle="", label="claimed: at least"))
-    axes[0, 0].legend(handles=handles, loc="lower right", bbox_to_anchor=(1, 1), ncols=4, fontsize=8, frameon=False)
+    figure = plt.figure(figsize=(12, _height(rows)), constrained_layout=True)
+    _draw_rows(figure, rows)
     _save(figure, output, form)
 
 
+def draw_claim(claim: Mapping[str, Any], output: Output, form: str = "png") -> None:
+    """Draw the comparisons of a claim as in the overview, those that decide nothing in grey, and below them its curves,
+    one subplot each.
+
+    Raises:
+        ValueError: no comparison has been run.
+    """
+    rows, curves = rows_of(claim), claim["curves"]
+    if not rows:
+        raise ValueError("nothing to draw: no comparison of the claim has been run")
+    heights = [_height(rows), 3.2] if curves else [_height(rows)]
+    figure = plt.figure(figsize=(12, sum(heights)), constrained_layout=True)
+    parts = figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0]
+    _draw_rows(parts[0], rows)
+    for part in parts[1:]:
+        for axis, curve in zip(part.subplots(1, len(curves), squeeze=False)[0], curves, strict=True):
+            _draw_curve(axis, curve)
+    _save(figure, output, form)
+
+
+def _by_unit(rows: Sequence[Row]) -> list[list[Row]]:
+    return [found for unit in Unit if (found := [row for row in rows if row[2]["unit"] == unit])]
+
+
+def _height(rows: Sequence[Row]) -> float:
+    """Inches that the rows take, with an axis and its title for each unit."""
+    return ROW * (len(rows) + 1.6 * len(_by_unit(rows))) + 0.4
+
+
+def _draw_rows(figure: Any, rows: Sequence[Row]) -> None:
+    groups = _by_unit(rows)
+    axes = figure.subplots(len(groups), 1, height_ratios=[len(group) + 1.6 for group in groups], squeeze=False)[:, 0]
+    for axis, group in zip(axes, groups, strict=True):
+        _draw_group(axis, group)
+    handles = [plt.Line2D([], [], color=color, marker="o", label=verdict) for verdict, color in COLORS.items()]
+    for marker, size, label in (("o", 3, "one seed"), ("|", 10, "claimed: at least")):
+        look = plt.Line2D([], [], color=SHOWN_ONLY, linestyle="", marker=marker, markersize=size, label=label)
+        look.set_markerfacecolor("none")
+        handles.append(look)
+    axes[0].legend(handles=handles, loc="lower right", bbox_to_anchor=(1, 1), ncols=5, fontsize=8, frameon=False)
+
+
 def _draw_group(axis: Axes, rows: Sequence[Row]) -> None:
-    claims = list(dict.fromkeys(label.split()[0] for label, _ in rows))
-    for place, (label, comparison) in enumerate(rows):
-        if claims.index(label.split()[0]) % 2 == 0:
+    claims = list(dict.fromkeys(number for number, _, _ in rows))
+    for place, (number, _, comparison) in enumerate(rows):
+        if claims.index(number) % 2 == 0 and len(claims) > 1:
             axis.axhspan(place - 0.5, place + 0.5, color="0.96", linewidth=0, zorder=0)  # to tell the claims apart
-        effect, color = comparison["effect"], COLORS[Verdict(comparison["verdict"])]
+        effect, decides = comparison["effect"], comparison["at_least"] is not None
+        color = COLORS[Verdict(comparison["verdict"])] if decides else SHOWN_ONLY
         if effect["low"] is not None:
             axis.plot([effect["low"], effect["high"]], [place] * 2, color=color, linewidth=2.5, solid_capstyle="butt")
         axis.plot(effect["mean"], place, "o", color=color, markersize=5)
-        axis.plot(bound_of(comparison), place, "|", color="0.35", markersize=13, markeredgewidth=1.4)
+        if len(effect["by_seed"]) > 1:
+            seeds = [place + 0.28] * len(effect["by_seed"])
+            axis.plot(effect["by_seed"], seeds, "o", color=color, markersize=3, markerfacecolor="none")
+        if decides:
+            axis.plot(bound_of(comparison), place, "|", color=SHOWN_ONLY, markersize=13, markeredgewidth=1.4)
         interval = interval_text(comparison)
         text = effect_text(comparison) + (f"  ({interval})" if interval else "")
         axis.annotate(text, (1.01, place), xycoords=("axes fraction", "data"), va="center", fontsize=8, color=color)
-    unit = Unit(rows[0][1]["unit"])
+    unit = Unit(rows[0][2]["unit"])
     axis.axvline(0, color="0.6", linewidth=0.8)
-    axis.set_yticks(range(len(rows)), [label for label, _ in rows], fontsize=8)
+    axis.set_yticks(range(len(rows)), [label for _, label, _ in rows], fontsize=8)
     axis.set_ylim(len(rows) - 0.4, -0.6)
     axis.tick_params(axis="x", labelsize=8)
     axis.set_xlabel(UNIT_TITLES[unit], fontsize=8)
@@ -89,25 +138,9 @@ def _draw_group(axis: Axes, rows: Sequence[Row]) -> None:
         axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:+.0f}".replace("+0", "0")))
     elif unit is Unit.RATIO:
         low, high = axis.get_xlim()
-        step = OCTAVE if high - low > 2 * OCTAVE else OCTAVE / 4
-        axis.set_xticks([step * tick for tick in range(math.ceil(low / step), math.floor(high / step) + 1)])
+        ticks = POWERS if high - low > math.log(4) else FACTORS
+        axis.set_xticks([math.log(tick) for tick in ticks if low <= math.log(tick) <= high])
         axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{math.exp(value):.2g} x"))
-
-
-def draw_curves(claim: Mapping[str, Any], output: Output, form: str = "png") -> None:
-    """Draw the curves of a claim, one subplot each.
-
-    Raises:
-        ValueError: it has no curves, or they have not been run.
-    """
-    curves = claim["curves"]
-    if not curves:
-        raise ValueError("nothing to draw: the claim has no curves")
-    size = (5.2 * len(curves), 3.2)
-    figure, axes = plt.subplots(1, len(curves), figsize=size, constrained_layout=True, squeeze=False)
-    for axis, curve in zip(axes[0], curves, strict=True):
-        _draw_curve(axis, curve)
-    _save(figure, output, form)
 
 
 def _draw_curve(axis: Axes, curve: Mapping[str, Any]) -> None:
@@ -128,6 +161,8 @@ def _draw_curve(axis: Axes, curve: Mapping[str, Any]) -> None:
         axis.set_xlabel(curve["over"], fontsize=9)
     if is_ratio:
         axis.set_yscale("log")
+        for formatted in (axis.yaxis.set_major_formatter, axis.yaxis.set_minor_formatter):
+            formatted(FuncFormatter(lambda value, _: f"{value:g}"))
     else:
         axis.set_ylim(0, 1.02 if curve["unit"] == Unit.SHARE else None)
     if curve["unit"] == Unit.SHARE:

@@ -75,7 +75,6 @@ def comparison_result(
     decides = comparison.at_least is not None
     found: dict[str, Any] = {
         "label": comparison.label,
-        "model": comparison.model,
         "measure": measure.words,
         "unit": measure.unit,
         "of": measure.of,

@@ -10,6 +10,7 @@ from tests.report.test_report_in_browser import browse
 from tests.tools.reproduce.made_claims import claim, comparison, experiment
 from tools.reproduce.docs import PAGE, RESULTS, body, replaced
 from tools.reproduce.page import write_page
+from tools.reproduce.picture import rows_of
 from tools.reproduce.results import all_results
 
 
@@ -29,7 +30,7 @@ def test_the_page_of_the_documentation_is_made_from_the_stored_results():
     page, results = PAGE.read_text(encoding="utf-8"), json.loads(RESULTS.read_text(encoding="utf-8"))
     assert page == replaced(page, body(results, compose_claims())), "run: python -m tools.reproduce.docs"
     for name, found in results["claims"].items():
-        assert not found["curves"] or (PAGE.parent / f"reproduction_{name}.png").is_file()
+        assert not rows_of(found) or (PAGE.parent / f"reproduction_{name}.png").is_file()
 
 
 def test_every_claim_has_its_verdict_and_figures_in_the_text(made):

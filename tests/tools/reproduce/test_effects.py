@@ -7,7 +7,11 @@ from tools.reproduce.effects import Effect, Verdict, combine, decide, estimate_e
 
 
 def effect(low, high):
-    return Effect((low + high) / 2, low, high, 0.5, 5, 3, 100)
+    return Effect((low + high) / 2, low, high, 0.5, 5, 3, 100, (low, high))
+
+
+def test_an_effect_has_the_mean_of_each_seed():
+    assert estimate_effect(np.array([[0.0, 1.0], [1.0, 2.0]])).by_seed == (0.5, 1.5)
 
 
 def test_the_interval_of_one_seed_is_over_problems():
