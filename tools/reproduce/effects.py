@@ -54,11 +54,10 @@ def estimate_effect(values: np.ndarray, confidence: float = 0.95, are_shares: bo
     interval covers the choice of problems only, with P - 1 degrees of freedom, and with a single problem (a cost, say)
     that of seeds only.
 
-    The interval of shares and their differences (`are_shares`) ends at -1 and 1, beyond which there are none.
-
-    Without any variation the estimated error is 0, which is no interval. For shares, it is then that of the share of
-    problems whose value is another one, of which P problems have shown none: 0 to 1 - (alpha / 2)^(1 / P) (Clopper and
-    Pearson 1934). A seed adds nothing, since it meets the same problems.
+    Without any variation the estimated error is 0, which is no interval. For shares and their differences
+    (`are_shares`), the interval is then that of the share of problems whose value is another one, of which P problems
+    have shown none: 0 to 1 - (alpha / 2)^(1 / P) (Clopper and Pearson 1934). A seed adds nothing, since it meets the
+    same problems.
     """
     seeds, problems = values.shape
     mean, by_seed = float(values.mean()), tuple(values.mean(axis=1).tolist())
@@ -70,8 +69,7 @@ def estimate_effect(values: np.ndarray, confidence: float = 0.95, are_shares: bo
     if are_shares and not error:
         half = 1 - ((1 - confidence) / 2) ** (1 / problems)
     p = 1 - t_central(abs(mean) / error, freedom) if error else float(mean == 0)
-    low, high = (max(-1.0, mean - half), min(1.0, mean + half)) if are_shares else (mean - half, mean + half)
-    return Effect(mean, low, high, min(1.0, max(0.0, p)), freedom, seeds, problems, by_seed)
+    return Effect(mean, mean - half, mean + half, min(1.0, max(0.0, p)), freedom, seeds, problems, by_seed)
 
 
 def _variance_of_mean(values: np.ndarray) -> float:
