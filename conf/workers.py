@@ -183,12 +183,16 @@ class TopologyConfig:
             )
 
     def _check_gpu_shares(self) -> None:
-        roles = ("actor", "reference", "rollout") if self.colocate else ("actor", "reference")
-        for role in ("actor", "reference", "rollout"):
-            above(f"topology.{role}_gpu_share", getattr(self, f"{role}_gpu_share"), 0)
-            at_most(f"topology.{role}_gpu_share", getattr(self, f"{role}_gpu_share"), 1)
-        keys = " + ".join(f"topology.{role}_gpu_share" for role in roles)
-        at_most(keys, round(sum(getattr(self, f"{role}_gpu_share") for role in roles), 4), 1)
+        shares = {
+            "topology.actor_gpu_share": self.actor_gpu_share,
+            "topology.reference_gpu_share": self.reference_gpu_share,
+            "topology.rollout_gpu_share": self.rollout_gpu_share,
+        }
+        for key, share in shares.items():
+            above(key, share, 0)
+            at_most(key, share, 1)
+        together = [*shares] if self.colocate else [*shares][:2]  # vLLM has a GPU of its own
+        at_most(" + ".join(together), round(sum(shares[key] for key in together), 4), 1)
 
     def num_threads(self, ranks: int) -> int:
         """CPU threads of each of `ranks` processes."""
